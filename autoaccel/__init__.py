@@ -1,0 +1,1 @@
+"""Budget-aware AutoML for PyTorch training."""

@@ -1,0 +1,111 @@
+"""Schedules are pure functions of progress p in [0, 1], the share of a trial's budget that is spent.
+
+They know no steps, epochs or seconds, so the same schedule fits a budget of two seconds and of five days,
+and always arrives at its end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+
+def linear(t: float) -> float:
+    """Straight line from 0 to 1."""
+    return t
+
+
+def cosine(t: float) -> float:
+    """Half a cosine wave from 0 to 1: flat at both ends."""
+    return 0.5 * (1 - math.cos(math.pi * t))
+
+
+def cubic(t: float) -> float:
+    """Fast at first, flat at the end: the sparsity ramp of Zhu & Gupta (arXiv 1710.01878)."""
+    return 1 - (1 - t) ** 3
+
+
+def step(t: float) -> float:
+    """0 until the very end, then 1."""
+    return float(t >= 1)
+
+
+SHAPES: Mapping[str, Callable[[float], float]] = {
+    "linear": linear,
+    "cosine": cosine,
+    "cubic": cubic,
+    "step": step,
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A number that moves from `start` to `end` while p moves from `since` to `until`.
+
+    Args:
+        start: Value for p <= since.
+        end: Value for p >= until.
+        since: Progress at which it starts to move, in [0, 1].
+        until: Progress at which it has arrived, in [since, 1].
+        shape: One of `SHAPES`.
+
+    Raises:
+        ValueError: If the shape is unknown or the interval is not inside [0, 1].
+    """
+
+    start: float
+    end: float
+    since: float = 0.0
+    until: float = 1.0
+    shape: str = "linear"
+
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES:
+            raise ValueError(f"unknown schedule shape {self.shape!r}; one of {', '.join(SHAPES)}")
+        if not 0 <= self.since <= self.until <= 1:
+            raise ValueError(f"a schedule needs 0 <= since <= until <= 1, got {self.since} and {self.until}")
+
+    def __call__(self, p: float) -> float:
+        """The value at progress `p`."""
+        if p < self.since:
+            return self.start
+        if p >= self.until:
+            return self.end
+        moved = SHAPES[self.shape]((p - self.since) / (self.until - self.since))
+        return self.start + (self.end - self.start) * moved
+
+    def to_data(self) -> dict[str, float | str]:
+        """Plain data for YAML and JSON; `start` and `end` mark it as a schedule."""
+        return asdict(self)
+
+
+Number = float | Schedule
+"""A value, or a schedule of progress: accepted wherever a technique takes a number."""
+
+
+def value(number: Number, p: float) -> float:
+    """The value of a number or schedule at progress `p`."""
+    return number(p) if isinstance(number, Schedule) else number
+
+
+def is_schedule(data: object) -> bool:
+    """Whether plain data read from YAML or JSON describes a schedule."""
+    return isinstance(data, Mapping) and "start" in data and "end" in data
+
+
+def half_life_decay(half_life: float, dp: float) -> float:
+    """Weight that an average keeps after `dp` more progress, in [0, 1].
+
+    Independent of batch size and number of steps.
+
+    Args:
+        half_life: Progress after which an old value counts half; > 0.
+        dp: Progress since the last update, in [0, 1].
+
+    Raises:
+        ValueError: If `half_life` is not positive.
+    """
+    if half_life <= 0:
+        raise ValueError(f"half_life must be positive, got {half_life}")
+    return float(0.5 ** (dp / half_life))

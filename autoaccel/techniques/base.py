@@ -1,0 +1,217 @@
+"""The interface of a technique: seven hooks around a training loop, and what they may touch.
+
+A technique is a dataclass whose fields are its parameters, each with its range beside it. The loop calls the
+hooks in the techniques' declared order; the two context managers unwind in reverse. A technique never saves,
+never evaluates, and reaches the model only through `Context.forward`, which books the cost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from autoaccel.catalog import Domain, Parameter, TechniqueInfo
+from autoaccel.schedules import Number, value
+
+__all__ = ["Batch", "Context", "Number", "Technique", "parameter", "technique", "value"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch on its way to the model.
+
+    Args:
+        inputs: What the model is called with: a tensor, a tuple or a dict of tensors, batch first.
+        targets: Targets, batch first.
+        index: Place of each sample in the training set, shape [n].
+        weight: Weight of each sample's loss, shape [n], 1 on average over a pass.
+        other: Second targets of mixed samples, or None.
+        share: Share of `targets` in a mixed sample, shape [n], or None.
+    """
+
+    inputs: Any
+    targets: Tensor
+    index: Tensor
+    weight: Tensor
+    other: Tensor | None = None
+    share: Tensor | None = None
+
+    def replace(self, **changes: Any) -> Batch:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+class Context(Protocol):
+    """All that a technique may touch of the training it takes part in.
+
+    Attributes:
+        p: Progress in [0, 1]; constant within a step and equal on all ranks.
+        model: The user's model, unwrapped.
+        optimizer: The optimizer; the technique in that slot sets it during `setup`.
+        device: Where the model lives.
+        kind: image, tokens, table or series.
+        classes: Number of classes; 0 for other targets.
+        batch_size: Samples per optimizer step over all ranks; may be changed between steps.
+        lr_factor: Factor on every learning rate, for a rule that follows the batch size.
+        mixed_precision: `no`, `bf16` or `fp16`; read after `setup`.
+        sample_loss: Last task loss of each training sample, shape [n_train]; NaN where it was never seen.
+        generator: Random numbers on `device`, seeded per trial and rank.
+    """
+
+    p: float
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    kind: str
+    classes: int
+    batch_size: int
+    lr_factor: float
+    mixed_precision: str
+    sample_loss: Tensor
+    generator: torch.Generator
+
+    def forward(self, inputs: Any) -> Any:
+        """The model's output for `inputs`, its cost booked, under autocast and the caller's grad mode."""
+        ...
+
+    def per_sample(self, output: Any, targets: Tensor) -> Tensor:
+        """The task's loss of each sample, shape [n]."""
+        ...
+
+    def regrad(self) -> None:
+        """Zero the gradients and compute those of the current step's batch again."""
+        ...
+
+    def swap(self, match: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]) -> int:
+        """Replace every child module that matches; returns how many were replaced."""
+        ...
+
+    def rebuild(self) -> None:
+        """Say that parameters were replaced: the optimizer and cached costs are built anew."""
+        ...
+
+    def training_batches(self, samples: int) -> Iterator[Any]:
+        """Inputs of about `samples` random training samples, batch by batch, without augmentation."""
+        ...
+
+
+class Technique:
+    """Base of all techniques: every hook does nothing. Override what is needed."""
+
+    info: ClassVar[TechniqueInfo]
+
+    def setup(self, context: Context) -> None:
+        """Once, before the first step, on the trial's budget: surgery, parameter groups, scores."""
+
+    def select(self, context: Context, weight: Tensor) -> Tensor:
+        """Before each pass over the data: the weight of each training sample, shape [n_train]; 0 skips it."""
+        return weight
+
+    def batch(self, context: Context, batch: Batch) -> Batch:
+        """On each batch, on the device: resize, truncate, augment, mix."""
+        return batch
+
+    def loss(self, context: Context, batch: Batch, output: Any, each: Tensor) -> Tensor:
+        """On the loss of each sample, shape [n]; returns the same shape."""
+        return each
+
+    @contextmanager
+    def step(self, context: Context) -> Iterator[None]:
+        """Around `optimizer.step()`: gradients are there before, new weights after."""
+        yield
+
+    @contextmanager
+    def evaluate(self, context: Context) -> Iterator[None]:
+        """Around every evaluation and every save: put the weights in place that are to be judged."""
+        yield
+
+    def finish(self, context: Context) -> None:
+        """Once, at the end and inside the reserve: merge, fold, convert."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be saved to continue exactly."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+
+
+T = TypeVar("T", bound=type[Technique])
+
+
+def parameter(
+    default: Any,
+    low: float = 0.0,
+    high: float = 1.0,
+    *,
+    log: bool = False,
+    integer: bool = False,
+    options: tuple[Any, ...] = (),
+) -> Any:
+    """A parameter of a technique: its default and the range worth searching."""
+    return dataclasses.field(
+        default=default, metadata={"domain": Domain(low, high, log, integer, tuple(options))}
+    )
+
+
+def technique(
+    name: str,
+    *,
+    family: str,
+    cell: str,
+    slot: str = "",
+    needs: Iterable[str] = (),
+    roles: Iterable[str] = (),
+    clashes: Iterable[str] = (),
+    order: int = 50,
+    requires: str = "",
+    extra: str = "",
+    paper: str = "",
+) -> Callable[[T], T]:
+    """Class decorator that turns a `Technique` into a dataclass and declares its `TechniqueInfo`.
+
+    Args:
+        name: How recipes call it.
+        family: data, model, optimization or system.
+        cell: Heading of the survey.
+        slot: The slot that it fills, or empty for an optional technique.
+        needs: Traits that the task must have.
+        roles: What it does, for the clashes of others.
+        clashes: Roles that it cannot live with.
+        order: Low runs first.
+        requires: A module that must be installed.
+        extra: The extra of autoaccel that installs it.
+        paper: Where it comes from.
+    """
+
+    def declare(cls: T) -> T:
+        made: Any = dataclass(cls)
+        made.info = TechniqueInfo(
+            name=name,
+            family=family,
+            cell=cell,
+            summary=(cls.__doc__ or "").strip().splitlines()[0],
+            slot=slot,
+            parameters={
+                f.name: Parameter(cast(Any, f.default), f.metadata["domain"], "Number" in str(f.type))
+                for f in dataclasses.fields(made)
+                if "domain" in f.metadata
+            },
+            needs=frozenset(needs),
+            roles=frozenset(roles),
+            clashes=frozenset(clashes),
+            order=order,
+            extra=extra,
+            available=not requires or importlib.util.find_spec(requires) is not None,
+            paper=paper,
+        )
+        return made  # type: ignore[no-any-return]
+
+    return declare

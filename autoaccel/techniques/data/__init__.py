@@ -1,0 +1,1 @@
+"""What the model is trained on: augmentation, mixing, selection, curriculum, resolution."""

@@ -1,0 +1,1 @@
+"""What is trained: sparsity and structured pruning."""

@@ -1,0 +1,1 @@
+"""How it is trained: optimizer, learning rate, batch size, objective, averaging."""

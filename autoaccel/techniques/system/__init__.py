@@ -1,0 +1,1 @@
+"""What it runs on: precision, memory layout, where the data lies."""
