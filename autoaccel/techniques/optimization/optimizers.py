@@ -1,0 +1,210 @@
+"""Optimizers, with weight decay kept away from gains, biases and embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoaccel.techniques.base import Context, Technique, parameter, technique
+
+CELL = "learning rate selection"
+Group = dict[str, Any]
+
+
+def decay_groups(model: nn.Module, lr: float, weight_decay: float, decay_all: bool) -> list[Group]:
+    """Parameter groups with and without weight decay.
+
+    Args:
+        model: Its trained parameters are grouped.
+        lr: Learning rate at its peak.
+        weight_decay: Strength of the decay.
+        decay_all: Decay every parameter, as torch does by itself.
+    """
+    spared = set() if decay_all else _spared(model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in trained if id(p) not in spared]
+    rest = [p for p in trained if id(p) in spared]
+    groups = [(decayed, weight_decay), (rest, 0.0)]
+    return [
+        {"params": params, "lr": lr, "initial_lr": lr, "weight_decay": decay}
+        for params, decay in groups
+        if params
+    ]
+
+
+def _spared(model: nn.Module) -> set[int]:
+    small = {id(p) for p in model.parameters() if p.ndim < 2}
+    return small | _embeddings(model)
+
+
+def _embeddings(model: nn.Module) -> set[int]:
+    return {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
+
+
+@technique("adamw", family="optimization", cell=CELL, slot="optimizer", order=60, paper="arXiv 1711.05101")
+class AdamW(Technique):
+    """Adam with decoupled weight decay.
+
+    Args:
+        lr: Learning rate at its peak.
+        weight_decay: Decoupled weight decay.
+        beta1: Memory of the mean gradient.
+        beta2: Memory of its square.
+        decay_all: Decay every parameter, not only matrices.
+    """
+
+    lr: float = parameter(1e-3, 1e-4, 3e-2, log=True)
+    weight_decay: float = parameter(0.01, 1e-4, 0.3, log=True)
+    beta1: float = parameter(0.9, 0.8, 0.95)
+    beta2: float = parameter(0.999, 0.9, 0.999)
+    decay_all: bool = parameter(False, options=(False, True))
+
+    def setup(self, context: Context) -> None:
+        """Build the optimizer over the model as it is now."""
+        groups = decay_groups(context.model, self.lr, self.weight_decay, self.decay_all)
+        context.optimizer = torch.optim.AdamW(groups, betas=(self.beta1, self.beta2), fused=True)
+
+
+@technique("sgd", family="optimization", cell=CELL, slot="optimizer", order=60, paper="Sutskever et al. 2013")
+class SGD(Technique):
+    """Stochastic gradient descent with Nesterov momentum.
+
+    Args:
+        lr: Learning rate at its peak.
+        momentum: Share of the last step that is kept.
+        weight_decay: L2 penalty.
+        decay_all: Decay every parameter, not only matrices.
+    """
+
+    lr: float = parameter(0.05, 1e-2, 1.0, log=True)
+    momentum: float = parameter(0.9, 0.8, 0.98)
+    weight_decay: float = parameter(5e-4, 1e-6, 1e-2, log=True)
+    decay_all: bool = parameter(False, options=(False, True))
+
+    def setup(self, context: Context) -> None:
+        """Build the optimizer over the model as it is now."""
+        groups = decay_groups(context.model, self.lr, self.weight_decay, self.decay_all)
+        context.optimizer = torch.optim.SGD(
+            groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True
+        )
+
+
+def orthogonalized(update: Tensor, steps: int = 5) -> Tensor:
+    """The nearest (semi-)orthogonal matrices by Newton-Schulz iteration, shape [..., m, n].
+
+    The quintic coefficients are Keller Jordan's; singular values end between about 0.7 and 1.2.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    # Old CPUs multiply bfloat16 slowly; there float32 gives the same update in less time.
+    x = update.bfloat16() if update.is_cuda else update.float()
+    tall = x.size(-2) > x.size(-1)
+    if tall:
+        x = x.mT
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if tall else x).to(update.dtype)
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Muon for matrices and convolution kernels, AdamW for everything else, as one optimizer.
+
+    Args:
+        groups: Parameter groups; those with `"muon": True` are orthogonalized.
+    """
+
+    def __init__(self, groups: Iterable[Group]):
+        defaults = {"lr": 0.02, "weight_decay": 0.0, "muon": False, "momentum": 0.95, "betas": (0.9, 0.95)}
+        super().__init__(groups, {**defaults, "eps": 1e-8})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step of both."""
+        loss = None if closure is None else closure()
+        for group in self.param_groups:
+            trained = [p for p in group["params"] if p.grad is not None]
+            if trained:
+                (self._muon if group["muon"] else self._adamw)(group, trained)
+        return loss
+
+    def _muon(self, group: Group, trained: list[Tensor]) -> None:
+        grads = [p.grad for p in trained]
+        buffers = [self._buffer(p, "momentum") for p in trained]
+        torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
+        updates = torch._foreach_lerp(grads, buffers, group["momentum"])
+        torch._foreach_mul_(trained, 1 - group["lr"] * group["weight_decay"])
+        for shape in dict.fromkeys(p.shape for p in trained):
+            alike = [i for i, p in enumerate(trained) if p.shape == shape]
+            matrices = torch.stack([updates[i].flatten(1) for i in alike])
+            ratio = max(1.0, matrices.size(-2) / matrices.size(-1)) ** 0.5
+            for i, made in zip(alike, orthogonalized(matrices), strict=True):
+                trained[i].add_(made.view(shape), alpha=-group["lr"] * ratio)
+
+    def _adamw(self, group: Group, trained: list[Tensor]) -> None:
+        beta1, beta2 = group["betas"]
+        grads = [p.grad for p in trained]
+        means = [self._buffer(p, "mean") for p in trained]
+        squares = [self._buffer(p, "square") for p in trained]
+        group["steps"] = group.get("steps", 0) + 1
+        torch._foreach_lerp_(means, grads, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+        scale = torch._foreach_sqrt(squares)
+        torch._foreach_mul_(scale, (1 - beta2 ** group["steps"]) ** -0.5)
+        torch._foreach_add_(scale, group["eps"])
+        torch._foreach_mul_(trained, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_addcdiv_(trained, means, scale, -group["lr"] / (1 - beta1 ** group["steps"]))
+
+    def _buffer(self, p: Tensor, name: str) -> Tensor:
+        state: dict[str, Tensor] = self.state[p]
+        if name not in state:
+            state[name] = torch.zeros_like(p)
+        return state[name]
+
+
+@technique(
+    "muon",
+    family="optimization",
+    cell=CELL,
+    slot="optimizer",
+    order=60,
+    paper="Jordan et al. 2024; arXiv 2502.16982",
+)
+class Muon(Technique):
+    """Orthogonalized momentum for hidden matrices and kernels, AdamW for the rest.
+
+    Args:
+        lr: Learning rate of the matrices at its peak.
+        adam_lr: Learning rate of all other parameters.
+        momentum: Share of the last step that is kept.
+        weight_decay: Decoupled weight decay of the matrices.
+    """
+
+    lr: float = parameter(0.02, 2e-3, 0.1, log=True)
+    adam_lr: float = parameter(3e-3, 3e-4, 2e-2, log=True)
+    momentum: float = parameter(0.95, 0.8, 0.98)
+    weight_decay: float = parameter(0.01, 1e-4, 0.3, log=True)
+
+    def setup(self, context: Context) -> None:
+        """Build the optimizer over the model as it is now."""
+        trained = [p for p in context.model.parameters() if p.requires_grad]
+        apart = _spared(context.model) | _head(context.model)
+        hidden = [p for p in trained if id(p) not in apart]
+        rest = [p for p in trained if id(p) in apart]
+        groups: list[Group] = []
+        if hidden:
+            groups.append({"params": hidden, "lr": self.lr, "initial_lr": self.lr, "muon": True,
+                           "momentum": self.momentum, "weight_decay": self.weight_decay})  # fmt: skip
+        if rest:
+            groups.append({"params": rest, "lr": self.adam_lr, "initial_lr": self.adam_lr})
+        context.optimizer = MuonWithAdamW(groups)
+
+
+def _head(model: nn.Module) -> set[int]:
+    """The last linear layer: its rows are classes, which have nothing to do with each other."""
+    last = [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
+    return {id(m.weight) for m in last}

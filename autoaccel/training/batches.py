@@ -1,0 +1,90 @@
+"""Which samples come next: passes over the data whose weights the techniques decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from autoaccel.techniques.base import Batch, Technique
+from autoaccel.training.context import TrainingContext
+from autoaccel.training.sources import map_tensors
+
+
+class Passes:
+    """An endless stream of batches, cut to the size that is wanted at that moment.
+
+    Args:
+        context: The training.
+        seed: Decides the order of the samples, the same on all ranks.
+        rank: This process's number.
+        world: Number of processes that share each batch.
+    """
+
+    def __init__(self, context: TrainingContext, seed: int, rank: int = 0, world: int = 1):
+        self._context = context
+        self._order = torch.Generator().manual_seed(seed)
+        self._rank, self._world = rank, world
+        self._selectors = [t for t in context.techniques if type(t).select is not Technique.select]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches on the device, forever."""
+        while True:
+            yield from self._one_pass()
+
+    def _one_pass(self) -> Iterator[Batch]:
+        context = self._context
+        count = len(context.data.train)
+        weight = self._weights(count)
+        if weight is None:
+            places = torch.randperm(count, generator=self._order)
+        else:
+            chosen = weight.cpu().nonzero().flatten()
+            places = chosen[torch.randperm(len(chosen), generator=self._order)]
+        done = 0
+        while done < len(places):
+            index = places[done : done + context.batch_size]
+            done += len(index)
+            if len(index) < context.batch_size and done > len(index):
+                return  # a short last batch would have a noisier gradient; its samples come in another pass
+            yield self._batch(index[self._rank :: self._world], weight)
+
+    def _weights(self, count: int) -> Tensor | None:
+        if not self._selectors:
+            return None
+        weight = torch.ones(count, device=self._context.device)
+        for technique in self._selectors:
+            weight = technique.select(self._context, weight)
+        kept = weight[weight > 0]
+        # Divided by the pass's mean, not the batch's sum, so that the expected gradient is the full one.
+        return weight / kept.mean() if len(kept) else torch.ones_like(weight)
+
+    def _batch(self, index: Tensor, weight: Tensor | None) -> Batch:
+        device = self._context.device
+        inputs, targets = self._context.data.train.take(index)
+        if device.type != "cpu":
+            inputs = map_tensors(lambda t: t.to(device, non_blocking=True), inputs)
+            targets, index = targets.to(device, non_blocking=True), index.to(device, non_blocking=True)
+        each = torch.ones(len(index), device=device) if weight is None else weight[index]
+        return Batch(inputs, targets, index, each)
+
+
+def chunks(batch: Batch, size: int) -> list[tuple[Batch, float]]:
+    """Cut a batch into micro-batches of at most `size`, each with its share of the batch; 0 cuts nothing."""
+    count = len(batch.weight)
+    if not size or count <= size:
+        return [(batch, 1.0)]
+    parts = []
+    for start in range(0, count, size):
+        cut = slice(start, min(start + size, count))
+        part = Batch(
+            map_tensors(lambda t, cut=cut: t[cut], batch.inputs),
+            batch.targets[cut],
+            batch.index[cut],
+            batch.weight[cut],
+            None if batch.other is None else batch.other[cut],
+            None if batch.share is None else batch.share[cut],
+        )
+        parts.append((part, len(part.weight) / count))
+    return parts

@@ -1,0 +1,160 @@
+"""What techniques may touch of a training: the implementation of `techniques.base.Context`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import psutil
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from autoaccel.techniques.base import Batch, Technique
+from autoaccel.training.cost import Meter, call
+from autoaccel.training.data import Data
+from autoaccel.training.sources import ArraySource, SubsetSource, map_tensors
+
+
+class TrainingContext:
+    """One training, as its techniques see it. See `Context` for the meaning of the attributes.
+
+    Args:
+        model: The user's model, on its device.
+        data: The resolved task.
+        techniques: The recipe's techniques in their order.
+        meter: Books the cost.
+        seed: Seeds the random numbers of techniques and of the order of the data.
+        device: Where the model lives.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        techniques: Sequence[Technique],
+        meter: Meter,
+        seed: int,
+        device: torch.device,
+    ):
+        self.p = 0.0
+        self.model = model
+        self.data = data
+        self.techniques = tuple(techniques)
+        self.meter = meter
+        self.device = device
+        self.kind = data.kind
+        self.classes = data.classes
+        self.batch_size = 64
+        self.lr_factor = 1.0
+        self.mixed_precision = "no"
+        self.sample_loss = torch.full((len(data.train),), float("nan"), device=device)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.optimizer: torch.optim.Optimizer = None  # type: ignore[assignment]  # set by the optimizer's setup
+        self.accelerator: Accelerator | None = None
+        self.network: nn.Module = model
+        self.current: list[tuple[Batch, float]] = []
+        self._order = torch.Generator().manual_seed(seed)
+
+    def forward(self, inputs: Any) -> Any:
+        """The model's output, its cost booked."""
+        self.meter.forward(inputs)
+        if self.accelerator is None or self.mixed_precision == "no":
+            return call(self.network, inputs)
+        with self.accelerator.autocast():
+            output = call(self.network, inputs)
+        return output.float() if isinstance(output, Tensor) else output
+
+    def per_sample(self, output: Any, targets: Tensor) -> Tensor:
+        """The task's loss of each sample, shape [n]."""
+        return self.data.objective(output, targets)
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Forward a batch; returns the task loss of each sample before and after the techniques' changes."""
+        output = self.forward(batch.inputs)
+        plain = self.per_sample(output, batch.targets)
+        if batch.other is not None and batch.share is not None:
+            plain = batch.share * plain + (1 - batch.share) * self.per_sample(output, batch.other)
+        each = plain
+        for technique in self.techniques:
+            each = technique.loss(self, batch, output, each)
+        return plain, each
+
+    def backward(self, batch: Batch, share: float) -> Tensor:
+        """Add the gradient of a micro-batch that is `share` of the batch; returns its task losses."""
+        plain, each = self.losses(batch)
+        loss = (each * batch.weight).mean()
+        if share != 1.0:
+            loss = loss * share
+        if self.accelerator is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.accelerator.backward(loss)
+        return plain.detach()
+
+    def regrad(self) -> None:
+        """Zero the gradients and compute those of the current step's batch again."""
+        self.optimizer.zero_grad()
+        for batch, share in self.current:
+            self.backward(batch, share)
+
+    def swap(self, match: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]) -> int:
+        """Replace every child module that matches, and rebuild if there was one."""
+        found = [
+            (parent, name, child)
+            for parent in self.model.modules()
+            for name, child in parent.named_children()
+            if match(child)
+        ]
+        for parent, name, child in found:
+            setattr(parent, name, make(child))
+        if found and self.optimizer is not None:
+            self.rebuild()
+        return len(found)
+
+    def rebuild(self) -> None:
+        """Build the optimizer anew over the present parameters, and count costs anew."""
+        self.meter.forget()
+        for technique in self.techniques:
+            if technique.info.slot == "optimizer":
+                technique.setup(self)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Hand the model and the optimizer to Accelerate, once the techniques have had their say."""
+        if self.accelerator is None:
+            return
+        self.accelerator._optimizers.clear()
+        self.optimizer = self.accelerator.prepare_optimizer(self.optimizer, device_placement=False)
+        if self.accelerator.num_processes > 1:
+            self.network = self.accelerator.prepare_model(self.model)
+
+    def training_batches(self, samples: int) -> Iterator[Any]:
+        """Inputs of about `samples` random training samples, batch by batch, without augmentation."""
+        count = min(samples, len(self.data.train))
+        places = torch.randint(len(self.data.train), (count,), generator=self._order)
+        for part in places.split(max(1, min(self.batch_size, count))):
+            inputs, _ = self.data.train.take(part)
+            yield map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)
+
+    def keep_data_on_device(self, share: float) -> bool:
+        """Move the training data to the device if they take less than `share` of its free memory."""
+        source = self.data.train
+        arrays = source.source if isinstance(source, SubsetSource) else source
+        if not isinstance(arrays, ArraySource) or arrays.nbytes() > share * free_memory(self.device):
+            return False
+        self.data = replace(self.data, train=source.to(self.device))
+        return True
+
+    def evaluating(self) -> list[AbstractContextManager[None]]:
+        """The techniques' `evaluate` contexts, in the order in which they are entered."""
+        return [technique.evaluate(self) for technique in self.techniques]
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of memory that are free on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,145 @@
+"""What training costs: FLOPs of every forward and backward that runs, seconds, steps and samples.
+
+FLOPs are counted with torch's own counter on a copy of the model on the `meta` device, which holds no numbers,
+once per shape of the inputs and set of trained parameters. Plain CPU tensors would count zero for attention
+and recurrent layers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from autoaccel.budget import Cost
+from autoaccel.clock import Clock
+from autoaccel.training.sources import first_tensor, map_tensors
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """The model's output: a dict is passed as keywords, a tuple as arguments, and `.logits` is taken."""
+    if isinstance(inputs, Tensor):
+        output = model(inputs)
+    elif isinstance(inputs, dict):
+        output = model(**inputs)
+    else:
+        output = model(*inputs)
+    return output.logits if hasattr(output, "logits") else output
+
+
+def meta_copy(model: nn.Module) -> nn.Module:
+    """A copy of the model whose parameters and buffers have shapes but no memory."""
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(
+            torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad
+        )
+    for buffer in model.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(model, memo)
+
+
+def count_flops(model: nn.Module, inputs: Any, backward: bool) -> float:
+    """FLOPs of one forward, and of the backward that its trained parameters need.
+
+    Args:
+        model: The model in the mode (train or eval) that is to be counted.
+        inputs: Example inputs; only shapes and dtypes matter unless the forward depends on values.
+        backward: Whether the backward is counted too.
+    """
+    empty = map_tensors(lambda t: t.to("meta"), inputs)
+    try:
+        return _count(meta_copy(model), empty, backward)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+        # The forward looks at values: count it on real ones, where math attention shows its products.
+        real = copy.deepcopy(model).cpu()
+        with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
+            return _count(real, map_tensors(lambda t: t.cpu(), inputs), backward)
+
+
+def _count(model: nn.Module, inputs: Any, backward: bool) -> float:
+    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
+        output = call(model, inputs)
+        if backward and isinstance(output, Tensor) and output.requires_grad:
+            output.sum().backward()
+    return float(counter.get_total_flops())
+
+
+class Meter:
+    """Books what one trial spends.
+
+    Args:
+        model: The model whose forwards are booked.
+        clock: Where seconds come from.
+        started: Reading of that clock when the trial was asked for.
+    """
+
+    def __init__(self, model: nn.Module, clock: Clock, started: float):
+        self._model = model
+        self._clock = clock
+        self._started = started
+        self._cost = Cost()
+        self._flops = 0.0
+        self._steps = 0
+        self._samples = 0
+        self._table: dict[Any, float] = {}
+        self._optimizer_flops: float | None = None
+
+    def forward(self, inputs: Any) -> None:
+        """Book a forward in the model's present mode, with its backward when gradients are on."""
+        self._flops += self.flops_of(inputs, torch.is_grad_enabled())
+
+    def flops_of(self, inputs: Any, backward: bool) -> float:
+        """FLOPs of one forward for inputs of this shape, with its backward or without."""
+        key = (_shape(inputs), backward, self._model.training)
+        if key not in self._table:
+            # The random state is kept, so that counting once or from a cache trains the same model.
+            with torch.random.fork_rng(devices=[]):
+                self._table[key] = count_flops(self._model, inputs, backward)
+        return self._table[key]
+
+    def step(self, samples: int, update: Callable[[], Any]) -> None:
+        """Make one optimizer step over `samples` and book it; its matrix products are counted the first time."""
+        if self._optimizer_flops is None:
+            with FlopCounterMode(display=False) as counter:
+                update()
+            self._optimizer_flops = float(counter.get_total_flops())
+        else:
+            update()
+        self._flops += self._optimizer_flops
+        self._steps += 1
+        self._samples += samples
+
+    def forget(self) -> None:
+        """Count anew: the model or the set of trained parameters has changed."""
+        self._table.clear()
+        self._optimizer_flops = None
+
+    def seconds(self) -> float:
+        """Seconds since the trial was asked for."""
+        return self._clock.now() - self._started
+
+    def spent(self) -> Cost:
+        """Everything that the trial has spent until now."""
+        return replace(
+            self._cost, seconds=self.seconds(), flops=self._flops, steps=self._steps, samples=self._samples
+        )
+
+
+def _shape(inputs: Any) -> Any:
+    if isinstance(inputs, Tensor):
+        return inputs.shape
+    if isinstance(inputs, dict):
+        return tuple((key, _shape(part)) for key, part in inputs.items())
+    return tuple(_shape(part) for part in inputs) if isinstance(inputs, tuple) else None
+
+
+def batch_length(inputs: Any) -> int:
+    """Number of samples in a batch of inputs."""
+    return len(first_tensor(inputs))

@@ -1,0 +1,79 @@
+"""Judging a model: its loss and metric on a set of samples, under the techniques' `evaluate` contexts."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autoaccel.training.context import TrainingContext
+from autoaccel.training.sources import Source, map_tensors
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Score:
+    """The result of one evaluation.
+
+    Args:
+        metric: As the user reads it.
+        loss: Mean task loss.
+        noise: Standard error of the metric.
+    """
+
+    metric: float
+    loss: float
+    noise: float
+
+
+def evaluate(context: TrainingContext, source: Source, samples: int = 0) -> Score:
+    """Score the weights that the recipe wants to be judged, and put the live ones back.
+
+    Args:
+        context: The training.
+        source: What to score on.
+        samples: Use this many samples of it, always the same; 0 for all.
+    """
+    with ExitStack() as stack:
+        for manager in context.evaluating():
+            stack.enter_context(manager)
+        return score(context, source, samples)
+
+
+def score(context: TrainingContext, source: Source, samples: int = 0) -> Score:
+    """Score the weights that are in place now."""
+    training = context.model.training
+    context.model.eval()
+    try:
+        with torch.inference_mode():
+            losses, targets, output = _run(context, source, _places(len(source), samples))
+    finally:
+        context.model.train(training)
+    metric, noise = context.data.metric.evaluate(losses, targets, output)
+    return Score(metric, float(losses.mean()), noise)
+
+
+def _places(count: int, samples: int) -> Tensor:
+    if not samples or samples >= count:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:samples].sort().values
+
+
+def _run(context: TrainingContext, source: Source, places: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    objective, keep = context.data.objective, context.data.metric.score is not None
+    losses, targets, outputs = [], [], []
+    for part in places.split(BATCH):
+        inputs, wanted = source.take(part)
+        inputs = map_tensors(lambda t: t.to(context.device, non_blocking=True), inputs)
+        wanted = wanted.to(context.device, non_blocking=True)
+        output = context.forward(inputs)
+        losses.append(objective.judge(output, wanted).float())
+        if keep:
+            targets.append(wanted)
+            outputs.append(objective.original(output))
+    # One transfer at the end: a device that computes asynchronously is not stopped at every batch.
+    kept = (torch.cat(targets).cpu(), torch.cat(outputs).float().cpu()) if keep else (None, None)
+    return torch.cat(losses).cpu(), *kept
