@@ -20,7 +20,6 @@ from autoaccel.schedules import Schedule, is_schedule
 
 SCHEMA = 1
 Parameters = Mapping[str, Value]
-_NOTHING: Parameters = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Choice:
     """The technique that fills a slot, and its parameters."""
 
     name: str
-    parameters: Parameters = _NOTHING
+    parameters: Parameters = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Recipe:
     learning_rate: Choice = Choice("linear")
     batch_size: Choice = Choice("constant_batch")
     techniques: Mapping[str, Parameters] = field(default_factory=dict)
-    model: Parameters = _NOTHING
+    model: Parameters = field(default_factory=dict)
 
     def __hash__(self) -> int:
         return hash(self.key())

@@ -100,6 +100,10 @@ class TrialRequest:
         test: Whether the test set is scored at the end.
         origin: For people: where the recipe comes from, such as `plain`, `known-good NAME`, `model`.
         parent: The trial whose recipe is trained again with a larger budget, if any.
+        valid_samples: Validation samples used at milestones; 0 for all.
+        evaluation: Expected cost of one evaluation; set aside until one was measured.
+        landing: Set aside for the time after the last evaluation: saving, the test set.
+        grace: Seconds beyond its budget after which it is killed.
     """
 
     trial: int
@@ -112,10 +116,14 @@ class TrialRequest:
     test: bool = False
     origin: str = ""
     parent: int | None = None
+    valid_samples: int = 0
+    evaluation: Cost = field(default_factory=Cost)
+    landing: Cost = field(default_factory=Cost)
+    grace: float = 2.0
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        same = ("trial", "seed", "micro_batch", "test", "origin", "parent")
+        same = ("trial", "seed", "micro_batch", "test", "origin", "parent", "valid_samples", "grace")
         data = {name: getattr(self, name) for name in same}
         return {
             **data,
@@ -123,6 +131,8 @@ class TrialRequest:
             "budget": self.budget.to_data(),
             "purpose": self.purpose.value,
             "milestones": list(self.milestones),
+            "evaluation": asdict(self.evaluation),
+            "landing": asdict(self.landing),
         }
 
     @classmethod
@@ -135,6 +145,8 @@ class TrialRequest:
                 "budget": Budget(**data["budget"]),
                 "purpose": Purpose(data["purpose"]),
                 "milestones": tuple(data["milestones"]),
+                "evaluation": Cost(**data["evaluation"]),
+                "landing": Cost(**data["landing"]),
             }
         )
 

@@ -1,0 +1,72 @@
+"""What the supervisor, the template and the workers say to each other: one JSON object a line, version first."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+VERSION = 1
+
+
+def encode(kind: str, **fields: Any) -> bytes:
+    """A message as one line."""
+    return json.dumps({"v": VERSION, "kind": kind, **fields}).encode() + b"\n"
+
+
+def decode(line: bytes) -> Mapping[str, Any]:
+    """The inverse of `encode`.
+
+    Raises:
+        ValueError: If the line is no message of this version.
+    """
+    message = json.loads(line)
+    if message.get("v") != VERSION:
+        raise ValueError(f"message of version {message.get('v')}, expected {VERSION}")
+    return dict(message)
+
+
+class Channel:
+    """One end of a socket that carries messages, and file descriptors beside them."""
+
+    def __init__(self, end: socket.socket):
+        self.socket = end
+        self._rest = b""
+        self._descriptors: list[int] = []
+
+    def fileno(self) -> int:
+        """For selectors."""
+        return self.socket.fileno()
+
+    def send(self, kind: str, *, descriptor: int | None = None, **fields: Any) -> None:
+        """Send a message.
+
+        Raises:
+            OSError: If the other end is gone.
+        """
+        data = encode(kind, **fields)
+        if descriptor is not None:
+            sent = socket.send_fds(self.socket, [data], [descriptor])
+            data = data[sent:]
+        self.socket.sendall(data)
+
+    def receive(self) -> list[Mapping[str, Any]] | None:
+        """The messages that have arrived, waiting for at least some bytes; None when the other end is gone."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 16, 16)
+        except (ConnectionError, OSError):
+            return None
+        self._descriptors += descriptors
+        if not data:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [decode(line) for line in lines if line]
+
+    def descriptor(self) -> int:
+        """The oldest file descriptor that came with a message."""
+        return self._descriptors.pop(0)
+
+    def close(self) -> None:
+        """Close this end."""
+        self.socket.close()

@@ -1,0 +1,103 @@
+"""A worker: a process that runs one job, a trial or the profile, and tells the supervisor how it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autoaccel.clock import SystemClock
+from autoaccel.errors import AutoaccelError, TaskError
+from autoaccel.execution.messages import Channel
+from autoaccel.training.discovery import load_target, resolve, user_line
+from autoaccel.training.profiling import measure_sizes, profile_task
+from autoaccel.training.trial_run import Surroundings, run_trial
+from autoaccel.trial import Report, TrialRequest
+
+
+def work(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
+    """Do one job in this process and send its result.
+
+    Args:
+        target: The user's task, or the function that makes it.
+        job: What to do, as the supervisor sent it.
+        channel: To the supervisor.
+    """
+    clock = SystemClock()
+    stopped = _stop_on_sigterm()
+    torch.set_num_threads(job["threads"])
+    if job["device"]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = job["device"]
+    try:
+        task = resolve(target)
+        if job["job"] == "profile":
+            facts = profile_task(task, clock, clock.now(), job["split_seed"], job["cpu"])
+            channel.send("facts", facts=facts.to_data(), model_space=_plain_space(task.space))
+        elif job["job"] == "sizes":
+            for cost in measure_sizes(task, clock, job["split_seed"], job["cpu"]):
+                channel.send("size", **vars(cost))
+            channel.send("sizes")
+        else:
+            _trial(task, job, channel, clock, stopped)
+    except AutoaccelError as error:
+        channel.send("broken", message=str(error))
+    except Exception as error:  # the user's code may raise anything
+        where = user_line(error)
+        channel.send("broken", message=str(TaskError(f"{type(error).__name__}: {error}", where or None)))
+        raise
+
+
+def _trial(
+    task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClock, stopped: list[bool]
+) -> None:
+    def report(made: Report) -> bool:
+        channel.send("report", report=made.to_data())
+        return not stopped
+
+    around = Surroundings(
+        clock=clock,
+        started=clock.now(),
+        report=report,
+        folder=Path(job["folder"]) if job["folder"] else None,
+        split_seed=job["split_seed"],
+        cpu=job["cpu"],
+        stopped=lambda: bool(stopped),
+    )
+    outcome = run_trial(task, TrialRequest.from_data(job["request"]), around)
+    channel.send("outcome", outcome=outcome.to_data())
+
+
+def _stop_on_sigterm() -> list[bool]:
+    """A list that is empty until somebody asks this process to stop; the handler does nothing else."""
+    stopped: list[bool] = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return stopped
+
+
+def _plain_space(space: Mapping[str, Any]) -> dict[str, Any]:
+    def plain(axis: Any) -> Any:
+        if isinstance(axis, tuple) and len(axis) == 2:
+            low, high = axis
+            return {"low": low, "high": high, "integer": isinstance(low, int) and isinstance(high, int)}
+        return axis
+
+    return {name: plain(axis) for name, axis in space.items()}
+
+
+def main() -> None:
+    """A worker in a fresh process, where the template may not fork."""
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    job = json.loads(sys.argv[2])
+    work(load_target(job["target"]), job, channel)
+
+
+if __name__ == "__main__":
+    main()

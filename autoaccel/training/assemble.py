@@ -1,0 +1,62 @@
+"""Putting a training together: seed, model, data, techniques, Accelerate, in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import set_seed
+
+from autoaccel.clock import Clock
+from autoaccel.techniques.base import Technique
+from autoaccel.training.context import TrainingContext
+from autoaccel.training.cost import Meter
+from autoaccel.training.data import build_model, prepare
+from autoaccel.training.task import Task
+
+
+def assemble(
+    task: Task,
+    techniques: Sequence[Technique],
+    model_parameters: Mapping[str, Any],
+    seed: int,
+    split_seed: int,
+    clock: Clock,
+    started: float,
+    cpu: bool = False,
+) -> TrainingContext:
+    """Build a training that is ready for its first step.
+
+    Args:
+        task: What the user gave.
+        techniques: In the order in which their hooks run; an optimizer, a learning rate and a batch size too.
+        model_parameters: Keyword arguments for the model's factory.
+        seed: Seeds the model and all random draws.
+        split_seed: Decides the validation split; the same for all trials of a run.
+        clock: Counts the seconds.
+        started: Its reading when the trial was asked for.
+        cpu: Use the CPU even where there is a GPU.
+
+    Raises:
+        TaskError: If the task cannot be trained.
+    """
+    device = pick_device(cpu)
+    set_seed(seed)
+    model = build_model(task, model_parameters)
+    data = prepare(task, model, split_seed)
+    model.to(device)
+    context = TrainingContext(model, data, techniques, Meter(model, clock, started), seed, device)
+    for technique in techniques:
+        technique.setup(context)
+    # Built after the techniques' setup, since one of them may have asked for a precision.
+    context.accelerator = Accelerator(mixed_precision=context.mixed_precision, cpu=cpu)
+    context.prepare()
+    return context
+
+
+def pick_device(cpu: bool) -> torch.device:
+    """The device that Accelerate will use in this process."""
+    device: torch.device = PartialState(cpu=cpu).device
+    return device

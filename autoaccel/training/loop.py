@@ -1,0 +1,150 @@
+"""The training loop: it advances progress, calls the hooks, and judges the model at milestones.
+
+Techniques never save and never evaluate; both happen here, under their `evaluate` contexts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from accelerate.utils import broadcast
+from torch import Tensor
+
+from autoaccel.budget import Cost
+from autoaccel.techniques.base import Batch, Technique
+from autoaccel.training.batches import Passes, chunks
+from autoaccel.training.context import TrainingContext
+from autoaccel.training.evaluation import Score, evaluate
+from autoaccel.training.progress import Progress
+
+CHECK_EVERY = 50
+"""Steps between two looks at the loss: each look makes an asynchronous device wait."""
+
+
+class NotFiniteError(ArithmeticError):
+    """The loss is infinite or not a number: the recipe diverged."""
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """When and on what a training is judged.
+
+    Args:
+        shares: Progress of each evaluation, ascending; the last is 1.
+        samples: Validation samples used; 0 for all.
+        report: Called with the milestone's index, its score and the cost so far; returns whether to go on.
+        stopped: Asked before every step whether the training is to end.
+    """
+
+    shares: Sequence[float]
+    samples: int
+    report: Callable[[int, Score, Cost], bool]
+    stopped: Callable[[], bool] = lambda: False
+
+
+def train(
+    context: TrainingContext, progress: Progress, milestones: Milestones, seed: int, micro_batch: int = 0
+) -> Score | None:
+    """Train until the budget is spent.
+
+    Args:
+        context: The assembled training.
+        progress: What may be spent.
+        milestones: When to judge.
+        seed: Decides the order of the data.
+        micro_batch: Largest batch computed at once; 0 for no limit.
+
+    Returns:
+        The last score, or None when it was stopped before the end.
+
+    Raises:
+        NotFiniteError: If the loss diverges.
+    """
+    accelerator = context.accelerator
+    rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    take_step = Step(context, micro_batch)
+    shares = list(milestones.shares)
+    reached = 0
+    context.model.train()
+    for batch in Passes(context, seed, rank, world):
+        context.p = _agreed(progress.read(context.meter.spent()), context, world)
+        while reached < len(shares) and context.p >= shares[reached]:
+            score = judge(context, progress, milestones.samples)
+            if not milestones.report(reached, score, context.meter.spent()):
+                return None
+            reached += 1
+        if reached == len(shares):
+            return score
+        if milestones.stopped():
+            return None
+        take_step(batch)
+    raise AssertionError("passes over the data never end")
+
+
+def judge(context: TrainingContext, progress: Progress, samples: int) -> Score:
+    """Evaluate on the validation set and book what that cost.
+
+    Raises:
+        NotFiniteError: If the result is not a number.
+    """
+    before = context.meter.spent()
+    score = evaluate(context, context.data.valid, samples)
+    progress.book_evaluation(context.meter.spent() - before)
+    if not torch.isfinite(torch.tensor([score.metric, score.loss])).all():
+        raise NotFiniteError(f"the validation loss is {score.loss} at {context.p:.0%} of the budget")
+    return score
+
+
+class Step:
+    """One optimizer step. What does not change from step to step is looked up once.
+
+    Args:
+        context: The assembled training.
+        micro_batch: Largest batch computed at once; 0 for no limit.
+    """
+
+    def __init__(self, context: TrainingContext, micro_batch: int):
+        self._context = context
+        self._micro_batch = micro_batch
+        self._batchers = _overriding(context.techniques, "batch")
+        self._steppers = _overriding(context.techniques, "step")
+        self._remember = bool(_overriding(context.techniques, "select"))
+        self._count = 0
+
+    def __call__(self, batch: Batch) -> None:
+        """Train on one batch."""
+        context = self._context
+        for technique in self._batchers:
+            batch = technique.batch(context, batch)
+        context.current = chunks(batch, self._micro_batch)
+        for part, share in context.current:
+            losses = context.backward(part, share)
+            if self._remember and part.other is None:
+                context.sample_loss[part.index] = losses.float()
+        with ExitStack() as stack:
+            for technique in self._steppers:
+                stack.enter_context(technique.step(context))
+            context.meter.step(len(batch.weight), context.optimizer.step)
+        context.optimizer.zero_grad()
+        self._count += 1
+        if self._count % CHECK_EVERY == 1:
+            _check_finite(losses, context.p)
+
+
+def _overriding(techniques: Sequence[Technique], hook: str) -> list[Technique]:
+    return [t for t in techniques if getattr(type(t), hook) is not getattr(Technique, hook)]
+
+
+def _check_finite(losses: Tensor, p: float) -> None:
+    if not bool(torch.isfinite(losses).all()):
+        raise NotFiniteError(f"the training loss is not finite at {p:.0%} of the budget")
+
+
+def _agreed(p: float, context: TrainingContext, world: int) -> float:
+    """Rank 0's progress: ranks that disagree would stop at different steps and wait for each other."""
+    if world == 1:
+        return p
+    return float(broadcast(torch.tensor(p, dtype=torch.float64, device=context.device)))

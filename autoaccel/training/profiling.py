@@ -1,0 +1,166 @@
+"""Measuring a task with the plain recipe: seconds, FLOPs and memory, by batch size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import psutil
+import torch
+
+from autoaccel.clock import Clock
+from autoaccel.recipe import PLAIN
+from autoaccel.techniques.registry import build
+from autoaccel.training.assemble import assemble
+from autoaccel.training.batches import Passes
+from autoaccel.training.context import TrainingContext
+from autoaccel.training.evaluation import evaluate
+from autoaccel.training.loop import Step
+from autoaccel.training.sources import ArraySource, Source, SubsetSource
+from autoaccel.training.task import Task
+from autoaccel.trial import TaskFacts
+
+SIZES = (16, 32, 64, 128, 256, 512)
+FEW_STEPS = 5
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one training step of the plain recipe costs.
+
+    Args:
+        batch_size: Samples in the step.
+        seconds: Median over a few steps.
+        flops: Counted.
+        bytes: Peak memory of the device, or of the process on a CPU.
+    """
+
+    batch_size: int
+    seconds: float
+    flops: float
+    bytes: int
+
+
+def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu: bool) -> TaskFacts:
+    """Train a few steps of the plain recipe and evaluate once.
+
+    Args:
+        task: What to measure.
+        clock: Counts the seconds.
+        started: Its reading when the profile was asked for.
+        split_seed: Decides the validation split.
+        cpu: Use the CPU even where there is a GPU.
+
+    Raises:
+        TaskError: If the task cannot be trained.
+    """
+    context = _plain(task, clock, started, split_seed, cpu)
+    setup = context.meter.seconds()
+    step = measure_step(context, context.batch_size, clock)
+    before = context.meter.spent()
+    evaluate(context, context.data.valid)
+    evaluation = context.meter.spent() - before
+    data = context.data
+    return TaskFacts(
+        kind=data.kind,
+        traits=data.traits,
+        metric=data.metric.name,
+        maximize=data.metric.maximize,
+        n_train=len(data.train),
+        n_valid=len(data.valid),
+        n_test=len(data.test) if data.test is not None else 0,
+        classes=data.classes,
+        parameters=sum(p.numel() for p in context.model.parameters() if p.requires_grad),
+        train_flops=step.flops / step.batch_size,
+        valid_flops=evaluation.flops,
+        train_seconds=step.seconds / step.batch_size,
+        valid_seconds=evaluation.seconds,
+        setup_seconds=setup,
+        micro_batch=_largest_batch(context, clock) if context.device.type == "cuda" else 0,
+        device=_device_name(context.device),
+        fingerprint=_fingerprint(data.train, data.valid),
+    )
+
+
+def measure_sizes(
+    task: Task, clock: Clock, split_seed: int, cpu: bool, sizes: Sequence[int] = SIZES
+) -> Iterator[StepCost]:
+    """The cost of a step at several batch sizes, ascending; ends early where memory does."""
+    context = _plain(task, clock, clock.now(), split_seed, cpu)
+    for size in sizes:
+        if size > len(context.data.train):
+            return
+        try:
+            yield measure_step(context, size, clock)
+        except torch.OutOfMemoryError:
+            return
+
+
+def measure_step(context: TrainingContext, size: int, clock: Clock) -> StepCost:
+    """The cost of one step with `size` samples; the first step is not counted in the seconds."""
+    context.batch_size = min(size, len(context.data.train))
+    step, batches = Step(context, 0), iter(Passes(context, 0))
+    if context.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    context.model.train()
+    step(next(batches))
+    flops = context.meter.spent().flops
+    seconds = []
+    for _ in range(FEW_STEPS):
+        _finish_work(context)
+        before = clock.now()
+        step(next(batches))
+        _finish_work(context)
+        seconds.append(clock.now() - before)
+    flops = (context.meter.spent().flops - flops) / FEW_STEPS
+    return StepCost(context.batch_size, median(seconds), flops, _peak_memory(context))
+
+
+def _plain(task: Task, clock: Clock, started: float, split_seed: int, cpu: bool) -> TrainingContext:
+    techniques = build(PLAIN["plain"].chosen())
+    return assemble(task, techniques, {}, 0, split_seed, clock, started, cpu)
+
+
+def _finish_work(context: TrainingContext) -> None:
+    if context.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak_memory(context: TrainingContext) -> int:
+    if context.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return int(psutil.Process().memory_info().rss)
+
+
+def _largest_batch(context: TrainingContext, clock: Clock) -> int:
+    """The largest of a few sizes that fits the device; 0 when all do."""
+    fits = 0
+    for size in (128, 256, 512, 1024):
+        if size > len(context.data.train):
+            return 0
+        try:
+            measure_step(context, size, clock)
+        except torch.OutOfMemoryError:
+            context.optimizer.zero_grad()
+            torch.cuda.empty_cache()
+            return fits or 64
+        fits = size
+    return 0
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def _fingerprint(*sources: Source) -> str:
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(str(len(source)).encode())
+        inner = source.source if isinstance(source, SubsetSource) else source
+        if isinstance(inner, ArraySource):
+            digest.update(inner.targets[:100_000].contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

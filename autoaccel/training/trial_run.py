@@ -1,0 +1,145 @@
+"""One trial from its request to its outcome, in whatever process it runs. Faults become outcomes here."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from autoaccel.budget import Cost
+from autoaccel.clock import Clock
+from autoaccel.errors import TaskError, UsageError
+from autoaccel.techniques.registry import build
+from autoaccel.training.assemble import assemble
+from autoaccel.training.checkpoint import save_weights
+from autoaccel.training.context import TrainingContext
+from autoaccel.training.discovery import user_line
+from autoaccel.training.evaluation import Score, score
+from autoaccel.training.loop import Milestones, NotFiniteError, train
+from autoaccel.training.progress import Progress
+from autoaccel.training.task import Task
+from autoaccel.trial import Outcome, OutcomeKind, Report, TrialRequest
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a trial needs beside its request.
+
+    Args:
+        clock: Counts the seconds.
+        started: Its reading when the request arrived.
+        report: Told of every evaluation; returns whether the trial may go on.
+        folder: Where weights are saved; None saves none.
+        split_seed: Decides the validation split.
+        cpu: Use the CPU even where there is a GPU.
+        stopped: Whether the trial was asked to end at its next step.
+    """
+
+    clock: Clock
+    started: float
+    report: Callable[[Report], bool]
+    folder: Path | None = None
+    split_seed: int = 0
+    cpu: bool = False
+    stopped: Callable[[], bool] = lambda: False
+
+
+def run_trial(task: Task, request: TrialRequest, around: Surroundings) -> Outcome:
+    """Train one recipe with one budget.
+
+    Args:
+        task: What to train.
+        request: How, and with how much.
+        around: Clock, folder and listener.
+
+    Returns:
+        How it ended. A recipe that does not fit or diverges is infeasible; anything else that is raised is a
+        failure with the user's line.
+    """
+    spent = Cost()
+    first_step = 0.0
+    try:
+        context = _assemble(task, request, around)
+        first_step = context.meter.seconds()
+        try:
+            return replace(_train(context, request, around), first_step=first_step)
+        finally:
+            spent = context.meter.spent()
+    except (NotFiniteError, torch.OutOfMemoryError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "out of memory"
+        return Outcome(OutcomeKind.INFEASIBLE, _cost(spent, around), reason=reason, first_step=first_step)
+    except (TaskError, UsageError) as error:
+        return Outcome(OutcomeKind.FAILED, _cost(spent, around), reason=str(error), first_step=first_step)
+    except Exception as error:  # the user's code may raise anything, and the run has to go on
+        if "out of memory" in str(error).lower():
+            return Outcome(OutcomeKind.INFEASIBLE, _cost(spent, around), reason="out of memory")
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Outcome(OutcomeKind.FAILED, _cost(spent, around), reason=reason, where=user_line(error))
+
+
+def _cost(spent: Cost, around: Surroundings) -> Cost:
+    return replace(spent, seconds=around.clock.now() - around.started)
+
+
+def _assemble(task: Task, request: TrialRequest, around: Surroundings) -> TrainingContext:
+    techniques = build(request.recipe.chosen())
+    return assemble(
+        task,
+        techniques,
+        request.recipe.model,
+        request.seed,
+        around.split_seed,
+        around.clock,
+        around.started,
+        around.cpu,
+    )
+
+
+def _train(context: TrainingContext, request: TrialRequest, around: Surroundings) -> Outcome:
+    reports: list[Report] = []
+
+    def report(milestone: int, found: Score, cost: Cost) -> bool:
+        made = Report(
+            request.trial, milestone, context.p, found.metric, found.loss, found.noise, cost
+        )
+        reports.append(made)
+        return around.report(made)
+
+    progress = Progress(
+        budget=request.budget.resolve(len(context.data.train)),
+        setup=context.meter.spent(),
+        evaluation=request.evaluation,
+        evaluations=len(request.milestones),
+        landing=request.landing,
+    )
+    milestones = Milestones(request.milestones, request.valid_samples, report, around.stopped)
+    # A pause of the garbage collector in mid-training costs more than the few cycles that training leaves.
+    gc.freeze()
+    last = train(context, progress, milestones, request.seed, request.micro_batch)
+    if last is None:
+        return Outcome(OutcomeKind.PRUNED, context.meter.spent(), reason="stopped")
+    test = _land(context, request, around)
+    return Outcome(OutcomeKind.COMPLETE, context.meter.spent(), reports[-1], test)
+
+
+def _land(context: TrainingContext, request: TrialRequest, around: Surroundings) -> dict[str, float]:
+    """Finish the techniques, save and test: the same weights for both."""
+    for technique in context.techniques:
+        technique.finish(context)
+    test: dict[str, float] = {}
+    with ExitStack() as stack:
+        for manager in context.evaluating():
+            stack.enter_context(manager)
+        if around.folder is not None and (context.accelerator is None or context.accelerator.is_main_process):
+            around.folder.mkdir(parents=True, exist_ok=True)
+            save_weights(context.model, around.folder / WEIGHTS)
+        if request.test and context.data.test is not None:
+            result = score(context, context.data.test)
+            test = {"metric": result.metric, "loss": result.loss, "noise": result.noise}
+    return test
