@@ -170,9 +170,7 @@ def _class_weights(given: Any, targets: Tensor, output: Tensor) -> Tensor | None
         return len(targets) / (classes * counts.float())
     weights = torch.as_tensor(given, dtype=torch.float32)
     if weights.shape != (classes,):
-        raise TaskError(
-            f"class_weights has shape {tuple(weights.shape)}, but there are {classes} classes"
-        )
+        raise TaskError(f"class_weights has shape {tuple(weights.shape)}, but there are {classes} classes")
     return weights
 
 
@@ -192,7 +190,9 @@ def _check_labels(objective: Objective, targets: Tensor, classes: int) -> None:
     counted = targets[targets != IGNORED]
     low, high = int(counted.min()), int(counted.max())
     if low < 0 or high >= classes:
-        raise TaskError(f"labels go from {low} to {high}, but the model has {classes} outputs (0 to {classes - 1})")
+        raise TaskError(
+            f"labels go from {low} to {high}, but the model has {classes} outputs (0 to {classes - 1})"
+        )
 
 
 def _split(

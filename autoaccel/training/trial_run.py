@@ -105,9 +105,7 @@ def _train(context: TrainingContext, request: TrialRequest, around: Surroundings
     reports: list[Report] = []
 
     def report(milestone: int, found: Score, cost: Cost) -> bool:
-        made = Report(
-            request.trial, milestone, context.p, found.metric, found.loss, found.noise, cost
-        )
+        made = Report(request.trial, milestone, context.p, found.metric, found.loss, found.noise, cost)
         reports.append(made)
         return around.report(made)
 

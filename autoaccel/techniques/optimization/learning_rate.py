@@ -129,7 +129,9 @@ class OneCycle(LearningRate):
         return 0.5 * (1 + math.cos(math.pi * t))
 
 
-@technique("constant", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="torch's default")
+@technique(
+    "constant", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="torch's default"
+)
 class Constant(LearningRate):
     """The same rate to the end.
 

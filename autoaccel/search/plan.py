@@ -1,0 +1,154 @@
+"""How a budget is split: the ladder of trial budgets, the share of the search, the final training, the reserve.
+
+All trial budgets are shares of the whole, so the same plan serves seconds, FLOPs, or both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from autoaccel.budget import Budget, Cost, format_amount
+from autoaccel.errors import UsageError
+from autoaccel.trial import TaskFacts
+
+ETA = 3
+"""A rung's budget is this many times the one below, and one in this many recipes gets there."""
+WIDTH = 2
+"""Recipes on the top rung of a bracket, beside the plain one."""
+SEARCH_SHARE = 0.35
+"""Where the loss still falls with budget, more than about a third eats what the final training gains."""
+SATURATED_SHARE = 0.6
+"""Where it does not, there is nothing better to do with the budget than to search."""
+MOST_RUNGS = 4
+FEWEST_STEPS = 30
+EVALUATION_SHARE = 0.04
+LEAST_VALID = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The split of one run's budget.
+
+    Args:
+        budget: The whole.
+        facts: What the profile found.
+        ladder: Budgets of trials as shares of the whole, ascending; empty when only a final training fits.
+        search_share: Share of the whole after which no new search trial starts.
+        reserve: Seconds kept after the final training for the report and the last files.
+        slots: Trials side by side.
+        valid_samples: Validation samples used by search trials; 0 for all.
+    """
+
+    budget: Budget
+    facts: TaskFacts
+    ladder: tuple[float, ...]
+    search_share: float
+    reserve: float
+    slots: int = 1
+    valid_samples: int = 0
+
+    def quota(self, rung: int) -> int:
+        """How many recipes of a bracket reach a rung."""
+        return WIDTH * int(ETA ** (len(self.ladder) - 1 - rung))
+
+    def trial_budget(self, rung: int) -> Budget:
+        """The budget of a trial on a rung."""
+        return self.budget * self.ladder[rung]
+
+    def evaluation(self, samples: int) -> Cost:
+        """The expected cost of an evaluation with `samples` validation samples; 0 for all."""
+        share = samples / self.facts.n_valid if samples else 1.0
+        return Cost(seconds=self.facts.valid_seconds * share, flops=self.facts.valid_flops * share)
+
+    def landing(self, test: bool) -> Cost:
+        """The expected cost of what follows the last evaluation of a trial."""
+        share = 1.1 * self.facts.n_test / self.facts.n_valid if test else 0.0
+        return self.evaluation(0) * share + Cost(seconds=0.02)
+
+    def saturated(self) -> Plan:
+        """The plan for a task whose metric no longer improves with budget: search more."""
+        return replace(self, search_share=max(self.search_share, SATURATED_SHARE))
+
+    def describe(self) -> list[str]:
+        """The plan for people, a decision a line."""
+        lines = [f"budget: {self.budget}, everything included"]
+        if not self.ladder:
+            return [*lines, "search: none fits; the plain recipe is trained with the whole budget"]
+        rungs = ", ".join(
+            f"{self.quota(i)} x {_amount(self.trial_budget(i))}" for i in range(len(self.ladder))
+        )
+        baselines = 2 * self.ladder[0] + self.ladder[-1]
+        return [
+            *lines,
+            f"baselines: plain in two forms, the better again on the top rung ({baselines:.0%} of the budget)",
+            f"search: {rungs}; no new trial after {self.search_share:.0%} of the budget"
+            f" ({SATURATED_SHARE:.0%} if the metric stops improving with budget)",
+            f"final training: the best recipe with about {1 - self.search_share:.0%} of the budget",
+            f"reserve: {self.reserve:.1f} s for the report and the last files",
+        ]
+
+
+def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, slots: int, reserve: float) -> Plan:
+    """Split what is left of a budget after the profile.
+
+    Args:
+        budget: The whole.
+        facts: What the profile found.
+        spent: What the start and the profile have taken.
+        slots: Trials side by side.
+        reserve: Seconds to keep for the end.
+
+    Raises:
+        UsageError: If the budget is too small to train anything; says how much is needed.
+    """
+    least = _least(budget, facts)
+    left = 1 - budget.share(spent) - (reserve / budget.seconds if budget.seconds else 0.0)
+    if left < least:
+        needed = budget * ((1 - left + least) * 1.1)
+        raise UsageError(f"a budget of {budget} is too small to train anything; at least {needed} is needed")
+    ladder = _ladder(left * SEARCH_SHARE, least)
+    return Plan(
+        budget=budget,
+        facts=facts,
+        ladder=ladder,
+        search_share=1 - left + left * SEARCH_SHARE if ladder else 0.0,
+        reserve=reserve if budget.seconds else 0.0,
+        slots=slots,
+        valid_samples=_valid_samples(budget * ladder[0], facts) if ladder else 0,
+    )
+
+
+def _least(budget: Budget, facts: TaskFacts) -> float:
+    """The smallest share of the budget that trains a few dozen steps and evaluates."""
+    batch = min(64, facts.n_train)
+    seconds = 4 * facts.setup_seconds + FEWEST_STEPS * batch * facts.train_seconds + 2 * facts.valid_seconds
+    flops = FEWEST_STEPS * batch * facts.train_flops + 2 * facts.valid_flops
+    return max(
+        seconds / budget.seconds if budget.seconds else 0.0, flops / budget.flops if budget.flops else 0.0
+    )
+
+
+def _ladder(share: float, least: float) -> tuple[float, ...]:
+    """The tallest ladder whose first rung still trains something."""
+    for rungs in range(MOST_RUNGS, 0, -1):
+        # Each rung of a bracket costs WIDTH x top; the baselines cost top and twice the first rung.
+        top = share / (rungs * WIDTH + 1 + 2 * ETA ** (1 - rungs))
+        first = top * ETA ** (1 - rungs)
+        if first >= least:
+            return tuple(first * ETA**i for i in range(rungs))
+    return ()
+
+
+def _valid_samples(smallest: Budget, facts: TaskFacts) -> int:
+    share = max(
+        facts.valid_seconds / smallest.seconds if smallest.seconds and not smallest.flops else 0.0,
+        facts.valid_flops / smallest.flops if smallest.flops else 0.0,
+    )
+    if share <= EVALUATION_SHARE:
+        return 0
+    samples = max(LEAST_VALID, int(facts.n_valid * EVALUATION_SHARE / share))
+    return samples if samples < facts.n_valid else 0
+
+
+def _amount(budget: Budget) -> str:
+    return " or ".join(format_amount(name, limit) for name, limit in budget.limits().items())

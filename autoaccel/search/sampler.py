@@ -1,0 +1,161 @@
+"""Where recipes come from: the known-good ones first, then neighbors of the best and Optuna's TPE."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from autoaccel.catalog import Domain
+from autoaccel.recipe import Recipe
+from autoaccel.space import Scalar, SearchSpace, draw
+
+STARTUP = 8
+"""Results that TPE needs before it is asked."""
+CHANGED = 0.25
+"""Share of a neighbor's parameters that differ from its parent's."""
+STEP = 0.15
+"""Standard deviation of a change, as a share of the parameter's range."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A recipe to try, and where it comes from.
+
+    Args:
+        recipe: The recipe.
+        origin: For people.
+        number: Number of the Optuna trial that proposed it, or None.
+    """
+
+    recipe: Recipe
+    origin: str
+    number: int | None = None
+
+
+class OptunaChooser:
+    """Lets an Optuna trial pick the values."""
+
+    def __init__(self, trial: optuna.Trial):
+        self._trial = trial
+
+    def choose(self, name: str, domain: Domain) -> Scalar:
+        """The trial's suggestion."""
+        value: Scalar = self._trial._suggest(name, distribution(domain))
+        return value
+
+
+class NeighborChooser:
+    """Keeps most of a recipe's values and moves the others a little."""
+
+    def __init__(self, parent: Mapping[str, Scalar], source: random.Random):
+        self._parent = parent
+        self._source = source
+
+    def choose(self, name: str, domain: Domain) -> Scalar:
+        """The parent's value, or one near it."""
+        kept = self._parent.get(name, False if domain.options == (False, True) else None)
+        changed = self._source.random() < CHANGED
+        if kept is None or (changed and domain.options):
+            return draw(domain, self._source)
+        if domain.options or not isinstance(kept, int | float):
+            return kept if kept in domain.options else draw(domain, self._source)
+        return _moved(float(kept), domain, self._source) if changed else kept
+
+
+class RecipeSampler:
+    """Proposes recipes and learns from results that are comparable across budgets.
+
+    Args:
+        space: Where recipes come from.
+        seed: The same seed and the same results give the same proposals.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int):
+        self._space = space
+        self._source = random.Random(seed)
+        self._domains = space.domains()
+        tpe = optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, n_startup_trials=1, constant_liar=True
+        )
+        self._study = optuna.create_study(sampler=tpe)
+        fitted = {name: space.fit(recipe) for name, recipe in space.known_good.items()}
+        self._queue = [Proposal(r, f"known-good {name}") for name, r in fitted.items() if r is not None]
+        self._told = 0
+
+    def propose(self, best: Sequence[Recipe]) -> Proposal:
+        """The next recipe.
+
+        Args:
+            best: The best recipes so far, best first.
+        """
+        if self._queue:
+            return self._queue.pop(0)
+        dice = self._source.random()
+        if best and dice < 0.5:
+            # The better a recipe, the more neighbors it gets.
+            parent = best[min(int(self._source.expovariate(1.0)), len(best) - 1)]
+            chooser = NeighborChooser(parent.flat(), self._source)
+            return Proposal(self._space.draw(chooser), "neighbor of a good one")
+        if self._told < STARTUP or dice > 0.9:
+            return Proposal(self._space.sample(self._source.getrandbits(32)), "random")
+        trial = self._study.ask()
+        return Proposal(self._space.draw(OptunaChooser(trial)), "model", trial.number)
+
+    def tell(self, proposal: Proposal, value: float | None) -> None:
+        """Learn a result.
+
+        Args:
+            proposal: What was tried.
+            value: Smaller is better, comparable across budgets; None for a recipe that is infeasible.
+        """
+        self._told += 1
+        if proposal.number is not None:
+            state = TrialState.COMPLETE if value is not None else TrialState.FAIL
+            self._study.tell(proposal.number, value, state=state)
+            return
+        if value is None:
+            return
+        flat = proposal.recipe.flat()
+        known = {name: flat.get(name, False) for name in self._present(flat)}
+        distributions = {name: distribution(self._domains[name]) for name in known}
+        inside = all(d._contains(d.to_internal_repr(known[n])) for n, d in distributions.items())
+        if inside:
+            made = optuna.trial.create_trial(params=known, distributions=distributions, value=value)
+            self._study.add_trial(made)
+
+    def _present(self, flat: Mapping[str, Scalar]) -> list[str]:
+        """Searched parameters that this recipe has; an absent technique is one that is off."""
+        return [
+            name
+            for name, domain in self._domains.items()
+            if name in flat or (name.startswith("techniques.") and domain.options == (False, True)
+                                and name.count(".") == 1)
+        ]  # fmt: skip
+
+
+def distribution(domain: Domain) -> BaseDistribution:
+    """Optuna's form of a domain."""
+    if domain.options:
+        return CategoricalDistribution(domain.options)
+    if domain.integer:
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log)
+    return FloatDistribution(domain.low, domain.high, log=domain.log)
+
+
+def _moved(value: float, domain: Domain, source: random.Random) -> Scalar:
+    if domain.log:
+        moved = value * (domain.high / domain.low) ** source.gauss(0, STEP)
+    else:
+        moved = value + (domain.high - domain.low) * source.gauss(0, STEP)
+    moved = min(domain.high, max(domain.low, moved))
+    return round(moved) if domain.integer else moved
