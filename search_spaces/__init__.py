@@ -1,1 +1,29 @@
 """Search spaces and known-good recipes as YAML, installed as `autoaccel.search_spaces`."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from autoaccel.errors import UsageError, suggestion
+from autoaccel.recipe import load_yaml
+
+
+def names() -> list[str]:
+    """The spaces that come with autoaccel."""
+    return sorted(f.name.removesuffix(".yaml") for f in files(__package__).iterdir() if f.name.endswith(".yaml"))
+
+
+def read(name: str) -> object:
+    """The data of a space that comes with autoaccel, or of the user's own YAML file.
+
+    Raises:
+        UsageError: If there is no such space or file, or it is no YAML.
+    """
+    if name in names():
+        return load_yaml((files(__package__) / f"{name}.yaml").read_text(), name)
+    path = Path(name)
+    if not path.is_file():
+        accepted = ", ".join(names())
+        raise UsageError(f"no search space {name!r}: one of {accepted}, or a YAML file{suggestion(name, names())}")
+    return load_yaml(path.read_text(), name)

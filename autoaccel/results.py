@@ -1,0 +1,176 @@
+"""What a run says of itself: the contents of `result.json`, from the state of the search. Pure functions."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from autoaccel.budget import Cost
+from autoaccel.recipe import Recipe
+from autoaccel.search.search import Entry, Search
+from autoaccel.store.record import TrialRecord
+from autoaccel.trial import Purpose, Report
+
+SCHEMA = 1
+
+
+def result_data(search: Search, now: float, status: str) -> dict[str, Any]:
+    """The result as plain data, at any moment after the first complete trial.
+
+    Args:
+        search: Where it stands.
+        now: Wall seconds of the run.
+        status: complete, running or interrupted.
+    """
+    assert search.plan is not None
+    facts = search.plan.facts
+    delivered, entry = delivery(search)
+    compared = comparison(search)
+    recipe = entry.request.recipe if entry else Recipe()
+    return {
+        "schema": SCHEMA,
+        "status": status,
+        "headline": headline(search, compared),
+        "metric": {"name": facts.metric, "direction": "max" if facts.maximize else "min"},
+        "comparison": compared,
+        "final": _final(search, delivered),
+        "baseline": _baseline(search),
+        "delivered": {"what": delivered, "trial": entry.request.trial if entry else None},
+        "recipe": recipe.to_data(),
+        "spent": spent_by_phase(search, now),
+        "budget": search.plan.budget.to_data(),
+        "trials": outcomes(search.entries.values()),
+        "plan": search.plan.describe(),
+    }
+
+
+def delivery(search: Search) -> tuple[str, Entry | None]:
+    """What is delivered: the final training, unless a finished trial is better by more than the noise."""
+    final, best = search.final(), search.best()
+    if final is not None and final.final is not None:
+        if best is None or not _clearly_better(search, best[1], final.final):
+            return "final", final
+    if best is None:
+        return "nothing", None
+    return ("plain" if best[0].request.purpose is Purpose.BASELINE else "trial"), best[0]
+
+
+def _clearly_better(search: Search, one: Report, other: Report) -> bool:
+    # The best of many noisy values is an optimist, so it must win by twice the noise.
+    return search.value(one)[0] < search.value(other)[0] - 2 * max(one.noise, other.noise)
+
+
+def comparison(search: Search) -> dict[str, Any] | None:
+    """The best recipe against plain at the highest rung where both were completed."""
+    assert search.plan is not None
+    for rung in reversed(range(len(search.plan.ladder))):
+        plain, found = search.plain(rung), search.rung(rung, baseline=False)
+        if plain and found:
+            winner = found[0]
+            gain = search.value(plain[1])[0] - search.value(winner[1])[0]
+            return {
+                "budget": str(search.plan.trial_budget(rung)),
+                "winner": _scored(*winner),
+                "plain": _scored(*plain),
+                "gain": gain,
+                "noise": max(winner[1].noise, plain[1].noise),
+            }
+    return None
+
+
+def headline(search: Search, compared: Mapping[str, Any] | None) -> str:
+    """One honest line: by how much the recipe beats plain training at equal budget, or that it does not."""
+    assert search.plan is not None
+    name = search.plan.facts.metric
+    if compared is None:
+        return "The plain recipe was trained: the budget leaves no room to compare it with another."
+    ours, plain = compared["winner"]["metric"], compared["plain"]["metric"]
+    if compared["gain"] <= 0:
+        return f"No better than plain: {name} {ours:.4g} against {plain:.4g} with {compared['budget']} each."
+    line = f"Better than plain: {name} {ours:.4g} against {plain:.4g} with {compared['budget']} each"
+    within = compared["gain"] <= compared["noise"]
+    return line + (", which is within the noise of the validation set." if within else ".")
+
+
+def spent_by_phase(search: Search, now: float) -> dict[str, dict[str, float]]:
+    """Seconds of trials and FLOPs by phase; the rest of the wall seconds is start-up and report."""
+    costs = {purpose: Cost() for purpose in Purpose}
+    for entry in search.entries.values():
+        if entry.outcome:
+            costs[entry.request.purpose] += entry.outcome.cost
+    phases = {p.value: {"seconds": c.seconds, "flops": c.flops} for p, c in costs.items()}
+    trials = sum(cost.seconds for cost in costs.values())
+    return {"start-up and report": {"seconds": max(0.0, now - trials), "flops": 0.0}, **phases}
+
+
+def outcomes(entries: Iterable[Entry]) -> dict[str, int]:
+    """Number of trials by outcome."""
+    kinds = [entry.outcome.kind.value for entry in entries if entry.outcome]
+    return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+
+
+def leaderboard(records: Iterable[TrialRecord], maximize: bool) -> list[dict[str, Any]]:
+    """Complete trials, those with the largest budget first and the best first among them."""
+    rows = [_row(record) for record in records if record.complete and record.final]
+    sign = -1 if maximize else 1
+    return sorted(rows, key=lambda row: (-(row["budget_seconds"] or row["budget_flops"]), sign * row["metric"]))
+
+
+def trials_csv(records: Iterable[TrialRecord]) -> str:
+    """All trials as CSV, a column for each parameter."""
+    rows = [{**_row(record), **record.request.recipe.flat()} for record in records]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(record: TrialRecord) -> dict[str, Any]:
+    request, outcome, final = record.request, record.outcome, record.final
+    return {
+        "trial": request.trial,
+        "purpose": request.purpose.value,
+        "origin": request.origin,
+        "outcome": outcome.kind.value if outcome else "unfinished",
+        "metric": final.metric if final else None,
+        "loss": final.loss if final else None,
+        "noise": final.noise if final else None,
+        "budget_seconds": request.budget.seconds,
+        "budget_flops": request.budget.flops,
+        "seconds": outcome.cost.seconds if outcome else None,
+        "flops": outcome.cost.flops if outcome else None,
+        "steps": outcome.cost.steps if outcome else None,
+        "reason": outcome.reason if outcome else None,
+    }
+
+
+def _scored(entry: Entry, report: Report) -> dict[str, Any]:
+    return {"trial": entry.request.trial, "origin": entry.request.origin, "metric": report.metric,
+            "loss": report.loss, "noise": report.noise}  # fmt: skip
+
+
+def _baseline(search: Search) -> dict[str, Any] | None:
+    assert search.plan is not None
+    for rung in reversed(range(len(search.plan.ladder))):
+        if plain := search.plain(rung):
+            return {**_scored(*plain), "budget": str(search.plan.trial_budget(rung))}
+    return None
+
+
+def _final(search: Search, delivered: str) -> dict[str, Any] | None:
+    entry = search.final()
+    if entry is None or entry.outcome is None or entry.final is None:
+        return None
+    return {
+        "trial": entry.request.trial,
+        "origin": entry.request.origin,
+        "budget": str(entry.request.budget),
+        "validation": {"metric": entry.final.metric, "loss": entry.final.loss, "noise": entry.final.noise},
+        "test": dict(entry.outcome.test) or None,
+        "steps": entry.outcome.cost.steps,
+        "delivered": delivered,
+    }
