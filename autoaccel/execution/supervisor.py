@@ -59,12 +59,14 @@ class Place:
         cpu: Use the CPU even where there is a GPU.
         workers: Trials side by side.
         split_seed: Decides the validation split.
+        metric: Overrides the task's metric.
     """
 
     devices: tuple[str, ...] = ()
     cpu: bool = False
     workers: int = 1
     split_seed: int = 0
+    metric: str | None = None
 
     @property
     def threads(self) -> int:
@@ -221,6 +223,7 @@ class Supervisor:
             threads=self._place.threads,
             cpu=self._place.cpu,
             split_seed=self._place.split_seed,
+            metric=self._place.metric,
             **fields,
         )
         theirs.close()

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = job["device"]
     try:
         task = resolve(target)
+        if job["metric"]:
+            task = replace(task, metric=job["metric"], direction=None)
         if job["job"] == "profile":
             facts = profile_task(task, clock, clock.now(), job["split_seed"], job["cpu"])
             channel.send("facts", facts=facts.to_data(), model_space=_plain_space(task.space))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from autoaccel.budget import Cost
+from autoaccel.errors import UsageError
+from autoaccel.store.folder import read_json
+from autoaccel.store.log import read_log
 from autoaccel.trial import (
     Event,
     Finished,
@@ -76,6 +80,20 @@ class RunRecord:
             if trial.outcome:
                 costs[trial.request.purpose.value] += trial.outcome.cost
         return costs
+
+
+def read_record(path: Path) -> RunRecord:
+    """The run in a folder, finished, running or killed.
+
+    Raises:
+        UsageError: If there is no run.
+    """
+    config = read_json(path / "config.json")
+    if not config:
+        raise UsageError(f"{path} holds no run")
+    facts, trials = trial_records(read_log(path / "events.log"))
+    seconds = float(read_json(path / "account.json").get("seconds", 0.0))
+    return RunRecord(config, facts, tuple(trials), seconds, read_json(path / "result.json"))
 
 
 def trial_records(log: Iterable[tuple[float, Event | Start]]) -> tuple[TaskFacts | None, list[TrialRecord]]:

@@ -1,0 +1,107 @@
+"""Keeps a run's folder up to date: the log at every event, the deliverables at every improvement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autoaccel.clock import Clock
+from autoaccel.recipe import Recipe
+from autoaccel.results import delivery, result_data, trials_csv
+from autoaccel.search.search import Search
+from autoaccel.store.folder import RunFolder, read_json
+from autoaccel.store.log import Log
+from autoaccel.store.record import trial_records
+from autoaccel.store.study import StudyFile
+from autoaccel.trial import Event, Finished, Start
+
+
+class Keeper:
+    """Listens to a run and writes it down.
+
+    Args:
+        folder: The run folder.
+        log: Where events go.
+        search: Asked what is best.
+        target: Name of the task, for the study.
+        load: Code that loads the delivered model.
+    """
+
+    def __init__(self, folder: RunFolder, log: Log, search: Search, target: str, load: str):
+        self._folder = folder
+        self._log = log
+        self._search = search
+        self._load = load
+        self._target = target
+        self._study: StudyFile | None = None
+        self._written = -1.0
+        self._delivered: int | None = None
+
+    def handle(self, entry: Event | Start, now: float) -> None:
+        """Write an event to the log, and what follows from it to the folder."""
+        self._log.append(now, entry)
+        self.tick(now)
+        if isinstance(entry, Finished):
+            self._keep_weights()
+            self._improve(now)
+
+    def tick(self, now: float) -> None:
+        """Book the wall seconds, so that a killed run knows what it has spent."""
+        if now - self._written >= 1.0 or self._written < 0:
+            self._written = now
+            self._folder.write_json("account.json", {"seconds": now})
+
+    def deliver(self, clock: Clock, status: str) -> dict[str, Any]:
+        """Write everything for the last time; returns the contents of `result.json`."""
+        _, records = trial_records(self._log.entries)
+        self._add_to_study(records)
+        self._folder.write("trials.csv", trials_csv(records))
+        self._promote_weights()
+        self._folder.drop_weights(set())
+        data = self._result(clock.now(), status)
+        self._write_recipe(data)
+        self._folder.write_json("result.json", data)
+        self._folder.write_json("account.json", {"seconds": clock.now()})
+        return data
+
+    def _improve(self, now: float) -> None:
+        _, entry = delivery(self._search)
+        if entry is None or entry.request.trial == self._delivered:
+            return
+        self._delivered = entry.request.trial
+        data = self._result(now, "running")
+        self._write_recipe(data)
+        self._folder.write_json("result.json", data)
+        self._promote_weights()
+
+    def _keep_weights(self) -> None:
+        best, final = self._search.best(), self._search.final()
+        running = {trial for trial, entry in self._search.entries.items() if entry.outcome is None}
+        kept = {entry.request.trial for entry in (best[0] if best else None, final) if entry is not None}
+        self._folder.drop_weights(kept | running)
+
+    def _promote_weights(self) -> None:
+        _, entry = delivery(self._search)
+        if entry is not None:
+            self._folder.deliver_weights(entry.request.trial)
+
+    def _result(self, now: float, status: str) -> dict[str, Any]:
+        data = result_data(self._search, now, status)
+        names = ("recipe.yaml", "model.safetensors", "train_best.py", "accelerate_config.yaml", "trials.csv",
+                 "report.html", "study.db", "config.json")  # fmt: skip
+        data["paths"] = {name: str(self._folder.path / name) for name in names}
+        data["load"] = self._load
+        data["environment"] = read_json(self._folder.path / "config.json").get("environment", {})
+        return data
+
+    def _write_recipe(self, data: Mapping[str, Any]) -> None:
+        self._folder.write("recipe.yaml", Recipe.from_data(data["recipe"]).to_yaml())
+
+    def _add_to_study(self, records: Any) -> None:
+        assert self._search.plan is not None
+        if self._study is None:
+            maximize = self._search.plan.facts.maximize
+            self._study = StudyFile(self._folder.path / "study.db", self._target, maximize)
+        for record in records:
+            self._study.add(record)
+
