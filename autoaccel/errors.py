@@ -5,7 +5,7 @@ AutoaccelError                 1   base class; never raised itself
 ├── TaskError                  3   the user's model file, data, loss or metric
 ├── NoTrialError               4   no trial was completed, so there is nothing to deliver
 ├── StoreError                 5   the run folder or the disk
-└── InterruptedRun             6   stopped by a signal after something worth keeping was saved
+└── InterruptedRunError           6   stopped by a signal after something worth keeping was saved
 
 What happens to a single trial is not an error but a value: see `autoaccel.trial.Outcome`.
 """
@@ -56,7 +56,7 @@ class StoreError(AutoaccelError):
     exit_code = 5
 
 
-class InterruptedRun(AutoaccelError):
+class InterruptedRunError(AutoaccelError):
     """The run was interrupted; what had been found until then was saved."""
 
     exit_code = 6

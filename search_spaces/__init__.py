@@ -14,6 +14,11 @@ def names() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in files(__package__).iterdir() if f.name.endswith(".yaml"))
 
 
+def text(name: str) -> str:
+    """The YAML of a space that comes with autoaccel, or of a file."""
+    return (files(__package__) / f"{name}.yaml" if name in names() else Path(name)).read_text()
+
+
 def read(name: str) -> object:
     """The data of a space that comes with autoaccel, or of the user's own YAML file.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -84,9 +85,13 @@ class RecipeSampler:
         self._space = space
         self._source = random.Random(seed)
         self._domains = space.domains()
-        tpe = optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, group=True, n_startup_trials=1, constant_liar=True
-        )
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with warnings.catch_warnings():
+            # `group` is marked experimental; conditional parameters cannot be modelled jointly without it.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            tpe = optuna.samplers.TPESampler(
+                seed=seed, multivariate=True, group=True, n_startup_trials=1, constant_liar=True
+            )
         self._study = optuna.create_study(sampler=tpe)
         fitted = {name: space.fit(recipe) for name, recipe in space.known_good.items()}
         self._queue = [Proposal(r, f"known-good {name}") for name, r in fitted.items() if r is not None]

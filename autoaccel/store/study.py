@@ -46,9 +46,12 @@ class StudyFile:
             return
         self._written.add(request.trial)
         flat = request.recipe.flat()
+        words = {key: flat.pop(key) for key, value in list(flat.items()) if isinstance(value, str)}
         state = STATES.get(outcome.kind, TrialState.FAIL)
         attributes: dict[str, Any] = {
             "trial": request.trial,
+            # Optuna wants a word's options to be the same in all trials, and a user's space may add some later.
+            **words,
             "purpose": request.purpose.value,
             "origin": request.origin,
             "budget": request.budget.to_data(),
@@ -75,6 +78,4 @@ def _distribution(value: Any) -> BaseDistribution:
     """Wide enough for any value: Optuna wants the same distribution for a name in every trial."""
     if isinstance(value, bool):
         return CategoricalDistribution((False, True))
-    if isinstance(value, int | float):
-        return FloatDistribution(-1e12, 1e12)
-    return CategoricalDistribution((value,))
+    return FloatDistribution(-1e12, 1e12)

@@ -1,0 +1,236 @@
+"""The command line: flags in, text out. Data go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from autoaccel import __version__, api, search_spaces
+from autoaccel.budget import Budget, format_flops, parse_budget, parse_flops
+from autoaccel.clock import seconds_since_process_start
+from autoaccel.display import Display
+from autoaccel.errors import AutoaccelError, InterruptedRunError, UsageError
+from autoaccel.export.files import FORMATS, export
+from autoaccel.report.html import write_report
+from autoaccel.store.folder import write_atomically
+from autoaccel.store.record import read_record
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Train a PyTorch model as well as a budget allows: one budget in, a trained model and its recipe out.",
+)
+Target = Annotated[str, typer.Argument(help="model.py, model.py:name or package.module:name", metavar="MODEL")]
+BudgetText = Annotated[str, typer.Option("--budget", "-b", help="90s, 90m, 4h, 1d12h, PT4H, '2e18 FLOPs'")]
+Devices = Annotated[str, typer.Option(help="GPU numbers such as 0,1, or cpu")]
+Out = Annotated[Path | None, typer.Option(help="The run folder; runs/NAME when missing")]
+Seed = Annotated[int, typer.Option(help="Seeds the split, the search and every trial")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More lines, and tracebacks of errors")]
+
+
+@app.command()
+def tune(
+    target: Target,
+    budget: BudgetText = "",
+    flops: Annotated[str, typer.Option(help="A budget in operations, such as 2e18")] = "",
+    space: Annotated[str | None, typer.Option(help="A search space by name, or a YAML file")] = None,
+    metric: Annotated[str | None, typer.Option(help="Overrides the task's metric")] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run")] = False,
+    devices: Devices = "",
+    workers: Annotated[int, typer.Option(help="Trials side by side")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Profile and plan, then stop")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Search a recipe and train the model with it, everything inside the budget."""
+    whole = _budget(budget, flops)
+    options = api.Options(space, metric, out, seed, resume, devices, workers)
+    if dry_run:
+        lines = api.plan(target, whole, options=options, elapsed=seconds_since_process_start())
+        print("\n".join(lines))
+        return
+    display = Display(whole, quiet=quiet or as_json, verbose=verbose)
+    try:
+        result = api.tune(
+            target, whole, options=options, view=display, elapsed=seconds_since_process_start()
+        )
+    finally:
+        display.close()
+    _show(result, as_json)
+    if result.data["status"] == "interrupted":
+        raise InterruptedRunError(f"interrupted; what was found is in {result.folder}")
+
+
+@app.command()
+def train(
+    target: Target,
+    recipe: Annotated[str, typer.Option(help="recipe.yaml, or plain, or plain_constant")],
+    budget: BudgetText = "",
+    epochs: Annotated[float | None, typer.Option(help="Limit: passes over the training data")] = None,
+    steps: Annotated[float | None, typer.Option(help="Limit: optimizer steps")] = None,
+    flops: Annotated[str, typer.Option(help="Limit: operations, such as 2e18")] = "",
+    out: Out = None,
+    seed: Seed = 0,
+    devices: Devices = "",
+    as_json: AsJson = False,
+) -> None:
+    """Train one recipe with one budget."""
+    limits = {} if not (budget or flops) else _budget(budget, flops).limits()
+    extra = {name: limit for name, limit in (("epochs", epochs), ("steps", steps)) if limit is not None}
+    if not limits and not extra:
+        raise UsageError("a budget is needed: --budget, --flops, --epochs or --steps")
+    elapsed = seconds_since_process_start()
+    whole = Budget(**{**limits, **extra})
+    _show(api.train(target, recipe, whole, out=out, seed=seed, devices=devices, elapsed=elapsed), as_json)
+
+
+@app.command()
+def profile(target: Target, devices: Devices = "", as_json: AsJson = False) -> None:
+    """Seconds, FLOPs and memory of a training step, by batch size."""
+    rows = api.profile(target, devices=devices)
+    if as_json:
+        print(json.dumps([{k: v for k, v in row.items() if k not in ("v", "kind")} for row in rows]))
+        return
+    print(f"{'batch':>6} {'a step':>12} {'samples/s':>12} {'FLOPs a step':>16} {'memory':>10}")
+    for row in rows:
+        speed = row["batch_size"] / row["seconds"]
+        memory = f"{row['bytes'] / 2**20:.0f} MiB"
+        step = f"{1e3 * row['seconds']:.2f} ms"
+        print(f"{row['batch_size']:>6} {step:>12} {speed:>12.0f} {format_flops(row['flops']):>16} {memory:>10}")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run folder")]) -> None:
+    """Write report.html of a run, finished or killed."""
+    path = run / "report.html"
+    write_atomically(path, write_report(read_record(run)))
+    print(path)
+
+
+@app.command("export")
+def export_run(
+    run: Annotated[Path, typer.Argument(help="A run folder")],
+    form: Annotated[str, typer.Option("--format", help=" | ".join(FORMATS))] = "yaml",
+) -> None:
+    """Print the best recipe of a run in some format."""
+    if form not in FORMATS:
+        raise UsageError(f"--format {form!r} is not one of {', '.join(FORMATS)}")
+    print(export(read_record(run), form), end="")
+
+
+@app.command()
+def spaces(name: Annotated[str | None, typer.Argument(help="A space to show")] = None) -> None:
+    """List the search spaces, or show one."""
+    if name is None:
+        for each in search_spaces.names():
+            data: Any = search_spaces.read(each)
+            print(f"{each:10} {str(data.get('description', '')).strip()}")
+        return
+    search_spaces.read(name)
+    print(search_spaces.text(name), end="")
+
+
+@app.command()
+def init(path: Annotated[Path, typer.Argument(help="The file to write")] = Path("model.py")) -> None:
+    """Write a commented model file to start from."""
+    if path.exists():
+        raise UsageError(f"{path} exists already")
+    path.write_text(TEMPLATE)
+    print(f"wrote {path}; now: autoaccel tune {path} --budget 2m")
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"autoaccel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version")
+    ] = False,
+) -> None:
+    """Budget-aware AutoML for PyTorch training."""
+
+
+def _budget(budget: str, flops: str) -> Budget:
+    parts = [parse_budget(budget).limits()] if budget else []
+    if flops:
+        parts.append({"flops": parse_flops(flops)})
+    if not parts:
+        raise UsageError("a budget is needed, such as --budget 4h or --flops 2e18")
+    limits: dict[str, float] = {}
+    for part in parts:
+        limits.update(part)
+    return Budget(**limits)
+
+
+def _show(result: api.Result, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.data, default=str))
+        return
+    data = result.data
+    print(data["headline"])
+    if final := data.get("final"):
+        test = f", test {final['test']['metric']:.4g}" if final.get("test") else ""
+        print(f"Final training with {final['budget']}: validation {final['validation']['metric']:.4g}{test}")
+    for row in data.get("leaderboard", [])[:5]:
+        print(f"  trial {row['trial']:<4} {row['metric']:.4g}  {row['budget']:>14}  {row['origin']}")
+    for failure in data.get("failures", []):
+        print(f"  failed: {failure}")
+    print(f"Everything is in {result.folder}. Load the model from there with:")
+    print("\n".join(f"    {line}" for line in str(data.get("load", "")).splitlines()))
+    print(f"Next: open {result.folder / 'report.html'}, or train longer:")
+    print(f"    autoaccel train {data.get('target', 'model.py')} --recipe {result.folder / 'recipe.yaml'} --budget 30m")
+
+
+def main() -> None:
+    """Entry point: every error is one message and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except AutoaccelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            print(error.__cause__ or "", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+TEMPLATE = '''"""What to train. Start with: autoaccel tune model.py --budget 2m"""
+
+import torch
+from torch import nn
+
+from autoaccel import Task
+
+
+def net(hidden: int = 64, dropout: float = 0.0) -> nn.Module:
+    """Your model. Its keyword arguments can be searched: see `space` below."""
+    return nn.Sequential(nn.Linear(20, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 2))
+
+
+# Your data: tensors, arrays, any map-style Dataset, a DataLoader, or a function that returns one.
+x = torch.randn(2000, 20)
+y = (x[:, 0] * x[:, 1] > 0).long()
+
+task = Task(
+    model=net,
+    train=(x[:1600], y[:1600]),  # a validation set is split from it
+    test=(x[1600:], y[1600:]),  # scored once, at the very end
+    metric="accuracy",  # any scikit-learn scorer or metric, a callable, "loss" or "perplexity"
+    space={"hidden": [32, 64, 128], "dropout": (0.0, 0.5)},
+)
+'''
