@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,12 +17,14 @@ from autoaccel import __version__, search_spaces, space
 from autoaccel.budget import Budget, Cost, parse_budget
 from autoaccel.catalog import Catalog
 from autoaccel.clock import SystemClock, timestamp
+from autoaccel.display import Display
 from autoaccel.errors import NoTrialError, TaskError, UsageError
 from autoaccel.execution.supervisor import Place, Supervisor, TaskRef
 from autoaccel.keeper import Keeper
 from autoaccel.recipe import PLAIN, Recipe
-from autoaccel.results import delivery, leaderboard, result_data
+from autoaccel.results import delivery, leaderboard
 from autoaccel.run import Listener, Loop, replay
+from autoaccel.search.plan import make_plan
 from autoaccel.search.search import Search
 from autoaccel.store.folder import RunFolder, choose_folder, read_json
 from autoaccel.store.log import Log, read_log
@@ -143,7 +146,7 @@ def tune(
     budget: str | Budget,
     *,
     options: Options | None = None,
-    listeners: Callable[[Budget], Listener] | None = None,
+    view: Display | None = None,
     elapsed: float = 0.0,
     **chosen: Any,
 ) -> Result:
@@ -153,7 +156,7 @@ def tune(
         task: A `Task`, a function that returns one, or `model.py`, `model.py:name`, `package.module:name`.
         budget: `4h`, `2e18 FLOPs`, or both joined by `or`.
         options: See `Options`; or give its fields as keywords.
-        listeners: Makes a live view for a budget.
+        view: Shows the run while it goes on.
         elapsed: Seconds of the budget that had passed before this call.
 
     Raises:
@@ -172,7 +175,7 @@ def tune(
     fresh = not path.exists()
     folder = RunFolder(path)
     try:
-        run = _Run(task, target, budget, options, place, folder, clock, listeners)
+        run = _Run(task, target, budget, options, place, folder, clock, view)
         return run.go()
     except (UsageError, TaskError):
         if fresh:
@@ -194,7 +197,7 @@ class _Run:
         place: Place,
         folder: RunFolder,
         clock: SystemClock,
-        listeners: Callable[[Budget], Listener] | None,
+        view: Display | None,
     ):
         self._task, self._target, self._budget, self._options = task, target, budget, options
         self._folder, self._place = folder, place
@@ -204,7 +207,7 @@ class _Run:
         before = max([spent, *(now for now, _ in entries)]) if entries else spent
         # What was spent is spent: a resumed run goes on with what is left.
         self._clock = SystemClock(clock.now() + before)
-        self._view = listeners(budget) if listeners else None
+        self._view = view
 
     def go(self) -> Result:
         """Run to the end."""
@@ -229,7 +232,7 @@ class _Run:
         name = self._options.space or DEFAULT_SPACES[facts.kind]
         whole = SearchSpace.load(name, catalog).with_model(space.model_axes(model_space))
         fitted, notes = whole.for_task(facts.traits)
-        for note in notes if self._view and hasattr(self._view, "note") else []:
+        for note in notes if self._view else []:
             self._view.note(note)
         self._fingerprint = _fingerprint(self._target, name, facts, self._options)
         if self._old and self._old.get("fingerprint") != self._fingerprint:
@@ -264,6 +267,9 @@ class _Run:
         events, actions = replay(search, log.entries)
         if not log.entries:
             events = [Profiled(facts, self._place.workers)]
+        if self._view and search.plan is None:
+            self._view.plan(make_plan(self._budget, facts, search.spent(self._clock.now()), self._place.workers,
+                                      _reserve(self._budget)).describe())  # fmt: skip
         keeper = Keeper(self._folder, log, search, self._target, _code(self._target))
         listeners: list[Listener] = [keeper, *([self._view] if self._view else [])]
         with _interrupts() as interrupted:
@@ -277,6 +283,35 @@ class _Run:
         return Result(self._folder.path, data, self._task if not isinstance(self._task, str) else self._target)
 
 
+def plan(task: Any, budget: Budget, *, options: Options | None = None, elapsed: float = 0.0) -> list[str]:
+    """What `tune` would do with a budget, a line each; nothing is left behind.
+
+    Raises:
+        UsageError: The budget or an option.
+        TaskError: The user's file, data, loss or metric.
+    """
+    options = options or Options()
+    clock = SystemClock(elapsed)
+    with tempfile.TemporaryDirectory() as folder:
+        executor = Supervisor(task_ref(task, Path(folder)), options.place(), clock, Path(folder))
+        try:
+            catalog = executor.load()
+            facts, _ = executor.profile(budget.seconds)
+            name = options.space or DEFAULT_SPACES[facts.kind]
+            fitted, notes = SearchSpace.load(name, catalog).for_task(facts.traits)
+            spent = Cost(seconds=clock.now())
+            planned = make_plan(budget, facts, spent, options.place().workers, _reserve(budget))
+            recipes = f"known-good recipes: {', '.join(fitted.known_good) or 'none'}"
+            return [
+                *planned.describe(),
+                f"search space: {name}, {len(fitted.domains())} parameters",
+                recipes,
+                *notes,
+            ]
+        finally:
+            executor.close()
+
+
 def train(
     task: Any,
     recipe: Recipe | str,
@@ -285,7 +320,6 @@ def train(
     out: Path | None = None,
     seed: int = 0,
     devices: str = "",
-    listeners: Callable[[Budget], Listener] | None = None,
     elapsed: float = 0.0,
 ) -> Result:
     """Train one recipe with one budget, in a process of its own.
@@ -297,7 +331,6 @@ def train(
         out: The run folder; `runs/NAME-train` when missing.
         seed: Seeds the split and the training.
         devices: GPU numbers, or `cpu`.
-        listeners: Makes a live view for a budget.
         elapsed: Seconds of the budget that had passed before this call.
 
     Raises:
@@ -353,8 +386,6 @@ def profile(task: Any, *, devices: str = "", seed: int = 0) -> list[Mapping[str,
     Raises:
         TaskError: If the task cannot be trained.
     """
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         place = Options(seed=seed, devices=devices).place()
         executor = Supervisor(task_ref(task, Path(folder)), place, SystemClock(), Path(folder))
@@ -471,5 +502,3 @@ def _why_nothing(search: Search) -> str:
     assert outcome is not None
     where = f" ({outcome.where})" if outcome.where else ""
     return f"no trial was completed; the first one was {outcome.kind.value}: {outcome.reason}{where}"
-
-

@@ -69,9 +69,7 @@ class Budget:
         if self.epochs is None:
             return self
         samples = self.epochs * samples_per_epoch
-        return replace(
-            self, epochs=None, samples=samples if self.samples is None else min(samples, self.samples)
-        )
+        return replace(self, epochs=None, samples=samples if self.samples is None else min(samples, self.samples))
 
     def less(self, cost: Cost) -> Budget | None:
         """What is left after `cost`, or None when nothing is. Epochs must have been resolved."""

@@ -134,9 +134,7 @@ def check(
         traits: What the task offers to those that need something; None skips that part.
     """
     known = {name: catalog[name] for name in chosen if name in catalog}
-    faults = [
-        f"{name}: unknown technique{suggestion(name, catalog)}" for name in chosen if name not in catalog
-    ]
+    faults = [f"{name}: unknown technique{suggestion(name, catalog)}" for name in chosen if name not in catalog]
     for name, info in known.items():
         faults += parameter_faults(info, chosen[name])
         if not info.available:

@@ -61,9 +61,7 @@ def tune(
         return
     display = Display(whole, quiet=quiet or as_json, verbose=verbose)
     try:
-        result = api.tune(
-            target, whole, options=options, view=display, elapsed=seconds_since_process_start()
-        )
+        result = api.tune(target, whole, options=options, view=display, elapsed=seconds_since_process_start())
     finally:
         display.close()
     _show(result, as_json)
@@ -192,7 +190,9 @@ def _show(result: api.Result, as_json: bool) -> None:
     print(f"Everything is in {result.folder}. Load the model from there with:")
     print("\n".join(f"    {line}" for line in str(data.get("load", "")).splitlines()))
     print(f"Next: open {result.folder / 'report.html'}, or train longer:")
-    print(f"    autoaccel train {data.get('target', 'model.py')} --recipe {result.folder / 'recipe.yaml'} --budget 30m")
+    print(
+        f"    autoaccel train {data.get('target', 'model.py')} --recipe {result.folder / 'recipe.yaml'} --budget 30m"
+    )
 
 
 def main() -> None:

@@ -12,7 +12,18 @@ from rich.table import Table
 from rich.text import Text
 
 from autoaccel.budget import Budget, format_flops, format_seconds
-from autoaccel.trial import Event, Finished, Outcome, Profiled, Purpose, Report, Reported, Start, TaskFacts, TrialRequest
+from autoaccel.trial import (
+    Event,
+    Finished,
+    Outcome,
+    Profiled,
+    Purpose,
+    Report,
+    Reported,
+    Start,
+    TaskFacts,
+    TrialRequest,
+)
 
 SHOWN = 8
 HEARTBEAT = 60.0
@@ -35,9 +46,7 @@ class Display:
         verbose: Show every trial of the run, not only the last ones.
     """
 
-    def __init__(
-        self, budget: Budget, console: Console | None = None, quiet: bool = False, verbose: bool = False
-    ):
+    def __init__(self, budget: Budget, console: Console | None = None, quiet: bool = False, verbose: bool = False):
         self._budget = budget
         self._console = console or Console(stderr=True)
         self._quiet = quiet
@@ -60,7 +69,9 @@ class Display:
         for line in lines:
             self._console.print(Text(line))
         if self._console.is_terminal:
-            self._live = Live(console=self._console, get_renderable=self._view, refresh_per_second=4, transient=True)
+            self._live = Live(
+                console=self._console, get_renderable=self._view, refresh_per_second=4, transient=True
+            )
             self._live.start()
 
     def handle(self, entry: Event | Start, now: float) -> None:

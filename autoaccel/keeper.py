@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoaccel.clock import Clock
+from autoaccel.export.files import export
 from autoaccel.recipe import Recipe
-from autoaccel.results import delivery, result_data, trials_csv
+from autoaccel.report.html import write_report
+from autoaccel.results import delivery, failures, leaderboard, result_data, trials_csv
 from autoaccel.search.search import Search
 from autoaccel.store.folder import RunFolder, read_json
 from autoaccel.store.log import Log
-from autoaccel.store.record import trial_records
+from autoaccel.store.record import TrialRecord, read_record, trial_records
 from autoaccel.store.study import StudyFile
 from autoaccel.trial import Event, Finished, Start
 
@@ -62,6 +64,10 @@ class Keeper:
         self._write_recipe(data)
         self._folder.write_json("result.json", data)
         self._folder.write_json("account.json", {"seconds": clock.now()})
+        record = read_record(self._folder.path)
+        for name, form in (("train_best.py", "script"), ("accelerate_config.yaml", "accelerate")):
+            self._folder.write(name, export(record, form))
+        self._folder.write("report.html", write_report(record))
         return data
 
     def _improve(self, now: float) -> None:
@@ -91,17 +97,20 @@ class Keeper:
                  "report.html", "study.db", "config.json")  # fmt: skip
         data["paths"] = {name: str(self._folder.path / name) for name in names}
         data["load"] = self._load
+        data["target"] = self._target
+        _, records = trial_records(self._log.entries)
+        data["leaderboard"] = leaderboard(records, self._search.plan.facts.maximize) if self._search.plan else []
+        data["failures"] = failures(records)
         data["environment"] = read_json(self._folder.path / "config.json").get("environment", {})
         return data
 
     def _write_recipe(self, data: Mapping[str, Any]) -> None:
         self._folder.write("recipe.yaml", Recipe.from_data(data["recipe"]).to_yaml())
 
-    def _add_to_study(self, records: Any) -> None:
+    def _add_to_study(self, records: Sequence[TrialRecord]) -> None:
         assert self._search.plan is not None
         if self._study is None:
             maximize = self._search.plan.facts.maximize
             self._study = StudyFile(self._folder.path / "study.db", self._target, maximize)
         for record in records:
             self._study.add(record)
-

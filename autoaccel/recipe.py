@@ -217,9 +217,7 @@ def _read_parameters(path: str, data: object, faults: list[str]) -> Parameters:
 
 
 def _plain(parameters: Parameters) -> dict[str, Any]:
-    return {
-        key: given.to_data() if isinstance(given, Schedule) else given for key, given in parameters.items()
-    }
+    return {key: given.to_data() if isinstance(given, Schedule) else given for key, given in parameters.items()}
 
 
 def _flatten(prefix: str, parameters: Parameters, flat: dict[str, bool | int | float | str]) -> None:

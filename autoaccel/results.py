@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from autoaccel.budget import Cost
 from autoaccel.recipe import Recipe
 from autoaccel.search.search import Entry, Search
 from autoaccel.store.record import TrialRecord
-from autoaccel.trial import Purpose, Report
+from autoaccel.trial import OutcomeKind, Purpose, Report
 
 SCHEMA = 1
 
@@ -118,6 +119,18 @@ def leaderboard(records: Iterable[TrialRecord], maximize: bool) -> list[dict[str
     return sorted(rows, key=lambda row: (-(row["budget_seconds"] or row["budget_flops"]), sign * row["metric"]))
 
 
+def failures(records: Iterable[TrialRecord]) -> list[str]:
+    """What did not complete, by kind and reason, with the user's line."""
+    found: dict[str, int] = {}
+    for record in records:
+        outcome = record.outcome
+        if outcome and outcome.kind not in (OutcomeKind.COMPLETE, OutcomeKind.PRUNED):
+            where = f" ({outcome.where})" if outcome.where else ""
+            line = f"{outcome.kind.value.replace('_', ' ')}: {outcome.reason}{where}"
+            found[line] = found.get(line, 0) + 1
+    return [f"{count} x {line}" for line, count in found.items()]
+
+
 def trials_csv(records: Iterable[TrialRecord]) -> str:
     """All trials as CSV, a column for each parameter."""
     rows = [{**_row(record), **record.request.recipe.flat()} for record in records]
@@ -139,6 +152,7 @@ def _row(record: TrialRecord) -> dict[str, Any]:
         "metric": final.metric if final else None,
         "loss": final.loss if final else None,
         "noise": final.noise if final else None,
+        "budget": str(request.budget),
         "budget_seconds": request.budget.seconds,
         "budget_flops": request.budget.flops,
         "seconds": outcome.cost.seconds if outcome else None,
@@ -171,6 +185,6 @@ def _final(search: Search, delivered: str) -> dict[str, Any] | None:
         "budget": str(entry.request.budget),
         "validation": {"metric": entry.final.metric, "loss": entry.final.loss, "noise": entry.final.noise},
         "test": dict(entry.outcome.test) or None,
-        "steps": entry.outcome.cost.steps,
+        "cost": asdict(entry.outcome.cost),
         "delivered": delivered,
     }

@@ -143,9 +143,7 @@ class SearchSpace:
             if not named:
                 raise UsageError(f"search space {self.name}: nothing this task can use is left for {slot}")
         techniques = {name: axes for name, axes in self.techniques.items() if keep(name)}
-        return replace(
-            self, slots=slots, techniques=techniques, required=self.required & set(techniques)
-        ), notes
+        return replace(self, slots=slots, techniques=techniques, required=self.required & set(techniques)), notes
 
     def with_model(self, axes: Axes) -> SearchSpace:
         """The same space with the hyperparameters of the user's own model."""
@@ -218,11 +216,7 @@ def read_axis(data: object) -> Axis:
     if isinstance(data, tuple) and len(data) == 2:
         whole = all(isinstance(end, int) for end in data)
         return _range({"low": data[0], "high": data[1], "integer": whole})
-    if (
-        isinstance(data, list)
-        and data
-        and all(isinstance(option, bool | int | float | str) for option in data)
-    ):
+    if isinstance(data, list) and data and all(isinstance(option, bool | int | float | str) for option in data):
         return Domain(options=tuple(data))
     if isinstance(data, Mapping) and {"low", "high"} <= set(data) <= _RANGE_KEYS:
         return _range(data)
@@ -314,9 +308,7 @@ def _read_slot(slot: str, data: object, catalog: Catalog, faults: list[str]) -> 
     return offered
 
 
-def _read_techniques(
-    data: object, catalog: Catalog, faults: list[str]
-) -> tuple[dict[str, Axes], frozenset[str]]:
+def _read_techniques(data: object, catalog: Catalog, faults: list[str]) -> tuple[dict[str, Axes], frozenset[str]]:
     if not isinstance(data, Mapping):
         faults.append("techniques: must be a mapping from names to parameters")
         return {}, frozenset()

@@ -154,9 +154,7 @@ class Template:
 def _spawn(job: Mapping[str, Any], descriptor: int) -> int:
     command = [sys.executable, "-m", "autoaccel.execution.worker", str(descriptor), json.dumps(job)]
     with Path(job["log"]).open("ab") as log:
-        started = subprocess.Popen(
-            command, pass_fds=[descriptor], start_new_session=True, stdout=log, stderr=log
-        )
+        started = subprocess.Popen(command, pass_fds=[descriptor], start_new_session=True, stdout=log, stderr=log)
     return started.pid
 
 

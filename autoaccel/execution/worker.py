@@ -57,9 +57,7 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
         raise
 
 
-def _trial(
-    task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClock, stopped: list[bool]
-) -> None:
+def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClock, stopped: list[bool]) -> None:
     def report(made: Report) -> bool:
         channel.send("report", report=made.to_data())
         return not stopped

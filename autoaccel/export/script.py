@@ -102,11 +102,25 @@ def training_script(recipe: Recipe, target: str, seed: int, cost: Mapping[str, f
     modules = [_parse(name) for name in (*SOURCES, *_technique_files())]
     wanted = {f"technique:{name}" for name in chosen}
     imports, body = _needed(modules, main, wanted)
-    rates = "LEARNING_RATES = LearningRate.__subclasses__()\n" if "class LearningRate(" in body else "LEARNING_RATES = []\n"
+    rates = (
+        "LEARNING_RATES = LearningRate.__subclasses__()\n"
+        if "class LearningRate(" in body
+        else "LEARNING_RATES = []\n"
+    )
     head = f'"""Trains the recipe that autoaccel found for {target.rpartition("/")[2]}: python train_best.py [MODEL]."""\n\n'
     extra = "import importlib.util\nimport sys\nfrom contextlib import ExitStack\nfrom dataclasses import fields\n"
     extra += "from pathlib import Path\nfrom types import ModuleType\n"
-    source = head + "from __future__ import annotations\n\n" + extra + "\n".join(imports) + "\n\n" + body + "\n\n" + rates + main
+    source = (
+        head
+        + "from __future__ import annotations\n\n"
+        + extra
+        + "\n".join(imports)
+        + "\n\n"
+        + body
+        + "\n\n"
+        + rates
+        + main
+    )
     ast.parse(source)
     return source
 
@@ -119,7 +133,9 @@ def _technique_files() -> list[str]:
     root = files("autoaccel.techniques")
     found = []
     for family in ("data", "model", "optimization", "system"):
-        names = sorted(f.name for f in (root / family).iterdir() if f.name.endswith(".py") and f.name != "__init__.py")
+        names = sorted(
+            f.name for f in (root / family).iterdir() if f.name.endswith(".py") and f.name != "__init__.py"
+        )
         found += [f"techniques.{family}.{name.removesuffix('.py')}" for name in names]
     return found
 
@@ -183,7 +199,9 @@ def _defined(node: ast.stmt) -> set[str]:
 
 def _used(node: ast.AST) -> set[str]:
     names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-    return names | {n.value.id for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
+    return names | {
+        n.value.id for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)
+    }
 
 
 def _segment(source: str, node: ast.stmt) -> str:

@@ -74,9 +74,7 @@ class Plan:
         lines = [f"budget: {self.budget}, everything included"]
         if not self.ladder:
             return [*lines, "search: none fits; the plain recipe is trained with the whole budget"]
-        rungs = ", ".join(
-            f"{self.quota(i)} x {_amount(self.trial_budget(i))}" for i in range(len(self.ladder))
-        )
+        rungs = ", ".join(f"{self.quota(i)} x {_amount(self.trial_budget(i))}" for i in range(len(self.ladder)))
         baselines = 2 * self.ladder[0] + self.ladder[-1]
         return [
             *lines,
@@ -123,9 +121,7 @@ def _least(budget: Budget, facts: TaskFacts) -> float:
     batch = min(64, facts.n_train)
     seconds = 4 * facts.setup_seconds + FEWEST_STEPS * batch * facts.train_seconds + 2 * facts.valid_seconds
     flops = FEWEST_STEPS * batch * facts.train_flops + 2 * facts.valid_flops
-    return max(
-        seconds / budget.seconds if budget.seconds else 0.0, flops / budget.flops if budget.flops else 0.0
-    )
+    return max(seconds / budget.seconds if budget.seconds else 0.0, flops / budget.flops if budget.flops else 0.0)
 
 
 def _ladder(share: float, least: float) -> tuple[float, ...]:

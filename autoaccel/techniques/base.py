@@ -156,9 +156,7 @@ def parameter(
     options: tuple[Any, ...] = (),
 ) -> Any:
     """A parameter of a technique: its default and the range worth searching."""
-    return dataclasses.field(
-        default=default, metadata={"domain": Domain(low, high, log, integer, tuple(options))}
-    )
+    return dataclasses.field(default=default, metadata={"domain": Domain(low, high, log, integer, tuple(options))})
 
 
 def technique(

@@ -89,9 +89,7 @@ def prepare(task: Task, model: nn.Module, seed: int) -> Data:
     output = _example_output(model, inputs)
     every = _targets(given)
     tokens = kind == "tokens" and every.dim() > 1
-    objective = make_objective(
-        task.loss, output, every, tokens, _class_weights(task.class_weights, every, output)
-    )
+    objective = make_objective(task.loss, output, every, tokens, _class_weights(task.class_weights, every, output))
     classes = _classes(objective, every, output, tokens)
     _check_labels(objective, every, classes)
     train, valid, split = _split(task, given, every if classes and not tokens else None, seed)
@@ -190,14 +188,10 @@ def _check_labels(objective: Objective, targets: Tensor, classes: int) -> None:
     counted = targets[targets != IGNORED]
     low, high = int(counted.min()), int(counted.max())
     if low < 0 or high >= classes:
-        raise TaskError(
-            f"labels go from {low} to {high}, but the model has {classes} outputs (0 to {classes - 1})"
-        )
+        raise TaskError(f"labels go from {low} to {high}, but the model has {classes} outputs (0 to {classes - 1})")
 
 
-def _split(
-    task: Task, given: Source, labels: Tensor | None, seed: int
-) -> tuple[Source, Source, Tensor | None]:
+def _split(task: Task, given: Source, labels: Tensor | None, seed: int) -> tuple[Source, Source, Tensor | None]:
     if task.order not in (None, "time"):
         raise TaskError(f"order = {task.order!r} is neither None nor 'time'")
     if task.valid is not None:
@@ -210,9 +204,7 @@ def _split(
     return SubsetSource(given, kept), SubsetSource(given, held), held
 
 
-def _split_places(
-    task: Task, count: int, size: int, labels: Tensor | None, seed: int
-) -> tuple[Tensor, Tensor]:
+def _split_places(task: Task, count: int, size: int, labels: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
     places = np.arange(count)
     if task.order == "time":
         return torch.arange(count - size), torch.arange(count - size, count)

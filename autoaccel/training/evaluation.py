@@ -62,9 +62,7 @@ def _places(count: int, samples: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:samples].sort().values
 
 
-def _run(
-    context: TrainingContext, source: Source, places: Tensor
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _run(context: TrainingContext, source: Source, places: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
     objective, keep = context.data.objective, context.data.metric.score is not None
     losses, targets, outputs = [], [], []
     for part in places.split(BATCH):

@@ -129,9 +129,7 @@ def split_batch(batch: Any) -> tuple[Any, Tensor]:
         key = next((key for key in LABEL_KEYS if key in batch), None)
         if key is None:
             accepted = ", ".join(LABEL_KEYS)
-            raise TaskError(
-                f"a batch has the keys {', '.join(map(str, batch))}; targets are one of {accepted}"
-            )
+            raise TaskError(f"a batch has the keys {', '.join(map(str, batch))}; targets are one of {accepted}")
         return {k: v for k, v in batch.items() if k != key}, batch[key]
     if isinstance(batch, tuple | list) and len(batch) >= 2:
         inputs = batch[0] if len(batch) == 2 else tuple(batch[:-1])

@@ -39,9 +39,7 @@ class LearningRate(Technique):
         yield
 
 
-@technique(
-    "linear", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="arXiv 1905.04753"
-)
+@technique("linear", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="arXiv 1905.04753")
 class Linear(LearningRate):
     """A straight line to zero.
 
@@ -58,9 +56,7 @@ class Linear(LearningRate):
         return 1 - t
 
 
-@technique(
-    "cosine", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="arXiv 1608.03983"
-)
+@technique("cosine", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="arXiv 1608.03983")
 class Cosine(LearningRate):
     """Half a cosine wave to zero.
 
@@ -112,9 +108,7 @@ class Wsd(LearningRate):
         return 1.0 if t <= 1 - length else 1 - math.sqrt((t - 1 + length) / length)
 
 
-@technique(
-    "one_cycle", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="arXiv 1708.07120"
-)
+@technique("one_cycle", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="arXiv 1708.07120")
 class OneCycle(LearningRate):
     """A long rise to the peak, then a cosine fall to zero.
 
@@ -129,9 +123,7 @@ class OneCycle(LearningRate):
         return 0.5 * (1 + math.cos(math.pi * t))
 
 
-@technique(
-    "constant", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="torch's default"
-)
+@technique("constant", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="torch's default")
 class Constant(LearningRate):
     """The same rate to the end.
 

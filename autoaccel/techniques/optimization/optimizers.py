@@ -29,9 +29,7 @@ def decay_groups(model: nn.Module, lr: float, weight_decay: float, decay_all: bo
     rest = [p for p in trained if id(p) in spared]
     groups = [(decayed, weight_decay), (rest, 0.0)]
     return [
-        {"params": params, "lr": lr, "initial_lr": lr, "weight_decay": decay}
-        for params, decay in groups
-        if params
+        {"params": params, "lr": lr, "initial_lr": lr, "weight_decay": decay} for params, decay in groups if params
     ]
 
 
