@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoaccel import __version__, search_spaces, space
+from autoaccel import __version__, space
 from autoaccel.budget import Budget, Cost, parse_budget
 from autoaccel.catalog import Catalog
 from autoaccel.clock import SystemClock, timestamp
@@ -26,6 +26,7 @@ from autoaccel.results import delivery, leaderboard
 from autoaccel.run import Listener, Loop, replay
 from autoaccel.search.plan import make_plan
 from autoaccel.search.search import Search
+from autoaccel.search_spaces import read as read_space
 from autoaccel.store.folder import RunFolder, choose_folder, read_json
 from autoaccel.store.log import Log, read_log
 from autoaccel.store.record import trial_records
@@ -54,7 +55,7 @@ class SearchSpace(space.SearchSpace):
             from autoaccel.techniques.registry import catalog as installed
 
             catalog = installed()
-        return space.SearchSpace.from_data(search_spaces.read(name), catalog, search_spaces.read, name)
+        return space.SearchSpace.from_data(read_space(name), catalog, read_space, name)
 
 
 @dataclass(frozen=True)
@@ -232,8 +233,9 @@ class _Run:
         name = self._options.space or DEFAULT_SPACES[facts.kind]
         whole = SearchSpace.load(name, catalog).with_model(space.model_axes(model_space))
         fitted, notes = whole.for_task(facts.traits)
-        for note in notes if self._view else []:
-            self._view.note(note)
+        if self._view:
+            for note in notes:
+                self._view.note(note)
         self._fingerprint = _fingerprint(self._target, name, facts, self._options)
         if self._old and self._old.get("fingerprint") != self._fingerprint:
             raise UsageError(
@@ -352,7 +354,7 @@ def train(
             left = budget.less(Cost(seconds=clock.now() + 0.4)) or budget
         request = TrialRequest(0, recipe, left, Purpose.FINAL, seed, test=True, origin="given")
         executor.start(request)
-        events = [event for event in _until_finished(executor)]
+        events = list(_until_finished(executor))
         outcome = next(event.outcome for event in events if isinstance(event, Finished))
         if outcome.kind is not OutcomeKind.COMPLETE or outcome.final is None:
             raise TaskError(f"training ended as {outcome.kind.value}: {outcome.reason}", outcome.where or None)
@@ -362,7 +364,7 @@ def train(
         data = {
             "schema": 1,
             "status": "complete",
-            "headline": f"Trained {outcome.cost.steps:.0f} steps: loss {final.loss:.4g}, metric {final.metric:.4g}.",
+            "headline": f"Trained {outcome.cost.steps:.0f} steps, validation loss {final.loss:.4g}.",
             "metric": {"name": "metric", "direction": "min"},
             "final": {
                 "budget": str(budget),
@@ -463,7 +465,7 @@ def _fingerprint(target: str, name: str, facts: TaskFacts, options: Options) -> 
     path = Path(target.split(":")[0])
     if path.is_file():
         digest.update(path.read_bytes())
-    digest.update(repr((search_spaces.read(name), facts.fingerprint, options.seed, options.metric)).encode())
+    digest.update(repr((read_space(name), facts.fingerprint, options.seed, options.metric)).encode())
     digest.update(__version__.encode())
     return digest.hexdigest()[:16]
 

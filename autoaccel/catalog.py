@@ -164,8 +164,10 @@ def _clashes(infos: list[TechniqueInfo]) -> list[str]:
     faults = []
     for i, a in enumerate(infos):
         for b in infos[i + 1 :]:
-            if shared := (a.clashes & b.roles) | (b.clashes & a.roles):
-                faults.append(f"{a.name} and {b.name} do not work together: one of them {_words(shared)}")
+            shared = (a.clashes & b.roles) | (b.clashes & a.roles)
+            faults += (
+                [f"{a.name} and {b.name} do not work together: one of them {_words(shared)}"] if shared else []
+            )
     return faults
 
 

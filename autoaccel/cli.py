@@ -9,13 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from autoaccel import __version__, api, search_spaces
+from autoaccel import __version__, api
 from autoaccel.budget import Budget, format_flops, parse_budget, parse_flops
 from autoaccel.clock import seconds_since_process_start
 from autoaccel.display import Display
 from autoaccel.errors import AutoaccelError, InterruptedRunError, UsageError
 from autoaccel.export.files import FORMATS, export
 from autoaccel.report.html import write_report
+from autoaccel.search_spaces import names as space_names
+from autoaccel.search_spaces import read as read_space
+from autoaccel.search_spaces import text as space_text
 from autoaccel.store.folder import write_atomically
 from autoaccel.store.record import read_record
 
@@ -130,12 +133,12 @@ def export_run(
 def spaces(name: Annotated[str | None, typer.Argument(help="A space to show")] = None) -> None:
     """List the search spaces, or show one."""
     if name is None:
-        for each in search_spaces.names():
-            data: Any = search_spaces.read(each)
+        for each in space_names():
+            data: Any = read_space(each)
             print(f"{each:10} {str(data.get('description', '')).strip()}")
         return
-    search_spaces.read(name)
-    print(search_spaces.text(name), end="")
+    read_space(name)
+    print(space_text(name), end="")
 
 
 @app.command()
@@ -190,9 +193,7 @@ def _show(result: api.Result, as_json: bool) -> None:
     print(f"Everything is in {result.folder}. Load the model from there with:")
     print("\n".join(f"    {line}" for line in str(data.get("load", "")).splitlines()))
     print(f"Next: open {result.folder / 'report.html'}, or train longer:")
-    print(
-        f"    autoaccel train {data.get('target', 'model.py')} --recipe {result.folder / 'recipe.yaml'} --budget 30m"
-    )
+    print(f"    autoaccel train {data.get('target')} --recipe {result.folder / 'recipe.yaml'} --budget 30m")
 
 
 def main() -> None:

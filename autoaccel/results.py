@@ -50,9 +50,9 @@ def result_data(search: Search, now: float, status: str) -> dict[str, Any]:
 def delivery(search: Search) -> tuple[str, Entry | None]:
     """What is delivered: the final training, unless a finished trial is better by more than the noise."""
     final, best = search.final(), search.best()
-    if final is not None and final.final is not None:
-        if best is None or not _clearly_better(search, best[1], final.final):
-            return "final", final
+    reached = final.final if final else None
+    if reached is not None and (best is None or not _clearly_better(search, best[1], reached)):
+        return "final", final
     if best is None:
         return "nothing", None
     return ("plain" if best[0].request.purpose is Purpose.BASELINE else "trial"), best[0]

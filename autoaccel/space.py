@@ -47,10 +47,9 @@ class RandomChooser:
 def draw(domain: Domain, source: random.Random) -> Scalar:
     """A uniform draw, on the logarithmic scale where the domain asks for it."""
     if domain.options:
-        option: Scalar = source.choice(domain.options)
-        return option
+        return source.choice(domain.options)
     if domain.log:
-        drawn = domain.low * (domain.high / domain.low) ** source.random()
+        drawn = domain.low * float((domain.high / domain.low) ** source.random())
     else:
         drawn = domain.low + (domain.high - domain.low) * source.random()
     return min(int(domain.high), max(int(domain.low), round(drawn))) if domain.integer else drawn

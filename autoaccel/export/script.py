@@ -36,6 +36,14 @@ SOURCES = (
     "training.discovery",
 )
 
+OWN_IMPORTS = (
+    "import importlib.util",
+    "import sys",
+    "from contextlib import ExitStack",
+    "from dataclasses import fields",
+    "from pathlib import Path",
+    "from types import ModuleType",
+)
 MAIN = '''
 RECIPE = {recipe}
 MODEL = {model}
@@ -50,7 +58,7 @@ def main() -> None:
         stand_in = ModuleType("autoaccel")
         stand_in.Task = Task
         sys.modules["autoaccel"] = stand_in
-    classes = {{cls.info.name: cls for cls in Technique.__subclasses__() + LEARNING_RATES if hasattr(cls, "info")}}
+    classes = {{c.info.name: c for c in list(globals().values()) if isinstance(c, type) and hasattr(c, "info")}}
     techniques = sorted(
         (classes[name](**parameters) for name, parameters in RECIPE.items()),
         key=lambda t: (t.info.order, t.info.name),
@@ -90,7 +98,7 @@ def training_script(recipe: Recipe, target: str, seed: int, cost: Mapping[str, f
         seed: Of the final training.
         cost: What the final training took; the script takes as many steps.
     """
-    chosen = {name: _plain(p) for name, p in recipe.chosen().items()}
+    chosen = {name: dict(p) for name, p in recipe.chosen().items()}
     budget = {"steps": cost["steps"]} if cost.get("steps") else {"epochs": 10}
     main = MAIN.format(
         recipe=pprint.pformat(chosen, sort_dicts=False, width=100),
@@ -102,31 +110,12 @@ def training_script(recipe: Recipe, target: str, seed: int, cost: Mapping[str, f
     modules = [_parse(name) for name in (*SOURCES, *_technique_files())]
     wanted = {f"technique:{name}" for name in chosen}
     imports, body = _needed(modules, main, wanted)
-    rates = (
-        "LEARNING_RATES = LearningRate.__subclasses__()\n"
-        if "class LearningRate(" in body
-        else "LEARNING_RATES = []\n"
-    )
-    head = f'"""Trains the recipe that autoaccel found for {target.rpartition("/")[2]}: python train_best.py [MODEL]."""\n\n'
-    extra = "import importlib.util\nimport sys\nfrom contextlib import ExitStack\nfrom dataclasses import fields\n"
-    extra += "from pathlib import Path\nfrom types import ModuleType\n"
-    source = (
-        head
-        + "from __future__ import annotations\n\n"
-        + extra
-        + "\n".join(imports)
-        + "\n\n"
-        + body
-        + "\n\n"
-        + rates
-        + main
-    )
+    name = target.rpartition("/")[2]
+    head = f'"""Trains the recipe that autoaccel found for {name}: python train_best.py [MODEL]."""\n'
+    lines = sorted({*imports, *OWN_IMPORTS})
+    source = "\n".join([head, "from __future__ import annotations\n", *lines, "\n", body, main])
     ast.parse(source)
     return source
-
-
-def _plain(parameters: Mapping[str, object]) -> dict[str, object]:
-    return dict(parameters)
 
 
 def _technique_files() -> list[str]:
@@ -188,7 +177,7 @@ def _defined(node: ast.stmt) -> set[str]:
         for mark in node.decorator_list:
             if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "technique":
                 assert isinstance(mark.args[0], ast.Constant)
-                names = {node.name, f"technique:{mark.args[0].value}"}
+                names = {node.name, f"technique:{mark.args[0].value!s}"}
         return names
     if isinstance(node, ast.Assign):
         return {target.id for target in node.targets if isinstance(target, ast.Name)} - {"__all__"}
@@ -198,10 +187,7 @@ def _defined(node: ast.stmt) -> set[str]:
 
 
 def _used(node: ast.AST) -> set[str]:
-    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-    return names | {
-        n.value.id for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)
-    }
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
 def _segment(source: str, node: ast.stmt) -> str:

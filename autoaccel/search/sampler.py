@@ -159,7 +159,7 @@ def distribution(domain: Domain) -> BaseDistribution:
 
 def _moved(value: float, domain: Domain, source: random.Random) -> Scalar:
     if domain.log:
-        moved = value * (domain.high / domain.low) ** source.gauss(0, STEP)
+        moved = value * float((domain.high / domain.low) ** source.gauss(0, STEP))
     else:
         moved = value + (domain.high - domain.low) * source.gauss(0, STEP)
     moved = min(domain.high, max(domain.low, moved))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 
 import torch
@@ -79,7 +80,7 @@ def chunks(batch: Batch, size: int) -> list[tuple[Batch, float]]:
     for start in range(0, count, size):
         cut = slice(start, min(start + size, count))
         part = Batch(
-            map_tensors(lambda t, cut=cut: t[cut], batch.inputs),
+            map_tensors(operator.itemgetter(cut), batch.inputs),
             batch.targets[cut],
             batch.index[cut],
             batch.weight[cut],

@@ -89,7 +89,7 @@ class TrainingContext:
         if share != 1.0:
             loss = loss * share
         if self.accelerator is None:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         else:
             self.accelerator.backward(loss)
         return plain.detach()

@@ -84,7 +84,7 @@ def prepare(task: Task, model: nn.Module, seed: int) -> Data:
         TaskError: If data are empty, of the wrong type, or do not fit the model.
     """
     given = as_source(task.train, "train", task.collate)
-    inputs, targets = given.take(torch.arange(min(len(given), 8)))
+    inputs, _ = given.take(torch.arange(min(len(given), 8)))
     kind = find_kind(task, inputs)
     output = _example_output(model, inputs)
     every = _targets(given)
@@ -215,12 +215,18 @@ def _split_places(task: Task, count: int, size: int, labels: Tensor | None, seed
         splitter = GroupShuffleSplit(n_splits=1, test_size=size / count, random_state=seed)
         kept, held = next(splitter.split(places, groups=groups))
     else:
-        whole = labels is not None and len(labels) == count
-        stratify = labels.numpy() if whole and int(torch.bincount(labels).clamp(min=0).min()) != 1 else None
-        if stratify is not None and size < len(np.unique(stratify)):
-            stratify = None
+        stratify = _strata(labels, count, size)
         kept, held = train_test_split(places, test_size=size, random_state=seed, stratify=stratify)
     return torch.as_tensor(np.sort(kept)), torch.as_tensor(np.sort(held))
+
+
+def _strata(labels: Tensor | None, count: int, size: int) -> np.ndarray | None:
+    """Labels to stratify by, or None where there are none or a class is too small to be on both sides."""
+    if labels is None or len(labels) != count:
+        return None
+    counts = torch.bincount(labels.clamp(min=0))
+    present = counts[counts > 0]
+    return labels.numpy() if int(present.min()) > 1 and len(present) <= size else None
 
 
 def _traits(task: Task, kind: str, classes: int, model: nn.Module, inputs: Any) -> frozenset[str]:

@@ -94,7 +94,13 @@ def _from_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Registered before it runs, as an import would do: dataclasses and pickles in the file look it up.
     sys.modules[path.stem] = module
-    return _run(lambda: spec.loader.exec_module(module) or module, path.parent, str(path))  # type: ignore[union-attr]
+    loader = spec.loader
+
+    def load() -> ModuleType:
+        loader.exec_module(module)
+        return module
+
+    return _run(load, path.parent, str(path))
 
 
 def _from_package(name: str) -> ModuleType:

@@ -105,7 +105,8 @@ def orthogonalized(update: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).to(update.dtype)
+    made: Tensor = (x.mT if tall else x).to(update.dtype)
+    return made
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
@@ -120,7 +121,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         super().__init__(groups, {**defaults, "eps": 1e-8})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of both."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
@@ -130,7 +131,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         return loss
 
     def _muon(self, group: Group, trained: list[Tensor]) -> None:
-        grads = [p.grad for p in trained]
+        grads = [p.grad for p in trained if p.grad is not None]
         buffers = [self._buffer(p, "momentum") for p in trained]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         updates = torch._foreach_lerp(grads, buffers, group["momentum"])
@@ -144,7 +145,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     def _adamw(self, group: Group, trained: list[Tensor]) -> None:
         beta1, beta2 = group["betas"]
-        grads = [p.grad for p in trained]
+        grads = [p.grad for p in trained if p.grad is not None]
         means = [self._buffer(p, "mean") for p in trained]
         squares = [self._buffer(p, "square") for p in trained]
         group["steps"] = group.get("steps", 0) + 1
