@@ -213,8 +213,8 @@ class Search:
             actions += self._final_actions(now)
         if self.phase is Phase.DONE and not self._running():
             actions.append(Finish())
-        elif self._budget.seconds:
-            actions.append(Wake(min(now + 60.0, max(now + 0.5, self._budget.seconds - self._reserve))))
+        else:
+            actions.append(Wake(now + 60.0))
         return actions
 
     def _search_request(self, now: float) -> TrialRequest | None:
@@ -249,13 +249,25 @@ class Search:
 
     def _promotable(self, rung: int) -> Entry | None:
         """The best recipe of a rung that is full and owes the next one a recipe."""
-        mine = [e for e in self.entries.values() if e.rung == rung and e.proposal]
-        above = [e for e in self.entries.values() if e.rung == rung + 1 and e.proposal]
-        full = len(mine) >= self._quota[rung] and all(e.outcome for e in mine)
-        if not full or len(above) >= self._quota[rung + 1]:
+        if not self._closed(rung) or len(self._tried(rung + 1)) >= self._quota[rung + 1]:
             return None
         ranked = [entry for entry, _ in self.rung(rung, baseline=False)]
         return next((entry for entry in ranked if not entry.promoted), None)
+
+    def _closed(self, rung: int) -> bool:
+        """Whether a rung has all the recipes it will get, and their outcomes.
+
+        The rung below may have fewer to give than were wanted: pruned and infeasible trials are not promoted.
+        """
+        tried = self._tried(rung)
+        if any(entry.outcome is None for entry in tried):
+            return False
+        return len(tried) >= self._quota[rung] or (
+            rung > 0 and self._closed(rung - 1) and self._promotable(rung - 1) is None
+        )
+
+    def _tried(self, rung: int) -> list[Entry]:
+        return [e for e in self.entries.values() if e.rung == rung and e.proposal]
 
     def _another_bracket(self, now: float) -> bool:
         """Open another bracket when there is room for three recipes and the promotion of one."""

@@ -73,8 +73,7 @@ class Objective:
         """The loss of each sample in the units of the user's targets, shape [n]."""
         if isinstance(self.mean, float):
             return self(output, targets)
-        return self.function(self.original(output), targets).flatten(1 if output.dim() > 1 else 0)\
-            .reshape(len(targets), -1).mean(1)  # fmt: skip
+        return self.function(self.original(output), targets).reshape(len(targets), -1).mean(1)
 
 
 def _mean_of_counted(each: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,145 @@
+"""The plan and the search under a simulated clock: the same loop as for real runs."""
+
+import math
+
+import optuna
+import pytest
+
+from autoaccel.api import SearchSpace
+from autoaccel.budget import Budget, Cost
+from autoaccel.clock import SimulatedClock
+from autoaccel.errors import UsageError
+from autoaccel.execution.simulated import TableExecutor
+from autoaccel.recipe import PLAIN
+from autoaccel.run import Loop, replay
+from autoaccel.search.plan import make_plan
+from autoaccel.search.pruner import BudgetPruner
+from autoaccel.search.search import Search
+from autoaccel.trial import Finished, OutcomeKind, Profiled, Purpose, Start, TaskFacts
+
+FACTS = TaskFacts(
+    kind="image",
+    traits=frozenset({"image", "classes", "continuous"}),
+    metric="loss",
+    maximize=False,
+    n_train=1000,
+    n_valid=200,
+    n_test=100,
+    train_flops=1e6,
+    valid_flops=1e8,
+    train_seconds=1e-4,
+    valid_seconds=0.02,
+    setup_seconds=0.05,
+)
+
+
+def quality(request, p):
+    """A loss that depends on the learning rate, and falls with the budget and with progress."""
+    lr = float(request.recipe.optimizer.parameters["lr"])
+    amount = request.budget.seconds or request.budget.flops / 1e9
+    return 1 + abs(math.log10(lr) + 2) + 1 / math.sqrt(amount * max(p, 0.1))
+
+
+class Book:
+    def __init__(self):
+        self.entries = []
+
+    def handle(self, entry, now):
+        self.entries.append((now, entry))
+
+    def tick(self, now):
+        pass
+
+
+def simulate(budget, table=quality, slots=1, seed=0, **options):
+    clock, book = SimulatedClock(2.0), Book()
+    search = Search(SearchSpace.load("vision"), budget, seed)
+    Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([Profiled(FACTS, slots)])
+    return search, clock, book
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("seconds", [60, 600, 36000])
+def test_the_run_ends_within_its_budget_and_uses_it(seconds, slots):
+    search, clock, _ = simulate(Budget(seconds=seconds), slots=slots)
+    assert 0.95 * seconds < clock.now() <= seconds
+    assert search.final().outcome.kind is OutcomeKind.COMPLETE
+
+
+def test_final_training_fits_when_trials_overrun():
+    """Costs above the estimate must shorten the search, not the final training's place in the budget."""
+    _, _, book = simulate(Budget(seconds=3600), cost_factor=1.2)
+    final = [e.request for _, e in book.entries if isinstance(e, Start) and e.request.purpose is Purpose.FINAL]
+    assert final[0].budget.seconds > 0.3 * 3600
+
+
+def test_baselines_come_first_and_take_little():
+    search, _, book = simulate(Budget(seconds=3600))
+    started = [e.request for _, e in book.entries if isinstance(e, Start)]
+    assert [r.recipe for r in started[:2]] == list(PLAIN.values())
+    spent = sum(r.budget.seconds for r in started if r.purpose is Purpose.BASELINE)
+    assert spent <= 0.15 * 3600
+    assert search.plain(len(search.plan.ladder) - 1) is not None
+
+
+def test_the_search_finds_a_better_learning_rate_than_plain():
+    search, _, _ = simulate(Budget(seconds=7200))
+    best = search.best()
+    assert best[1].metric < search.plain(len(search.plan.ladder) - 1)[1].metric
+
+
+def test_a_diverging_recipe_is_infeasible_and_the_run_goes_on():
+    def table(request, p):
+        return math.nan if request.recipe.optimizer.name == "muon" else quality(request, p)
+
+    search, _, _ = simulate(Budget(seconds=600), table)
+    kinds = {e.outcome.kind for e in search.entries.values()}
+    assert OutcomeKind.INFEASIBLE in kinds
+    assert search.final() is not None
+
+
+def test_nothing_beats_plain_then_plain_is_trained():
+    def table(request, p):
+        return 1.0 if request.recipe in PLAIN.values() else 2.0
+
+    search, _, _ = simulate(Budget(seconds=600), table)
+    assert search.final().request.recipe in PLAIN.values()
+
+
+def test_flops_budget_is_deterministic():
+    runs = [simulate(Budget(flops=1e13), seed=3, flops_per_second=speed)[0] for speed in (1e9, 7e9)]
+    recipes = [[e.request.recipe for e in search.entries.values()] for search in runs]
+    assert recipes[0] == recipes[1]
+    assert runs[0].spent(0.0).flops <= 1e13 * 1.001
+
+
+def test_replaying_a_log_arrives_at_the_same_state():
+    _, _, book = simulate(Budget(seconds=600))
+    cut = book.entries[: len(book.entries) // 2]
+    again = Search(SearchSpace.load("vision"), Budget(seconds=600), 0)
+    lost, pending = replay(again, cut)
+    known = {e.request.trial: e.request.recipe for _, e in cut if isinstance(e, Start)}
+    assert {n: again.entries[n].request.recipe for n in known} == known
+    assert all(isinstance(event, Finished) for event in lost)
+    assert len(lost) + len(pending) <= 1
+
+
+def test_a_budget_that_is_too_small_says_how_much_is_needed():
+    with pytest.raises(UsageError, match="at least"):
+        make_plan(Budget(seconds=3), FACTS, Cost(seconds=2.5), 1, 1.5)
+
+
+def test_budget_pruner_in_a_plain_study():
+    """The pruner serves anyone's `study.optimize`: budgets are compared apart."""
+    study = optuna.create_study(pruner=BudgetPruner(fewest=2))
+    pruned = []
+
+    def objective(trial):
+        budget = trial.number % 2
+        trial.set_user_attr("budget", budget)
+        trial.report(trial.number + 100 * budget, 0)
+        pruned.append(trial.should_prune())
+        return float(trial.number)
+
+    study.optimize(objective, n_trials=8)
+    assert pruned == [False, False, False, False, True, True, True, True]

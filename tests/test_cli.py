@@ -1,0 +1,156 @@
+"""The commands as a user types them, in real processes."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DIGITS = str(Path(__file__).parents[1] / "examples" / "digits.py")
+
+
+def call(*arguments, cwd, **options):
+    command = [sys.executable, "-m", "autoaccel.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=200, **options)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """One real run, shared by the tests that look at what it left."""
+    folder = tmp_path_factory.mktemp("tuned")
+    started = time.monotonic()
+    result = call("tune", DIGITS, "--budget", "25s", "--json", cwd=folder)
+    return folder, result, time.monotonic() - started
+
+
+def test_a_run_ends_in_time_with_everything(tuned):
+    folder, result, seconds = tuned
+    assert result.returncode == 0, result.stderr
+    assert seconds < 27
+    data = json.loads(result.stdout)
+    assert data["final"]["test"]["metric"] < 1.0
+    assert data["comparison"]["plain"]["trial"] is not None
+    run = folder / "runs" / "digits"
+    for name in data["paths"]:
+        assert (run / name).stat().st_size > 0, name
+    assert not list(run.glob("trials/*/model.safetensors"))
+
+
+def test_the_study_opens_in_optuna(tuned):
+    import optuna
+
+    storage = f"sqlite:///{tuned[0]}/runs/digits/study.db"
+    study = optuna.load_study(study_name=None, storage=storage)
+    assert study.best_trial.value is not None
+
+
+def test_the_model_loads_as_printed(tuned):
+    folder, result, _ = tuned
+    code = json.loads(result.stdout)["load"] + "\nimport torch\nprint(model(torch.zeros(2, 1, 8, 8)).shape)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder / "runs/digits", capture_output=True, text=True, check=False
+    )
+    assert "torch.Size([2, 10])" in done.stdout, done.stderr
+
+
+def test_the_script_trains_without_autoaccel(tuned, tmp_path):
+    """It reaches the final training's loss within seed noise, with the package blocked from import."""
+    folder, result, _ = tuned
+    script = folder / "runs/digits/train_best.py"
+        "        if name.split('.')[0] == 'autoaccel' and 'autoaccel' not in sys.modules: raise ImportError(name)\n"
+    )
+    (tmp_path / "run.py").write_text(
+        "import sys, runpy, importlib.util\nfind = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name == 'autoaccel' else find(name, *rest)\n"
+        "class Block:\n    def find_spec(self, name, *rest):\n"
+        "        if name.startswith('autoaccel'): raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        f"sys.argv = [{str(script)!r}]\nrunpy.run_path({str(script)!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    test = float(done.stdout.split("test: metric ")[1].split(",")[0])
+    assert test < json.loads(result.stdout)["final"]["test"]["metric"] + 0.1
+
+
+def test_report_and_export_read_the_folder(tuned):
+    folder, _, _ = tuned
+    assert call("report", "runs/digits", cwd=folder).returncode == 0
+    page = (folder / "runs/digits/report.html").read_text()
+    assert "At equal budget" in page
+    for form in ("yaml", "json", "accelerate", "script"):
+        done = call("export", "runs/digits", "--format", form, cwd=folder)
+        assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_train_with_a_recipe(tmp_path):
+    done = call("train", DIGITS, "--recipe", "plain", "--steps", "20", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["final"]["validation"]["loss"] > 0
+
+
+def test_kill_and_resume(tmp_path):
+    """A killed run goes on with what is left of its budget, and keeps its finished trials."""
+    command = [sys.executable, "-m", "autoaccel.cli", "tune", DIGITS, "--budget", "30s", "--quiet"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    log = tmp_path / "runs/digits/events.log"
+    deadline = time.monotonic() + 25
+    while time.monotonic() < deadline and not (log.exists() and log.read_text().count('"finished"') >= 2):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    spent = json.loads((tmp_path / "runs/digits/account.json").read_text())["seconds"]
+    refused = call("tune", DIGITS, "--budget", "30s", cwd=tmp_path)
+    assert refused.returncode == 2 and "--resume" in refused.stderr
+    started = time.monotonic()
+    done = call("tune", DIGITS, "--budget", "30s", "--resume", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 31.5 - spent
+    assert json.loads(done.stdout)["trials"]["complete"] >= 3
+
+
+def test_interrupt_leaves_a_recipe(tmp_path):
+    command = [sys.executable, "-m", "autoaccel.cli", "tune", DIGITS, "--budget", "60s", "--quiet"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "runs/digits/events.log"
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline and not (log.exists() and log.read_text().count('"finished"') >= 1):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=15) == 6, process.stderr.read()
+    for name in ("recipe.yaml", "model.safetensors", "report.html"):
+        assert (tmp_path / "runs/digits" / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "code", "message"),
+    [
+        (None, ["--budget", "30s"], 3, "no such file"),
+        ("x = (", ["--budget", "30s"], 3, "model.py:1"),
+        ("x = 1", ["--budget", "30s"], 3, "no task found"),
+        ("\nimport nothing_like_this", ["--budget", "30s"], 3, "model.py:2"),
+        ("x = 1", ["--budget", "4"], 2, "needs a unit"),
+        ("x = 1", [], 2, "a budget is needed"),
+        ("x = 1", ["--budget", "30s", "--workers", "0"], 2, "--workers"),
+    ],
+)
+def test_bad_input_is_one_clear_message(tmp_path, content, arguments, code, message):
+    if content is not None:
+        (tmp_path / "model.py").write_text(content)
+    done = call("tune", "model.py", *arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"model.py", "__pycache__"}
+
+
+def test_small_commands(tmp_path):
+    assert "autoaccel" in call("--version", cwd=tmp_path).stdout
+    assert "vision" in call("spaces", cwd=tmp_path).stdout
+    assert "optimizer" in call("spaces", "vision", cwd=tmp_path).stdout
+    assert call("init", cwd=tmp_path).returncode == 0
+    profile = call("profile", "model.py", cwd=tmp_path)
+    assert profile.returncode == 0 and "FLOPs" in profile.stdout, profile.stderr

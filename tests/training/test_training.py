@@ -1,0 +1,200 @@
+"""Training on real torch: costs against hand counts, budgets, data, losses, metrics."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from autoaccel.budget import Budget, Cost
+from autoaccel.clock import SimulatedClock
+from autoaccel.errors import TaskError
+from autoaccel.recipe import PLAIN
+from autoaccel.training.cost import count_flops
+from autoaccel.training.data import prepare
+from autoaccel.training.task import Task
+from autoaccel.training.trial_run import Surroundings, run_trial
+from autoaccel.trial import OutcomeKind, TrialRequest
+
+
+def table_task(n=200, classes=3, **changes):
+    torch.manual_seed(0)
+    x = torch.randn(n, 8)
+    y = (x @ torch.randn(8, classes)).argmax(1)
+    options = {"model": lambda: nn.Linear(8, classes), "train": (x, y), "test": (x, y), **changes}
+    return Task(**options)
+
+
+def run(task, budget, recipe=PLAIN["plain"], **changes):
+    clock = SimulatedClock()
+    reports = []
+    around = Surroundings(clock, 0.0, lambda r: reports.append(r) or True, cpu=True)
+    request = TrialRequest(0, recipe, budget, milestones=(0.5, 1.0), test=True, **changes)
+    return run_trial(task, request, around), reports
+
+
+def test_flops_of_a_linear_stack():
+    net = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+    forward = 2 * 10 * (16 * 32 + 32 * 4)
+    # The first layer's inputs need no gradient, so its backward is one product and not two.
+    backward = 2 * 10 * (16 * 32 + 2 * 32 * 4)
+    assert count_flops(net, torch.zeros(10, 16), backward=True) == forward + backward
+
+
+def test_flops_of_a_convolution():
+    net = nn.Conv2d(3, 8, 3, padding=1)
+    product = 2 * 5 * 8 * 3 * 9 * 16 * 16
+    assert count_flops(net, torch.zeros(5, 3, 16, 16), backward=True) == 2 * product
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(32, 96)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).view(*x.shape[:2], 3, 4, 8).permute(2, 0, 3, 1, 4)
+        return nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+def test_flops_of_attention_are_not_zero_on_a_cpu():
+    n, t = 2, 16
+    linear = 2 * n * t * 32 * 96
+    scores = 2 * (2 * n * 4 * t * t * 8)
+    counted = count_flops(Attention(), torch.zeros(n, t, 32), backward=False)
+    assert counted == pytest.approx(linear + scores, rel=0.01)
+
+
+def test_flops_of_an_lstm():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(8, 16, batch_first=True)
+
+        def forward(self, x):
+            return self.lstm(x)[0]
+
+    counted = count_flops(Net(), torch.zeros(3, 5, 8), backward=False)
+    assert counted == pytest.approx(2 * 3 * 5 * 4 * 16 * (8 + 16), rel=0.01)
+
+
+def test_frozen_parameters_need_no_gradient():
+    net = nn.Sequential(nn.Linear(16, 32), nn.Linear(32, 4))
+    whole = count_flops(net, torch.zeros(10, 16), backward=True)
+    net[0].requires_grad_(False)
+    assert whole - count_flops(net, torch.zeros(10, 16), backward=True) == 2 * 10 * (16 * 32 + 32 * 4)
+
+
+def test_a_step_budget_is_kept_and_the_same_seed_gives_the_same_result():
+    outcomes = [run(table_task(), Budget(steps=20))[0] for _ in range(2)]
+    assert outcomes[0].kind is OutcomeKind.COMPLETE
+    assert outcomes[0].cost.steps == 20
+    assert outcomes[0].final == outcomes[1].final
+
+
+def test_a_flops_budget_covers_evaluation_and_test():
+    budget = Budget(flops=5e6)
+    evaluation = Cost(flops=2.0 * 40 * 24)
+    outcome, reports = run(table_task(), budget, evaluation=evaluation, landing=Cost(flops=2.0 * 200 * 24))
+    assert outcome.cost.flops <= 5e6 * 1.01
+    assert [r.progress for r in reports][-1] == 1.0
+
+
+def test_epochs_are_passes_over_the_training_part():
+    outcome, _ = run(table_task(), Budget(epochs=2))
+    assert outcome.cost.samples == pytest.approx(2 * 160, abs=64)
+
+
+def test_a_diverging_model_is_infeasible():
+    class Broken(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * float("nan")
+
+    outcome, _ = run(table_task(model=lambda: Broken(8, 3)), Budget(steps=5))
+    assert outcome.kind is OutcomeKind.INFEASIBLE
+
+
+def test_regression_is_scaled_inside_and_scaled_back():
+    torch.manual_seed(0)
+    x = torch.randn(400, 4)
+    y = 1000 + 100 * x[:, 0]
+    task = Task(model=lambda: nn.Linear(4, 1), train=(x, y), metric="r2")
+    outcome, _ = run(task, Budget(steps=600))
+    assert outcome.final.metric > 0.5
+    assert outcome.final.loss > 1.0  # in the user's units
+
+
+class Pairs(Dataset):
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, i):
+        return {"x": torch.full((8,), float(i)), "labels": i % 3}
+
+
+class Keyword(nn.Linear):
+    def forward(self, x):
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        Pairs(),
+        DataLoader(Pairs(), batch_size=4),
+        lambda: Pairs(),
+        {"x": np.random.default_rng(0).normal(size=(60, 8)), "labels": np.arange(60) % 3},
+    ],
+)
+def test_kinds_of_data(train):
+    outcome, _ = run(Task(model=lambda: Keyword(8, 3), train=train), Budget(steps=3))
+    assert outcome.kind is OutcomeKind.COMPLETE, outcome.reason
+
+
+def test_tensor_dataset_and_numpy_agree():
+    x, y = np.random.default_rng(0).normal(size=(90, 8)), np.arange(90) % 3
+    tensors = TensorDataset(torch.from_numpy(x).float(), torch.from_numpy(y))
+    results = [
+        run(Task(model=lambda: nn.Linear(8, 3), train=t), Budget(steps=5))[0].final for t in ((x, y), tensors)
+    ]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": (torch.zeros(0, 8), torch.zeros(0))}, "empty"),
+        ({"train": (torch.zeros(9, 8), torch.zeros(8))}, "9 inputs but 8 targets"),
+        ({"train": (torch.zeros(20, 8), torch.arange(20) % 7)}, "labels go from 0 to 6, but the model has 3"),
+        ({"metric": "acuracy"}, "did you mean 'accuracy'"),
+        ({"loss": "cros_entropy"}, "did you mean 'cross_entropy'"),
+        ({"model": lambda: 3}, "must be a factory"),
+        ({"kind": "picture"}, "image, tokens, table, series"),
+        ({"train": (torch.full((20, 8), float("nan")), torch.zeros(20))}, "not finite"),
+    ],
+)
+def test_bad_tasks_get_a_clear_message(changes, message):
+    task = table_task(**changes)
+    with pytest.raises(TaskError, match=message):
+        from autoaccel.training.data import build_model
+
+        prepare(task, build_model(task, {}), 0)
+
+
+def test_time_order_and_groups_are_respected():
+    task = table_task(order="time")
+    assert prepare(task, nn.Linear(8, 3), 0).split.tolist() == list(range(160, 200))
+    groups = np.arange(200) // 10
+    split = prepare(table_task(groups=groups), nn.Linear(8, 3), 0).split.numpy()
+    inside = set(groups[split])
+    outside = set(np.delete(groups, split))
+    assert not inside & outside
+
+
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "f1_macro", "roc_auc_ovr", "log_loss", "balanced_accuracy_score", "loss"]
+)
+def test_metrics(metric):
+    outcome, _ = run(table_task(metric=metric), Budget(steps=30))
+    assert np.isfinite(outcome.final.metric), outcome.reason
+    assert outcome.final.noise >= 0
