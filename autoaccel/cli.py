@@ -235,3 +235,7 @@ task = Task(
     space={"hidden": [32, 64, 128], "dropout": (0.0, 0.5)},
 )
 '''
+
+
+if __name__ == "__main__":
+    main()
