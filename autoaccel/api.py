@@ -272,6 +272,9 @@ class _Run:
         if self._view and search.plan is None:
             self._view.plan(make_plan(self._budget, facts, search.spent(self._clock.now()), self._place.workers,
                                       _reserve(self._budget)).describe())  # fmt: skip
+        if self._view:
+            for now, entry in log.entries:
+                self._view.handle(entry, now)
         keeper = Keeper(self._folder, log, search, self._target, _code(self._target))
         listeners: list[Listener] = [keeper, *([self._view] if self._view else [])]
         with _interrupts() as interrupted:

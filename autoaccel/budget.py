@@ -121,8 +121,8 @@ def _parse_part(text: str) -> tuple[str, float]:
         raise UsageError(f"budget {text!r} needs a unit; accepted is {_ACCEPTED}")
     try:
         if match := _FLOPS.fullmatch(text):
-            return "flops", _positive(text, float(match[1]) * _PREFIX[match[2]])
-        return "seconds", _positive(text, _seconds(text))
+            return "flops", _checked(text, float(match[1]) * _PREFIX[match[2]])
+        return "seconds", _checked(text, _seconds(text))
     except (ValueError, TypeError, OverflowError):
         raise refusal from None
 
@@ -142,7 +142,7 @@ def _seconds(text: str) -> float:
     return float(seconds)
 
 
-def _positive(text: str, amount: float) -> float:
+def _checked(text: str, amount: float) -> float:
     if not (math.isfinite(amount) and amount > 0):
         raise UsageError(f"a budget must be positive and finite, got {text!r}")
     return amount

@@ -100,15 +100,15 @@ def _from_file(path: Path) -> ModuleType:
         loader.exec_module(module)
         return module
 
-    return _run(load, path.parent, str(path))
+    return _import_user_code(load, path.parent, str(path))
 
 
 def _from_package(name: str) -> ModuleType:
     sys.path.insert(0, str(Path.cwd()))
-    return _run(lambda: importlib.import_module(name), Path.cwd(), name)
+    return _import_user_code(lambda: importlib.import_module(name), Path.cwd(), name)
 
 
-def _run(load: Any, root: Path, place: str) -> ModuleType:
+def _import_user_code(load: Any, root: Path, place: str) -> ModuleType:
     try:
         module: ModuleType = load()
     except TaskError:

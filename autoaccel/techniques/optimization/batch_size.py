@@ -7,13 +7,11 @@ from contextlib import contextmanager
 
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
 
-CELL = "large batch size"
-
 
 @technique(
     "constant_batch",
     family="optimization",
-    cell=CELL,
+    cell="large batch size",
     slot="batch_size",
     order=68,
     paper="arXiv 1811.03600",
@@ -42,7 +40,7 @@ class ConstantBatch(Technique):
 @technique(
     "batch_ramp",
     family="optimization",
-    cell=CELL,
+    cell="large batch size",
     slot="batch_size",
     order=68,
     paper="arXiv 1711.00489; arXiv 2510.14717",

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
 
-CELL = "learning rate selection"
 FIRST = 0.02
 """Share of the peak at which a warm-up begins: a rate of zero would waste the first steps."""
 
@@ -39,7 +38,14 @@ class LearningRate(Technique):
         yield
 
 
-@technique("linear", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="arXiv 1905.04753")
+@technique(
+    "linear",
+    family="optimization",
+    cell="learning rate selection",
+    slot="learning_rate",
+    order=62,
+    paper="arXiv 1905.04753",
+)
 class Linear(LearningRate):
     """A straight line to zero.
 
@@ -56,7 +62,14 @@ class Linear(LearningRate):
         return 1 - t
 
 
-@technique("cosine", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="arXiv 1608.03983")
+@technique(
+    "cosine",
+    family="optimization",
+    cell="learning rate selection",
+    slot="learning_rate",
+    order=62,
+    paper="arXiv 1608.03983",
+)
 class Cosine(LearningRate):
     """Half a cosine wave to zero.
 
@@ -73,7 +86,14 @@ class Cosine(LearningRate):
         return 0.5 * (1 + math.cos(math.pi * t))
 
 
-@technique("rex", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="arXiv 2107.04197")
+@technique(
+    "rex",
+    family="optimization",
+    cell="learning rate selection",
+    slot="learning_rate",
+    order=62,
+    paper="arXiv 2107.04197",
+)
 class Rex(LearningRate):
     """Reflected exponential: high for long, then a fast fall.
 
@@ -90,7 +110,14 @@ class Rex(LearningRate):
         return (1 - t) / (1 - t / 2)
 
 
-@technique("wsd", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="arXiv 2405.18392")
+@technique(
+    "wsd",
+    family="optimization",
+    cell="learning rate selection",
+    slot="learning_rate",
+    order=62,
+    paper="arXiv 2405.18392",
+)
 class Wsd(LearningRate):
     """Warm-up, a constant stretch, then a cooldown that follows 1 - sqrt.
 
@@ -108,7 +135,14 @@ class Wsd(LearningRate):
         return 1.0 if t <= 1 - length else 1 - math.sqrt((t - 1 + length) / length)
 
 
-@technique("one_cycle", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="arXiv 1708.07120")
+@technique(
+    "one_cycle",
+    family="optimization",
+    cell="learning rate selection",
+    slot="learning_rate",
+    order=62,
+    paper="arXiv 1708.07120",
+)
 class OneCycle(LearningRate):
     """A long rise to the peak, then a cosine fall to zero.
 
@@ -123,7 +157,14 @@ class OneCycle(LearningRate):
         return 0.5 * (1 + math.cos(math.pi * t))
 
 
-@technique("constant", family="optimization", cell=CELL, slot="learning_rate", order=62, paper="torch's default")
+@technique(
+    "constant",
+    family="optimization",
+    cell="learning rate selection",
+    slot="learning_rate",
+    order=62,
+    paper="torch's default",
+)
 class Constant(LearningRate):
     """The same rate to the end.
 

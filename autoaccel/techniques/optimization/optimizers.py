@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
 
-CELL = "learning rate selection"
 Group = dict[str, Any]
 
 
@@ -42,7 +41,14 @@ def _embeddings(model: nn.Module) -> set[int]:
     return {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
 
 
-@technique("adamw", family="optimization", cell=CELL, slot="optimizer", order=60, paper="arXiv 1711.05101")
+@technique(
+    "adamw",
+    family="optimization",
+    cell="learning rate selection",
+    slot="optimizer",
+    order=60,
+    paper="arXiv 1711.05101",
+)
 class AdamW(Technique):
     """Adam with decoupled weight decay.
 
@@ -66,7 +72,14 @@ class AdamW(Technique):
         context.optimizer = torch.optim.AdamW(groups, betas=(self.beta1, self.beta2), fused=True)
 
 
-@technique("sgd", family="optimization", cell=CELL, slot="optimizer", order=60, paper="Sutskever et al. 2013")
+@technique(
+    "sgd",
+    family="optimization",
+    cell="learning rate selection",
+    slot="optimizer",
+    order=60,
+    paper="Sutskever et al. 2013",
+)
 class SGD(Technique):
     """Stochastic gradient descent with Nesterov momentum.
 
@@ -168,7 +181,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 @technique(
     "muon",
     family="optimization",
-    cell=CELL,
+    cell="learning rate selection",
     slot="optimizer",
     order=60,
     paper="Jordan et al. 2024; arXiv 2502.16982",
