@@ -8,6 +8,7 @@ and recurrent layers.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -59,8 +60,10 @@ def count_flops(model: nn.Module, inputs: Any, backward: bool) -> float:
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         # The forward looks at values: count it on real ones, where math attention shows its products.
         real = copy.deepcopy(model).cpu()
-        with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
-            return _count(real, map_tensors(lambda t: t.cpu(), inputs), backward)
+        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+            warnings.simplefilter("ignore")  # torch speaks of other devices' settings here
+            with torch.backends.mkldnn.flags(enabled=False):
+                return _count(real, map_tensors(lambda t: t.cpu(), inputs), backward)
 
 
 def _count(model: nn.Module, inputs: Any, backward: bool) -> float:

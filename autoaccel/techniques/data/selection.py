@@ -1,0 +1,66 @@
+"""Which samples of a pass are trained on: weights that multiply, zero for those that are skipped."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
+
+
+@technique(
+    "data_dropout",
+    family="data",
+    cell="data sampling",
+    order=10,
+    paper="arXiv 2505.22342",
+)
+class DataDropout(Technique):
+    """Train each pass on a random part of the data, and on all of it towards the end.
+
+    Args:
+        keep: Share of the samples in a pass.
+        revise: Progress from which every sample is used.
+    """
+
+    keep: Number = parameter(0.5, 0.1, 0.9)
+    revise: float = parameter(0.85, 0.8, 0.95)
+
+    def select(self, context: Context, weight: Tensor) -> Tensor:
+        """Drop samples at random."""
+        if context.p >= self.revise:
+            return weight
+        drawn = torch.rand(weight.shape, generator=context.generator, device=weight.device)
+        return weight * (drawn < value(self.keep, context.p))
+
+
+@technique(
+    "infobatch",
+    family="data",
+    cell="data sampling",
+    roles=("reweights",),
+    clashes=("mixes", "reweights"),
+    order=12,
+    paper="arXiv 2303.04947",
+)
+class InfoBatch(Technique):
+    """Skip some samples that are learned already, and give the rest of those more weight.
+
+    Args:
+        ratio: Share of the samples with less than the mean loss that a pass skips.
+        until: Progress from which every sample is used.
+    """
+
+    ratio: Number = parameter(0.5, 0.2, 0.6)
+    until: float = parameter(0.875, 0.8, 0.95)
+
+    def select(self, context: Context, weight: Tensor) -> Tensor:
+        """Prune and reweight, so that the expected gradient stays the full one."""
+        if context.p >= self.until:
+            return weight
+        ratio = value(self.ratio, context.p)
+        losses = context.sample_loss
+        learned = losses < losses.nanmean()
+        drawn = torch.rand(weight.shape, generator=context.generator, device=weight.device)
+        pruned = torch.where(drawn < ratio, 0.0, 1 / (1 - ratio))
+        return torch.where(learned, weight * pruned, weight)

@@ -1,0 +1,33 @@
+"""Limits on the length of a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
+
+
+@technique(
+    "clip",
+    family="optimization",
+    cell="learning rate selection",
+    order=66,
+    paper="arXiv 1211.5063",
+)
+class Clip(Technique):
+    """Scale a gradient down when its norm is too large.
+
+    Args:
+        norm: Largest norm over all parameters.
+    """
+
+    norm: Number = parameter(1.0, 0.1, 10.0, log=True)
+
+    @contextmanager
+    def step(self, context: Context) -> Iterator[None]:
+        """Clip before the optimizer steps."""
+        torch.nn.utils.clip_grad_norm_(context.model.parameters(), value(self.norm, context.p))
+        yield

@@ -1,0 +1,109 @@
+"""What holds for every technique, and the semantics of single ones."""
+
+import pytest
+import torch
+from torch import nn
+
+from autoaccel.budget import Budget
+from autoaccel.clock import SimulatedClock
+from autoaccel.recipe import Choice, Recipe
+from autoaccel.techniques.data.selection import InfoBatch
+from autoaccel.techniques.optimization.averaging import Ema
+from autoaccel.techniques.registry import catalog
+from autoaccel.training.assemble import assemble
+from autoaccel.training.task import Task
+from autoaccel.training.trial_run import Surroundings, run_trial
+from autoaccel.trial import OutcomeKind, TrialRequest
+
+
+def net():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+
+
+def image_task():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(300, 1, 8, 8, generator=generator)
+    return Task(model=net, train=(x, torch.arange(300) % 3))
+
+
+def with_technique(name):
+    info = catalog()[name]
+    if info.slot:
+        return Recipe(**{info.slot: Choice(name)})
+    return Recipe(techniques={name: {}})
+
+
+@pytest.mark.parametrize("name", sorted(catalog()))
+def test_every_technique_trains_alone(name):
+    """Builds, trains a few passes, is finite, and charges at least what plain training costs."""
+    around = Surroundings(SimulatedClock(), 0.0, lambda report: True, cpu=True)
+    request = TrialRequest(0, with_technique(name), Budget(steps=12), milestones=(0.5, 1.0))
+    outcome = run_trial(image_task(), request, around)
+    assert outcome.kind is OutcomeKind.COMPLETE, outcome.reason
+    assert outcome.cost.flops > 0
+
+
+def context_with(*techniques):
+    return assemble(image_task(), techniques, {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
+
+
+def test_ema_half_life_does_not_depend_on_the_number_of_steps():
+    averages = []
+    for steps in (10, 100):
+        ema = Ema(half_life=0.2, start=0.0)
+        context = context_with(ema, *with_optimizer())
+        with torch.no_grad():
+            for p in context.model.parameters():
+                p.zero_()
+        with ema.step(context):
+            pass
+        with torch.no_grad():
+            for p in context.model.parameters():
+                p.fill_(1.0)
+        for step in range(1, steps + 1):
+            context.p = step / steps
+            with ema.step(context):
+                pass
+        averages.append(ema.average[0].flatten()[0].item())
+    assert averages[0] == pytest.approx(averages[1], rel=1e-4)
+    assert averages[0] == pytest.approx(1 - 0.5**5, rel=1e-4)
+
+
+def with_optimizer():
+    from autoaccel.techniques.registry import build
+
+    return build(Recipe().chosen())
+
+
+def test_ema_gives_the_live_weights_back_even_after_an_error():
+    ema = Ema(start=0.0)
+    context = context_with(ema, *with_optimizer())
+    with ema.step(context):
+        pass
+    with torch.no_grad():
+        for p in context.model.parameters():
+            p.add_(1.0)
+    before = {name: t.clone() for name, t in context.model.state_dict().items()}
+    with pytest.raises(RuntimeError, match="on purpose"), ema.evaluate(context):
+        assert not torch.equal(context.model[0].weight, before["0.weight"])
+        raise RuntimeError("on purpose")
+    assert all(torch.equal(t, before[name]) for name, t in context.model.state_dict().items())
+
+
+def test_infobatch_keeps_the_expected_gradient():
+    """The mean weight of a learned sample over many passes is one, like that of all others."""
+    context = context_with(*with_optimizer())
+    context.sample_loss = torch.linspace(0, 1, len(context.sample_loss))
+    technique = InfoBatch(ratio=0.5)
+    ones = torch.ones(len(context.sample_loss))
+    mean = torch.stack([technique.select(context, ones) for _ in range(4000)]).mean(0)
+    assert torch.allclose(mean, ones, atol=0.1)
+
+
+def test_clashing_techniques_are_refused_with_both_names():
+    from autoaccel.catalog import TechniqueInfo, check
+
+    a = TechniqueInfo("a", "data", "x", roles=frozenset({"mixes"}))
+    b = TechniqueInfo("b", "data", "x", clashes=frozenset({"mixes"}))
+    (fault,) = check({"a": {}, "b": {}}, {"a": a, "b": b})
+    assert "a and b" in fault
