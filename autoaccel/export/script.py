@@ -20,6 +20,7 @@ SOURCES = (
     "budget",
     "catalog",
     "techniques.base",
+    "techniques.tensors",
     "training.task",
     "training.sources",
     "training.cost",

@@ -101,6 +101,10 @@ class Context(Protocol):
         """Inputs of about `samples` random training samples, batch by batch, without augmentation."""
         ...
 
+    def keep_data_on_device(self, share: float) -> bool:
+        """Hold the training data on the device if they take less than `share` of its free memory."""
+        ...
+
 
 class Technique:
     """Base of all techniques: every hook does nothing. Override what is needed."""

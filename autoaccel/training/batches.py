@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Technique
+from autoaccel.techniques.tensors import map_tensors
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.sources import map_tensors
 
 
 class Passes:

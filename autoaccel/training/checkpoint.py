@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_file, load_model, save_model
+from torch import Tensor, nn
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -19,5 +20,39 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Read weights into a model of the same shape."""
+    """Read weights into a model, whose layers are cut to the shapes that the weights have.
+
+    Raises:
+        RuntimeError: If names do not fit.
+    """
+    shrink(model, load_file(path))
     load_model(model, str(path))
+
+
+def shrink(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give the layers of a model the sizes of pruned weights.
+
+    Args:
+        model: Changed in place.
+        weights: By the names of the model's own state.
+    """
+    for name, module in model.named_modules():
+        for kind in (module._parameters, module._buffers):
+            for key, own in kind.items():
+                saved = weights.get(f"{name}.{key}" if name else key)
+                if own is not None and saved is not None and saved.shape != own.shape:
+                    own.data = saved.new_empty(saved.shape)
+        _describe(module)
+
+
+def _describe(module: nn.Module) -> None:
+    """Set what a layer says of itself to what its weights are."""
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        depthwise = module.groups == module.in_channels
+        module.out_channels = module.weight.shape[0]
+        module.groups = module.out_channels if depthwise and module.groups > 1 else module.groups
+        module.in_channels = module.weight.shape[1] * module.groups
+    elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.weight is not None:
+        module.num_features = len(module.weight)

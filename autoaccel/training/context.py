@@ -13,9 +13,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Batch, Technique
+from autoaccel.techniques.tensors import map_tensors
 from autoaccel.training.cost import Meter, call
 from autoaccel.training.data import Data
-from autoaccel.training.sources import ArraySource, SubsetSource, map_tensors
+from autoaccel.training.sources import ArraySource, SubsetSource
 
 
 class TrainingContext:

@@ -20,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from autoaccel.budget import Cost
 from autoaccel.clock import Clock
-from autoaccel.training.sources import first_tensor, map_tensors
+from autoaccel.techniques.tensors import map_tensors
+from autoaccel.training.sources import first_tensor
 
 
 def call(model: nn.Module, inputs: Any) -> Any:

@@ -12,17 +12,11 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor, nn
 
 from autoaccel.errors import TaskError
+from autoaccel.techniques.tensors import map_tensors
 from autoaccel.training.cost import call, meta_copy
 from autoaccel.training.metrics import Metric, make_metric
 from autoaccel.training.objective import IGNORED, Objective, make_objective
-from autoaccel.training.sources import (
-    ArraySource,
-    Source,
-    SubsetSource,
-    as_source,
-    first_tensor,
-    map_tensors,
-)
+from autoaccel.training.sources import ArraySource, Source, SubsetSource, as_source, first_tensor
 from autoaccel.training.task import KINDS, Task
 
 VALID_SHARE = 0.2
@@ -240,7 +234,9 @@ def _traits(task: Task, kind: str, classes: int, model: nn.Module, inputs: Any) 
         traits.add("flips")
     if kind == "image" and _accepts(model, inputs, lambda t: t[..., : t.shape[-2] // 2, : t.shape[-1] // 2]):
         traits.add("any_size")
-    if kind == "tokens" and _accepts(model, inputs, lambda t: t[:, : max(1, t.shape[1] // 2)]):
+    if any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in model.modules()):
+        traits.add("convolutions")
+    if kind in ("tokens", "series") and _accepts(model, inputs, lambda t: t[:, : max(1, t.shape[1] // 2)]):
         traits.add("any_length")
     return frozenset(traits)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autoaccel.techniques.tensors import map_tensors
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.sources import Source, map_tensors
+from autoaccel.training.sources import Source
 
 BATCH = 256
 

@@ -65,7 +65,7 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
     data = context.data
     return TaskFacts(
         kind=data.kind,
-        traits=data.traits,
+        traits=data.traits | _machine_traits(context.device),
         metric=data.metric.name,
         maximize=data.metric.maximize,
         n_train=len(data.train),
@@ -148,6 +148,15 @@ def _largest_batch(context: TrainingContext, clock: Clock) -> int:
             return fits or 64
         fits = size
     return 0
+
+
+def _machine_traits(device: torch.device) -> frozenset[str]:
+    """What the hardware is good at. Bfloat16 without matrix units costs more in conversions than it saves."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return frozenset({"fast_bf16"} if fast else ())
 
 
 def _device_name(device: torch.device) -> str:

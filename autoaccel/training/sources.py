@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
 from autoaccel.errors import TaskError
+from autoaccel.techniques.tensors import map_tensors
 
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
@@ -92,17 +93,6 @@ class SubsetSource:
     def to(self, device: torch.device) -> SubsetSource:
         """The other source held on `device`."""
         return SubsetSource(self.source.to(device), self.positions.to(device))
-
-
-def map_tensors(change: Callable[[Tensor], Any], data: Any) -> Any:
-    """Apply `change` to a tensor, or to each in a tuple or mapping of tensors."""
-    if isinstance(data, Tensor):
-        return change(data)
-    if isinstance(data, Mapping):
-        return {key: map_tensors(change, part) for key, part in data.items()}
-    if isinstance(data, tuple | list):
-        return tuple(map_tensors(change, part) for part in data)
-    return data
 
 
 def first_tensor(data: Any) -> Tensor:

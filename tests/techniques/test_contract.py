@@ -17,13 +17,21 @@ from autoaccel.trial import OutcomeKind, TrialRequest
 
 
 def net():
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    body = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()]
+    return nn.Sequential(*body, nn.Linear(64, 3))
 
 
 def image_task():
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(300, 1, 8, 8, generator=generator)
     return Task(model=net, train=(x, torch.arange(300) % 3))
+
+
+def token_task():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 7, (300, 33), generator=generator)
+    model = lambda: nn.Sequential(nn.Embedding(7, 8), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 7))  # noqa: E731
+    return Task(model=model, train=(x[:, :-1], x[:, 1:]))
 
 
 def with_technique(name):
@@ -38,7 +46,8 @@ def test_every_technique_trains_alone(name):
     """Builds, trains a few passes, is finite, and charges at least what plain training costs."""
     around = Surroundings(SimulatedClock(), 0.0, lambda report: True, cpu=True)
     request = TrialRequest(0, with_technique(name), Budget(steps=12), milestones=(0.5, 1.0))
-    outcome = run_trial(image_task(), request, around)
+    task = token_task() if "any_length" in catalog()[name].needs else image_task()
+    outcome = run_trial(task, request, around)
     assert outcome.kind is OutcomeKind.COMPLETE, outcome.reason
     assert outcome.cost.flops > 0
 

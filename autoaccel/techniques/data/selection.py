@@ -38,8 +38,8 @@ class DataDropout(Technique):
     "infobatch",
     family="data",
     cell="data sampling",
-    roles=("reweights",),
-    clashes=("mixes", "reweights"),
+    roles=("selects_by_loss",),
+    clashes=("selects_by_loss",),
     order=12,
     paper="arXiv 2303.04947",
 )

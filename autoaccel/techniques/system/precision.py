@@ -9,6 +9,7 @@ from autoaccel.techniques.base import Context, Technique, technique
     "bf16",
     family="system",
     cell="system-centric",
+    needs=("fast_bf16",),
     roles=("precision",),
     clashes=("precision",),
     order=70,

@@ -1,0 +1,112 @@
+"""Random changes of images, made on the device for a whole batch at once: no worker processes are needed."""
+
+from __future__ import annotations
+
+from dataclasses import field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.tensors import map_images, random_boxes
+
+
+@technique(
+    "flip",
+    family="data",
+    cell="data regularization",
+    needs=("image", "flips"),
+    order=30,
+    paper="arXiv 2404.00498",
+)
+class Flip(Technique):
+    """Mirror images left to right, every one each second time it is seen.
+
+    A random half is mirrored at first; taking turns shows both sides equally often, which chance does not.
+
+    Args:
+        alternate: Take turns; otherwise each image is mirrored with a chance of one half.
+    """
+
+    alternate: bool = parameter(True, options=(True, False))
+    mirrored: Tensor | None = field(init=False, default=None, repr=False)
+
+    def batch(self, context: Context, batch: Batch) -> Batch:
+        """Mirror about half of the batch."""
+        if self.mirrored is None or not self.alternate:
+            drawn = torch.rand(context.sample_loss.shape, generator=context.generator, device=context.device)
+            self.mirrored = drawn < 0.5
+        now = self.mirrored[batch.index]
+        self.mirrored[batch.index] = ~now
+        mask = now[:, None, None, None]
+        return batch.replace(inputs=map_images(lambda x: torch.where(mask, x.flip(-1), x), batch.inputs))
+
+    def state_dict(self) -> dict[str, object]:
+        """Whose turn it is."""
+        return {"mirrored": self.mirrored}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take it back."""
+        self.mirrored = state["mirrored"]  # type: ignore[assignment]
+
+
+@technique(
+    "crop",
+    family="data",
+    cell="data regularization",
+    needs=("image", "continuous"),
+    order=31,
+    paper="arXiv 1512.03385",
+)
+class Crop(Technique):
+    """Shift each image by a few pixels, the border filled by reflection.
+
+    Args:
+        shift: Largest shift as a share of the side.
+    """
+
+    shift: Number = parameter(0.06, 0.02, 0.15)
+
+    def batch(self, context: Context, batch: Batch) -> Batch:
+        """Shift every image by its own offset."""
+        return batch.replace(inputs=map_images(lambda x: self._shifted(context, x), batch.inputs))
+
+    def _shifted(self, context: Context, x: Tensor) -> Tensor:
+        count, _, height, width = x.shape
+        pad = round(value(self.shift, context.p) * max(height, width))
+        if not 0 < pad < min(height, width):
+            return x
+        offsets = torch.randint(2 * pad + 1, (2, count, 1), generator=context.generator, device=x.device)
+        rows = offsets[0] + torch.arange(height, device=x.device)
+        columns = offsets[1] + torch.arange(width, device=x.device)
+        padded = F.pad(x, (pad, pad, pad, pad), mode="reflect").permute(0, 2, 3, 1)
+        places = torch.arange(count, device=x.device)[:, None, None]
+        return padded[places, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+@technique(
+    "cutout",
+    family="data",
+    cell="data regularization",
+    needs=("image", "continuous"),
+    order=32,
+    paper="arXiv 1708.04552",
+)
+class Cutout(Technique):
+    """Grey out a random square of each image.
+
+    Args:
+        side: Side of the square as a share of the image's.
+    """
+
+    side: Number = parameter(0.25, 0.1, 0.5)
+
+    def batch(self, context: Context, batch: Batch) -> Batch:
+        """Set one square to the mean of the batch."""
+        return batch.replace(inputs=map_images(lambda x: self._cut(context, x), batch.inputs))
+
+    def _cut(self, context: Context, x: Tensor) -> Tensor:
+        share = value(self.side, context.p)
+        inside = random_boxes(x, torch.full((len(x),), share, device=x.device), context.generator)
+        return torch.where(inside[:, None], x.mean((0, 2, 3), keepdim=True), x)

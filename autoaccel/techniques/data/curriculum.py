@@ -1,0 +1,60 @@
+"""Which samples come first: easy ones, and then more and more of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from autoaccel.techniques.base import Context, Technique, parameter, technique
+
+PACING: Mapping[str, Callable[[float], float]] = {
+    "linear": lambda t: t,
+    "root": lambda t: float(t**0.5),
+    "quadratic": lambda t: t * t,
+}
+
+
+@technique(
+    "loss_curriculum",
+    family="data",
+    cell="curriculum learning",
+    roles=("selects_by_loss",),
+    clashes=("selects_by_loss",),
+    order=12,
+    paper="arXiv 2012.03107",
+)
+class LossCurriculum(Technique):
+    """Train on the samples of lowest loss first and admit the others with progress.
+
+    A sample's loss is the one of its last visit, so the first pass sees all of them.
+
+    Args:
+        share: Share of the samples that is admitted at first.
+        until: Progress from which all are.
+        pacing: How the share grows in between: evenly, fast at first, or slowly at first.
+        first: Which samples come first.
+    """
+
+    share: float = parameter(0.5, 0.2, 0.9)
+    until: float = parameter(0.5, 0.2, 0.8)
+    pacing: str = parameter("root", options=tuple(PACING))
+    first: str = parameter("easy", options=("easy", "hard"))
+
+    def admitted(self, p: float) -> float:
+        """Share of the samples that may be seen at progress `p`."""
+        if p >= self.until:
+            return 1.0
+        return self.share + (1 - self.share) * PACING[self.pacing](p / self.until)
+
+    def select(self, context: Context, weight: Tensor) -> Tensor:
+        """Skip what is not admitted yet."""
+        share, losses = self.admitted(context.p), context.sample_loss
+        if share >= 1 or bool(losses.isnan().all()):
+            return weight
+        # What was never seen ranks in the middle.
+        known = torch.where(losses.isnan(), losses.nanmedian(), losses)
+        ranked = known.argsort(descending=self.first == "hard")
+        skipped = ranked[max(1, round(share * len(ranked))) :]
+        return weight.index_fill(0, skipped, 0.0)

@@ -1,0 +1,102 @@
+"""Samples blended in pairs, with both targets asked for in proportion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
+from autoaccel.techniques.tensors import map_images, map_tensors, random_boxes
+
+
+class Mixing(Technique):
+    """Base of the blends: draws partners and shares."""
+
+    alpha: float
+    chance: float
+    until: float
+
+    def blend(self, context: Context, inputs: Any, partners: Tensor, share: Tensor) -> tuple[Any, Tensor]:
+        """Inputs blended with those of their partners, and the share of each own target, shape [n]."""
+        raise NotImplementedError
+
+    def batch(self, context: Context, batch: Batch) -> Batch:
+        """Blend a part of the batch."""
+        if context.p >= self.until:
+            return batch
+        count, device = len(batch.index), context.device
+        alpha = torch.full((count,), self.alpha, device=device)
+        share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample()
+        drawn = torch.rand(count, generator=context.generator, device=device)
+        share = torch.where(drawn < self.chance, share, 1.0)
+        partners = torch.randperm(count, generator=context.generator, device=device)
+        inputs, share = self.blend(context, batch.inputs, partners, share)
+        return batch.replace(inputs=inputs, other=batch.targets[partners], share=share)
+
+
+@technique(
+    "mixup",
+    family="data",
+    cell="data regularization",
+    needs=("continuous",),
+    roles=("mixes",),
+    # The loss of a blend says nothing about the single sample.
+    clashes=("mixes", "selects_by_loss"),
+    order=40,
+    paper="arXiv 1710.09412",
+)
+class MixUp(Mixing):
+    """Train on weighted means of two samples.
+
+    Args:
+        alpha: Both parameters of the Beta distribution of the weight.
+        chance: Share of the samples that are blended.
+        until: Progress from which samples are left as they are.
+    """
+
+    alpha: float = parameter(0.2, 0.1, 1.0)
+    chance: float = parameter(1.0, 0.3, 1.0)
+    until: float = parameter(0.8, 0.5, 1.0)
+
+    def blend(self, context: Context, inputs: Any, partners: Tensor, share: Tensor) -> tuple[Any, Tensor]:
+        """Interpolate every floating tensor."""
+
+        def mixed(x: Tensor) -> Tensor:
+            weight = share.view(-1, *[1] * (x.dim() - 1)).to(x.dtype)
+            return torch.lerp(x[partners], x, weight)
+
+        return map_tensors(lambda t: mixed(t) if t.is_floating_point() else t, inputs), share
+
+
+@technique(
+    "cutmix",
+    family="data",
+    cell="data regularization",
+    needs=("image", "classes"),
+    roles=("mixes",),
+    clashes=("mixes", "selects_by_loss"),
+    order=40,
+    paper="arXiv 1905.04899",
+)
+class CutMix(Mixing):
+    """Paste a box of another image into each image.
+
+    Args:
+        alpha: Both parameters of the Beta distribution of the kept area.
+        chance: Share of the images that are changed.
+        until: Progress from which images are left as they are.
+    """
+
+    alpha: float = parameter(1.0, 0.2, 1.0)
+    chance: float = parameter(0.5, 0.3, 1.0)
+    until: float = parameter(0.8, 0.5, 1.0)
+
+    def blend(self, context: Context, inputs: Any, partners: Tensor, share: Tensor) -> tuple[Any, Tensor]:
+        """Paste boxes; one box for all images of a sample, and the area that it really takes."""
+        images: list[Tensor] = []
+        map_images(lambda x: images.append(x) or x, inputs)  # type: ignore[func-returns-value]
+        box = random_boxes(images[0], (1 - share).sqrt(), context.generator)
+        pasted = map_images(lambda x: torch.where(box[:, None], x[partners], x), inputs)
+        return pasted, 1 - box.float().mean((1, 2))

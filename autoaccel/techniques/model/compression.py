@@ -1,0 +1,173 @@
+"""Smaller models: channels cut away, or weights set to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoaccel.schedules import Schedule
+from autoaccel.techniques.base import Context, Technique, parameter, technique
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@technique(
+    "structured_pruning",
+    family="model",
+    cell="model compression",
+    needs=("convolutions",),
+    roles=("reshapes_weights",),
+    clashes=("reshapes_weights", "masks_weights"),
+    order=55,
+    requires="torch_pruning",
+    extra="compress",
+    paper="arXiv 2301.12900",
+)
+class StructuredPruning(Technique):
+    """Cut the weakest channels away at one point of progress and go on with the smaller model.
+
+    Args:
+        ratio: Share of the channels that are cut.
+        at: Progress at which it happens.
+        multiple: Numbers of channels stay multiples of this, which fast kernels want.
+    """
+
+    ratio: float = parameter(0.3, 0.1, 0.6)
+    at: float = parameter(0.3, 0.1, 0.6)
+    multiple: int = parameter(8, options=(1, 4, 8, 16))
+    done: bool = field(init=False, default=False, repr=False)
+
+    @contextmanager
+    def step(self, context: Context) -> Iterator[None]:
+        """Cut after the step that reaches the point."""
+        yield
+        if not self.done and context.p >= self.at:
+            cut_channels(context.model, next(context.training_batches(2)), self.ratio, self.multiple)
+            context.rebuild()
+            self.done = True
+
+    def state_dict(self) -> dict[str, object]:
+        """Whether it has happened; the smaller weights are the model's."""
+        return {"done": self.done}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take it back."""
+        self.done = bool(state["done"])
+
+
+def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> None:
+    """Remove channels of lowest L2 norm, together with all that depends on them; outputs keep their shape.
+
+    Args:
+        model: Changed in place.
+        inputs: A batch that the model can be called with; the dependencies are traced on it.
+        ratio: Share of each group of channels that is removed.
+        multiple: What the numbers of remaining channels are multiples of.
+    """
+    import torch_pruning
+
+    pruner = torch_pruning.pruner.BasePruner(
+        model,
+        inputs,
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=ratio,
+        round_to=multiple,
+        ignored_layers=output_layers(model, inputs),
+    )
+    pruner.step()
+    for trained in model.parameters():
+        trained.grad = None
+
+
+def output_layers(model: nn.Module, inputs: Any) -> list[nn.Module]:
+    """The layer that ran last: it makes the output, whose shape is the task's."""
+    ran: list[nn.Module] = []
+    hooks = [
+        m.register_forward_hook(lambda module, *_: ran.append(module))
+        for m in model.modules()
+        if isinstance(m, LAYERS)
+    ]
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(**inputs) if isinstance(inputs, dict) else model(
+                *(inputs if isinstance(inputs, tuple) else (inputs,))
+            )
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    return ran[-1:]
+
+
+@technique(
+    "magnitude_pruning",
+    family="model",
+    cell="model compression",
+    roles=("masks_weights",),
+    clashes=("reshapes_weights", "masks_weights"),
+    order=55,
+    paper="arXiv 1710.01878",
+)
+class MagnitudePruning(Technique):
+    """Set more and more of the smallest weights of each layer to zero. Dense hardware gains no speed by it.
+
+    Args:
+        sparsity: Share of zeros at the end.
+        since: Progress at which it begins.
+        until: Progress at which the share is reached.
+        every: Progress between two choices of the weights.
+    """
+
+    sparsity: float = parameter(0.7, 0.3, 0.95)
+    since: float = parameter(0.1, 0.0, 0.4)
+    until: float = parameter(0.7, 0.5, 0.9)
+    every: float = parameter(0.02, 0.01, 0.1)
+    masks: list[Tensor] = field(init=False, default_factory=list, repr=False)
+    next: float = field(init=False, default=0.0, repr=False)
+
+    @contextmanager
+    def step(self, context: Context) -> Iterator[None]:
+        """Choose anew from time to time, and keep zeros zero."""
+        yield
+        if context.p >= max(self.since, self.next) and self.next <= self.until:
+            share = Schedule(0.0, self.sparsity, self.since, self.until, "cubic")(context.p)
+            self.masks = [_largest(weight.detach(), share) for weight in _prunable(context.model)]
+            self.next = context.p + self.every if context.p < self.until else 2.0
+        self._apply(context)
+
+    @contextmanager
+    def evaluate(self, context: Context) -> Iterator[None]:
+        """Zeros in whatever weights are judged: an average of the weights has filled them."""
+        self._apply(context)
+        yield
+
+    def _apply(self, context: Context) -> None:
+        if self.masks:
+            torch._foreach_mul_([weight.detach() for weight in _prunable(context.model)], self.masks)
+
+    def state_dict(self) -> dict[str, object]:
+        """The masks and when the next choice is due."""
+        return {"masks": self.masks, "next": self.next}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take them back."""
+        self.masks, self.next = state["masks"], state["next"]  # type: ignore[assignment]
+
+
+def _prunable(model: nn.Module) -> list[Tensor]:
+    return [m.weight for m in model.modules() if isinstance(m, LAYERS)]
+
+
+def _largest(weight: Tensor, share: float) -> Tensor:
+    """1 for the weights that are kept and 0 for the smallest `share` of them."""
+    count = int(share * weight.numel())
+    if count == 0:
+        return torch.ones_like(weight)
+    size = weight.abs()
+    return (size > size.flatten().kthvalue(count).values).to(weight.dtype)

@@ -1,0 +1,46 @@
+"""What several techniques do with tensors. Inputs may be one tensor or several: `map_*` reach the ones meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def map_tensors(change: Callable[[Tensor], Any], data: Any) -> Any:
+    """Apply `change` to a tensor, or to each in a tuple or mapping of tensors."""
+    if isinstance(data, Tensor):
+        return change(data)
+    if isinstance(data, Mapping):
+        return {key: map_tensors(change, part) for key, part in data.items()}
+    if isinstance(data, tuple | list):
+        return tuple(map_tensors(change, part) for part in data)
+    return data
+
+
+def map_images(change: Callable[[Tensor], Tensor], inputs: Any) -> Any:
+    """Apply `change` to every tensor of shape [n, c, h, w]."""
+    return map_tensors(lambda t: change(t) if t.dim() == 4 else t, inputs)
+
+
+def map_sequences(change: Callable[[Tensor], Tensor], inputs: Any) -> Any:
+    """Apply `change` to every tensor of shape [n, t, ...]."""
+    return map_tensors(lambda t: change(t) if t.dim() > 1 else t, inputs)
+
+
+def random_boxes(x: Tensor, side: Tensor, generator: torch.Generator) -> Tensor:
+    """Masks of boxes around random pixels, cut off at the border, shape [n, h, w].
+
+    Args:
+        x: Images, shape [n, c, h, w].
+        side: Side of each box as a share of the image's, shape [n].
+        generator: Of random numbers on the images' device.
+    """
+    spans = []
+    for length in x.shape[-2:]:
+        centre = torch.rand((len(x), 1), generator=generator, device=x.device) * length
+        place = torch.arange(length, device=x.device) + 0.5
+        spans.append((place - centre).abs() < side[:, None] * length / 2)
+    return spans[0][:, :, None] & spans[1][:, None, :]

@@ -1,0 +1,60 @@
+"""Compression: really smaller, really zero."""
+
+import pytest
+import torch
+from torch import nn
+
+from autoaccel.budget import Budget
+from autoaccel.clock import SimulatedClock
+from autoaccel.recipe import Recipe
+from autoaccel.training.checkpoint import load_weights
+from autoaccel.training.task import Task
+from autoaccel.training.trial_run import Surroundings, run_trial
+from autoaccel.trial import OutcomeKind, TrialRequest
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 16, 3, padding=1)
+        self.norm = nn.BatchNorm2d(16)
+        self.deep = nn.Conv2d(16, 32, 3, padding=1)
+        self.shortcut = nn.Conv2d(16, 32, 1)
+        self.head = nn.Linear(32, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x)))
+        return self.head((self.deep(x).relu() + self.shortcut(x)).mean((2, 3)))
+
+
+@pytest.fixture
+def task():
+    x = torch.rand(300, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    return Task(model=Net, train=(x, torch.arange(300) % 3))
+
+
+def run(task, techniques, folder, flops=None):
+    around = Surroundings(SimulatedClock(), 0.0, lambda report: True, folder=folder, cpu=True)
+    budget = Budget(flops=flops) if flops else Budget(steps=30)
+    outcome = run_trial(task, TrialRequest(0, Recipe(techniques=techniques), budget), around)
+    assert outcome.kind is OutcomeKind.COMPLETE, outcome.reason
+    return outcome
+
+
+def test_structured_pruning_buys_steps_and_its_weights_load_into_the_users_model(task, tmp_path):
+    pytest.importorskip("torch_pruning")
+    plain = run(task, {}, tmp_path / "plain", flops=3e8)
+    pruned = run(task, {"structured_pruning": {"ratio": 0.5, "at": 0.3}, "ema": {}}, tmp_path / "pruned", flops=3e8)
+    assert pruned.cost.steps > 1.3 * plain.cost.steps
+    model = Net()
+    load_weights(model, tmp_path / "pruned" / "model.safetensors")
+    assert model.deep.out_channels == 16 and model.norm.num_features == 8
+    assert model.eval()(torch.rand(2, 1, 8, 8)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("more", [{}, {"ema": {"half_life": 0.1}}])
+def test_magnitude_pruning_delivers_zeros_also_in_an_average(task, tmp_path, more):
+    run(task, {"magnitude_pruning": {"sparsity": 0.75}, **more}, tmp_path)
+    model = Net()
+    load_weights(model, tmp_path / "model.safetensors")
+    assert (model.deep.weight == 0).float().mean() == pytest.approx(0.75, abs=0.01)
