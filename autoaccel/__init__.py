@@ -9,9 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoaccel.api import Result, SearchSpace, profile, train, tune
+    from autoaccel.api import SearchSpace, profile, train, tune
     from autoaccel.budget import Budget
     from autoaccel.recipe import Recipe
+    from autoaccel.result import Result
     from autoaccel.training.task import Task
 
 __all__ = ["Budget", "Recipe", "Result", "SearchSpace", "Task", "__version__", "profile", "train", "tune"]
@@ -20,7 +21,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Budget": "budget",
     "Recipe": "recipe",
-    "Result": "api",
+    "Result": "result",
     "SearchSpace": "api",
     "Task": "training.task",
     "profile": "api",

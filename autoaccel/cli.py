@@ -15,7 +15,9 @@ from autoaccel.clock import seconds_since_process_start
 from autoaccel.display import Display
 from autoaccel.errors import AutoaccelError, InterruptedRunError, UsageError
 from autoaccel.export.files import FORMATS, export
+from autoaccel.options import Options
 from autoaccel.report.html import write_report
+from autoaccel.result import Result
 from autoaccel.search_spaces import names as space_names
 from autoaccel.search_spaces import read as read_space
 from autoaccel.search_spaces import text as space_text
@@ -57,7 +59,7 @@ def tune(
 ) -> None:
     """Search a recipe and train the model with it, everything inside the budget."""
     whole = _budget(budget, flops)
-    options = api.Options(space, metric, out, seed, resume, devices, workers)
+    options = Options(space, metric, out, seed, resume, devices, workers)
     if dry_run:
         lines = api.plan(target, whole, options=options, elapsed=seconds_since_process_start())
         print("\n".join(lines))
@@ -177,15 +179,16 @@ def _budget(budget: str, flops: str) -> Budget:
     return Budget(**limits)
 
 
-def _show(result: api.Result, as_json: bool) -> None:
+def _show(result: Result, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.data, default=str))
         return
     data = result.data
     print(data["headline"])
     if final := data.get("final"):
-        test = f", test {final['test']['metric']:.4g}" if final.get("test") else ""
-        print(f"Final training with {final['budget']}: validation {final['validation']['metric']:.4g}{test}")
+        test = f", {final['test']['metric']:.4g} on the test set" if final.get("test") else ""
+        found = f"{data['metric']['name']} {final['validation']['metric']:.4g} on the validation set{test}"
+        print(f"Final training with {final['budget']}: {found}")
     for row in data.get("leaderboard", [])[:5]:
         print(f"  trial {row['trial']:<4} {row['metric']:.4g}  {row['budget']:>14}  {row['origin']}")
     for failure in data.get("failures", []):

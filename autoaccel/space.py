@@ -21,6 +21,8 @@ Scalar = bool | int | float | str
 Axis = Domain | Scalar
 Axes = Mapping[str, Axis]
 ON_OFF = Domain(options=(False, True))
+ON_SHARE = 0.2
+"""Of many techniques few help a given task, and a recipe with half of them on is bad almost surely."""
 _RANGE_KEYS = {"low", "high", "log", "integer"}
 _KEYS = ("schema", "name", "description", "extends", *SLOTS, "techniques", "known_good")
 
@@ -34,13 +36,15 @@ class Chooser(Protocol):
 
 
 class RandomChooser:
-    """Independent draws, uniform or log-uniform."""
+    """Independent draws, uniform or log-uniform; an optional technique is on in `ON_SHARE` of them."""
 
     def __init__(self, seed: int):
         self._random = random.Random(seed)
 
     def choose(self, name: str, domain: Domain) -> Scalar:
         """A random value of `domain`."""
+        if name.startswith("techniques.") and name.count(".") == 1:
+            return self._random.random() < ON_SHARE
         return draw(domain, self._random)
 
 

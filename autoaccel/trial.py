@@ -195,6 +195,7 @@ class Outcome:
         reason: For people: why it was infeasible or failed, in one line.
         where: `file:line` of the user's code that a failure came from.
         first_step: Seconds from the request to the first training step.
+        metric: Name of the metric.
     """
 
     kind: OutcomeKind
@@ -204,6 +205,7 @@ class Outcome:
     reason: str = ""
     where: str = ""
     first_step: float = 0.0
+    metric: str = ""
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""

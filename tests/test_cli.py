@@ -22,14 +22,14 @@ def tuned(tmp_path_factory):
     """One real run, shared by the tests that look at what it left."""
     folder = tmp_path_factory.mktemp("tuned")
     started = time.monotonic()
-    result = call("tune", DIGITS, "--budget", "25s", "--json", cwd=folder)
+    result = call("tune", DIGITS, "--budget", "40s", "--json", cwd=folder)
     return folder, result, time.monotonic() - started
 
 
 def test_a_run_ends_in_time_with_everything(tuned):
     folder, result, seconds = tuned
     assert result.returncode == 0, result.stderr
-    assert seconds < 27
+    assert seconds < 42
     data = json.loads(result.stdout)
     assert data["final"]["test"]["metric"] < 1.0
     assert data["comparison"]["plain"]["trial"] is not None
@@ -49,7 +49,8 @@ def test_the_study_opens_in_optuna(tuned):
 
 def test_the_model_loads_as_printed(tuned):
     folder, result, _ = tuned
-    code = json.loads(result.stdout)["load"] + "\nimport torch\nprint(model(torch.zeros(2, 1, 8, 8)).shape)"
+    lines = json.loads(result.stdout)["load"]
+    code = "import torch\ninputs = torch.zeros(2, 1, 8, 8)\n" + lines + "\nprint(output.shape)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder / "runs/digits", capture_output=True, text=True, check=False
     )
@@ -115,7 +116,7 @@ def test_interrupt_leaves_a_recipe(tmp_path):
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     log = tmp_path / "runs/digits/events.log"
     deadline = time.monotonic() + 40
-    while time.monotonic() < deadline and not (log.exists() and log.read_text().count('"finished"') >= 1):
+    while time.monotonic() < deadline and not (log.exists() and '"complete"' in log.read_text()):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=15) == 6

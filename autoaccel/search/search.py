@@ -34,6 +34,8 @@ from autoaccel.trial import (
     Wake,
 )
 
+HANG_SHARE = 0.5
+"""A trial that is late by this share of its budget hangs; one that is a little late had a busy machine."""
 LEAST_FINAL = 0.1
 """A second final training, after one that failed, is worth it with this share of the budget."""
 
@@ -81,12 +83,19 @@ class Search:
         budget: What may be spent, everything included.
         seed: Same seed, same events: same actions.
         reserve: Seconds to keep for the report and the last files.
+
+    Attributes:
+        phase: Where the run stands.
+        entries: All trials by their number.
+        plan: The split of the budget, once the profile is known.
+        broken: The outcome of plain training, if it raised an error: nothing else was tried then.
     """
 
     def __init__(self, space: SearchSpace, budget: Budget, seed: int = 0, reserve: float = 1.5):
         self.phase = Phase.PROFILE
         self.entries: dict[int, Entry] = {}
         self.plan: Plan | None = None
+        self.broken: Outcome | None = None
         self._space = space
         self._budget = budget
         self._seed = seed
@@ -147,10 +156,12 @@ class Search:
 
     def best(self) -> tuple[Entry, Report] | None:
         """The best recipe on the highest rung where anything was completed; plain where nothing beats it."""
-        for rung in reversed(range(len(self.plan.ladder) if self.plan else 0)):
-            if found := self.rung(rung):
-                return found[0]
-        return None
+        return next(iter(self._ranked()), None)
+
+    def _ranked(self) -> list[tuple[Entry, Report]]:
+        """All complete trials of the search, those of the highest rung first and the best first among them."""
+        rungs = reversed(range(len(self.plan.ladder) if self.plan else 0))
+        return [pair for rung in rungs for pair in self.rung(rung)]
 
     def final(self) -> Entry | None:
         """The complete final training."""
@@ -182,6 +193,9 @@ class Search:
     def _book(self, entry: Entry, outcome: Outcome) -> None:
         entry.outcome = outcome
         self._flops += outcome.cost.flops
+        if entry.request.trial == 0 and outcome.kind is OutcomeKind.FAILED:
+            # Nothing will train where plain training raises an error: it is the task's.
+            self.broken, self.phase = outcome, Phase.DONE
         if entry.proposal is None or self._sampler is None or outcome.kind is OutcomeKind.LOST:
             return
         reports = [outcome.final] if outcome.final else entry.reports[-1:]
@@ -329,7 +343,7 @@ class Search:
             valid_samples=self.plan.valid_samples,
             evaluation=self.plan.evaluation(self.plan.valid_samples),
             landing=self.plan.landing(test=False),
-            grace=max(1.0, 0.1 * (budget.seconds or 0.0)),
+            grace=max(2.0, HANG_SHARE * (budget.seconds or 0.0)),
         )
         self.entries[request.trial] = Entry(request, rung, proposal)
         return request
@@ -348,12 +362,10 @@ class Search:
         if done or left is None:
             self.phase = Phase.DONE
             return []
-        found = self.best()
         failed = {e.request.recipe for e in tried}
         recipe, origin, parent = PLAIN["plain"], "plain", None
-        if found and found[0].request.recipe not in failed:
-            request = found[0].request
-            recipe, origin, parent = request.recipe, request.origin, request.trial
+        if chosen := next((e for e, _ in self._ranked() if e.request.recipe not in failed), None):
+            recipe, origin, parent = chosen.request.recipe, chosen.request.origin, chosen.request.trial
         full = self.plan.evaluation(0)
         request = TrialRequest(
             trial=len(self.entries),

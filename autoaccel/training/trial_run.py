@@ -123,7 +123,8 @@ def _train(context: TrainingContext, request: TrialRequest, around: Surroundings
     if last is None:
         return Outcome(OutcomeKind.PRUNED, context.meter.spent(), reason="stopped")
     test = _land(context, request, around)
-    return Outcome(OutcomeKind.COMPLETE, context.meter.spent(), reports[-1], test)
+    spent, metric = context.meter.spent(), context.data.metric.name
+    return Outcome(OutcomeKind.COMPLETE, spent, reports[-1], test, metric=metric)
 
 
 def _land(context: TrainingContext, request: TrialRequest, around: Surroundings) -> dict[str, float]:

@@ -1,0 +1,212 @@
+"""The steps of one tuning run: the only place that wires search, execution and store together."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from autoaccel import __version__, space
+from autoaccel.budget import Budget
+from autoaccel.catalog import Catalog
+from autoaccel.clock import SystemClock, timestamp
+from autoaccel.display import Display
+from autoaccel.errors import NoTrialError, TaskError, UsageError
+from autoaccel.execution.supervisor import Place, Supervisor, TaskRef
+from autoaccel.keeper import Keeper
+from autoaccel.options import Options
+from autoaccel.result import Result, inference_lines
+from autoaccel.results import delivery
+from autoaccel.run import Listener, Loop, replay
+from autoaccel.search.plan import make_plan
+from autoaccel.search.search import Search
+from autoaccel.search_spaces import read as read_space
+from autoaccel.store.folder import RunFolder, read_json
+from autoaccel.store.log import Log, read_log
+from autoaccel.trial import Profiled, TaskFacts
+
+PATIENCE = 0.5
+DEFAULT_SPACES = {"image": "vision", "tokens": "text", "table": "tabular", "series": "tabular"}
+
+
+class Tuning:
+    """The steps of `tune`, which share the folder and the clock."""
+
+    def __init__(
+        self,
+        task: Any,
+        target: str,
+        budget: Budget,
+        options: Options,
+        place: Place,
+        folder: RunFolder,
+        clock: SystemClock,
+        view: Display | None,
+    ):
+        self._task, self._target, self._budget, self._options = task, target, budget, options
+        self._folder, self._place = folder, place
+        self._old = read_json(folder.path / "config.json") if options.resume else {}
+        entries = read_log(folder.path / "events.log") if options.resume else []
+        spent = read_json(folder.path / "account.json").get("seconds", 0.0)
+        before = max([spent, *(now for now, _ in entries)]) if entries else spent
+        # What was spent is spent: a resumed run goes on with what is left.
+        self._clock = SystemClock(clock.now() + before)
+        self._view = view
+
+    def go(self) -> Result:
+        """Run to the end."""
+        executor = Supervisor(task_ref(self._task, self._folder.path), self._place, self._clock, self._folder.path)
+        try:
+            catalog = executor.load()
+            facts, model_space = self._facts(executor)
+            search = self._search(catalog, facts, model_space)
+            self._write_config(model_space, search)
+            return self._loop(search, executor, facts)
+        finally:
+            executor.close()
+
+    def _facts(self, executor: Supervisor) -> tuple[TaskFacts, Mapping[str, Any]]:
+        entries = read_log(self._folder.path / "events.log") if self._old else []
+        for _, entry in entries:
+            if isinstance(entry, Profiled):
+                return entry.facts, self._old["model_space"]
+        return executor.profile(0.5 * self._budget.seconds if self._budget.seconds else None)
+
+    def _search(self, catalog: Catalog, facts: TaskFacts, model_space: Mapping[str, Any]) -> Search:
+        name = self._options.space or DEFAULT_SPACES[facts.kind]
+        whole = load_space(name, catalog).with_model(space.model_axes(model_space))
+        fitted, notes = whole.for_task(facts.traits)
+        if self._view:
+            for note in notes:
+                self._view.note(note)
+        self._fingerprint = _fingerprint(self._target, name, facts, self._options)
+        if self._old and self._old.get("fingerprint") != self._fingerprint:
+            raise UsageError(
+                f"{self._folder.path} was made with another task file, space, seed, metric or version; "
+                "choose another folder with --out"
+            )
+        return Search(fitted, self._budget, self._options.seed, reserve(self._budget))
+
+    def _write_config(self, model_space: Mapping[str, Any], search: Search) -> None:
+        self._folder.write_json(
+            "config.json",
+            {
+                "schema": 1,
+                "autoaccel": __version__,
+                "target": self._target,
+                "budget": self._budget.to_data(),
+                "space": self._options.space,
+                "model_space": dict(model_space),
+                "metric": self._options.metric,
+                "seed": self._options.seed,
+                "devices": self._options.devices,
+                "workers": self._place.workers,
+                "fingerprint": self._fingerprint,
+                "started": self._old.get("started", timestamp()),
+                "environment": _environment(),
+            },
+        )
+
+    def _loop(self, search: Search, executor: Supervisor, facts: TaskFacts) -> Result:
+        log = Log(self._folder.path / "events.log")
+        events, actions = replay(search, log.entries)
+        if not log.entries:
+            events = [Profiled(facts, self._place.workers)]
+        if self._view and search.plan is None:
+            self._view.plan(make_plan(self._budget, facts, search.spent(self._clock.now()), self._place.workers,
+                                      reserve(self._budget)).describe())  # fmt: skip
+        if self._view:
+            for now, entry in log.entries:
+                self._view.handle(entry, now)
+        keeper = Keeper(self._folder, log, search, self._target, inference_lines(self._folder.path))
+        listeners: list[Listener] = [keeper, *([self._view] if self._view else [])]
+        with _interrupts() as interrupted:
+            Loop(search, executor, self._clock, listeners, interrupted, PATIENCE).run(events, actions)
+        status = "interrupted" if interrupted() else "complete"
+        if search.broken is not None:
+            log.close()
+            raise TaskError(f"plain training fails: {search.broken.reason}", search.broken.where or None)
+        if delivery(search)[1] is None:
+            log.close()
+            raise NoTrialError(_why_nothing(search))
+        data = keeper.deliver(self._clock, status)
+        log.close()
+        return Result(self._folder.path, data, None if isinstance(self._task, str) else self._task)
+
+
+def load_space(name: str, catalog: Catalog) -> space.SearchSpace:
+    """A space that comes with autoaccel, or a YAML file.
+
+    Raises:
+        UsageError: With every fault of the file.
+    """
+    return space.SearchSpace.from_data(read_space(name), catalog, read_space, name)
+
+
+def task_ref(task: Any, folder: Path) -> TaskRef:
+    """How the template finds the task: by name, or pickled by value where it was made in this process."""
+    if isinstance(task, str):
+        return TaskRef(task)
+    import cloudpickle
+
+    path = folder / "task.pickle"
+    path.write_bytes(cloudpickle.dumps(task))
+    return TaskRef(getattr(task, "__name__", "task"), str(path.resolve()))
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask the run to end with what it has; a second one ends it at once."""
+    asked: list[int] = []
+
+    def ask(number: int, _: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    old = {}
+    with suppress(ValueError):  # not in the main thread: the caller handles signals
+        old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def reserve(budget: Budget) -> float:
+    """Seconds kept after the final training for the report, the last files and the end of the processes."""
+    return 1.6 + 0.005 * budget.seconds if budget.seconds else 0.0
+
+
+def _fingerprint(target: str, name: str, facts: TaskFacts, options: Options) -> str:
+    digest = hashlib.sha256()
+    path = Path(target.split(":")[0])
+    if path.is_file():
+        digest.update(path.read_bytes())
+    digest.update(repr((read_space(name), facts.fingerprint, options.seed, options.metric)).encode())
+    digest.update(__version__.encode())
+    return digest.hexdigest()[:16]
+
+
+def _environment() -> dict[str, str]:
+    from importlib.metadata import version
+
+    packages = {name: version(name) for name in ("torch", "accelerate", "optuna", "scikit-learn")}
+    cores = str(os.cpu_count())
+    return {"python": platform.python_version(), "platform": platform.platform(), "cores": cores, **packages}
+
+
+def _why_nothing(search: Search) -> str:
+    failed = [e for e in search.entries.values() if e.outcome and e.outcome.reason]
+    if not failed:
+        return "the budget ended before one trial was completed"
+    outcome = failed[0].outcome
+    assert outcome is not None
+    where = f" ({outcome.where})" if outcome.where else ""
+    return f"no trial was completed; the first one was {outcome.kind.value}: {outcome.reason}{where}"
