@@ -75,7 +75,7 @@ def tune(
         raise UsageError(f"tune needs a budget in seconds or FLOPs, got {budget}")
     place = options.place()
     target = target_name(task)
-    path = choose_folder(options.out, _slug(target), options.resume)
+    path = choose_folder(Path(options.out) if options.out else None, _slug(target), options.resume)
     fresh = not path.exists()
     folder = RunFolder(path)
     try:
@@ -122,7 +122,7 @@ def train(
     recipe: Recipe | str,
     budget: str | Budget,
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     seed: int = 0,
     devices: str = "",
     elapsed: float = 0.0,
@@ -146,7 +146,7 @@ def train(
     budget = parse_budget(budget) if isinstance(budget, str) else budget
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     target = target_name(task)
-    folder = RunFolder(choose_folder(out, f"{_slug(target)}-train", resume=False))
+    folder = RunFolder(choose_folder(Path(out) if out else None, f"{_slug(target)}-train", resume=False))
     executor = Supervisor(
         task_ref(task, folder.path), Options(seed=seed, devices=devices).place(), clock, folder.path
     )

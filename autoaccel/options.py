@@ -25,7 +25,7 @@ class Options:
 
     space: str | None = None
     metric: str | None = None
-    out: Path | None = None
+    out: str | Path | None = None
     seed: int = 0
     resume: bool = False
     devices: str = ""

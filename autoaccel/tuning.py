@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,30 +113,36 @@ class Tuning:
         )
 
     def _loop(self, search: Search, executor: Supervisor, facts: TaskFacts) -> Result:
-        log = Log(self._folder.path / "events.log")
+        with closing(Log(self._folder.path / "events.log")) as log:
+            keeper = Keeper(self._folder, log, search, self._target, inference_lines(self._folder.path))
+            interrupted = self._search_on(search, executor, facts, log, keeper)
+            if search.broken is not None:
+                raise TaskError(f"plain training fails: {search.broken.reason}", search.broken.where or None)
+            if delivery(search)[1] is None:
+                raise NoTrialError(_why_nothing(search))
+            data = keeper.deliver(self._clock, "interrupted" if interrupted else "complete")
+        return Result(self._folder.path, data, None if isinstance(self._task, str) else self._task)
+
+    def _search_on(self, search: Search, executor: Supervisor, facts: TaskFacts, log: Log, keeper: Keeper) -> bool:
+        """Run until the search is done; returns whether somebody asked it to end before."""
         events, actions = replay(search, log.entries)
         if not log.entries:
             events = [Profiled(facts, self._place.workers)]
-        if self._view and search.plan is None:
-            self._view.plan(make_plan(self._budget, facts, search.spent(self._clock.now()), self._place.workers,
-                                      reserve(self._budget)).describe())  # fmt: skip
         if self._view:
-            for now, entry in log.entries:
-                self._view.handle(entry, now)
-        keeper = Keeper(self._folder, log, search, self._target, inference_lines(self._folder.path))
+            self._show_plan(search, facts, log)
         listeners: list[Listener] = [keeper, *([self._view] if self._view else [])]
         with _interrupts() as interrupted:
             Loop(search, executor, self._clock, listeners, interrupted, PATIENCE).run(events, actions)
-        status = "interrupted" if interrupted() else "complete"
-        if search.broken is not None:
-            log.close()
-            raise TaskError(f"plain training fails: {search.broken.reason}", search.broken.where or None)
-        if delivery(search)[1] is None:
-            log.close()
-            raise NoTrialError(_why_nothing(search))
-        data = keeper.deliver(self._clock, status)
-        log.close()
-        return Result(self._folder.path, data, None if isinstance(self._task, str) else self._task)
+            return interrupted()
+
+    def _show_plan(self, search: Search, facts: TaskFacts, log: Log) -> None:
+        assert self._view is not None
+        if search.plan is None:
+            spent = search.spent(self._clock.now())
+            plan = make_plan(self._budget, facts, spent, self._place.workers, reserve(self._budget))
+            self._view.plan(plan.describe())
+        for now, entry in log.entries:
+            self._view.handle(entry, now)
 
 
 def load_space(name: str, catalog: Catalog) -> space.SearchSpace:

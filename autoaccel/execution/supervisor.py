@@ -116,7 +116,7 @@ class Supervisor:
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
         theirs.close()
         self._template = Channel(ours)
-        self._template.send("load", target=task.target, pickled=task.pickled)
+        self._template.send("load", target=task.target, pickled=task.pickled, seed=place.split_seed)
         self.catalog: dict[str, TechniqueInfo] = {}
 
     def load(self) -> dict[str, TechniqueInfo]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import pickle
 import selectors
 import signal
 import socket
@@ -39,7 +38,7 @@ def main() -> None:
     from autoaccel.techniques.registry import catalog
 
     channel.send("ready", catalog=[info.to_data() for info in catalog().values()])
-    Template(channel, target, messages[0]["target"]).serve()
+    Template(channel, target, messages[0]).serve()
 
 
 def _load(message: Mapping[str, Any]) -> Any:
@@ -48,11 +47,9 @@ def _load(message: Mapping[str, Any]) -> Any:
     # One thread while the user's file is imported: a pool that it starts would be dead in every worker.
     torch.set_num_threads(1)
     _preload()
-    from autoaccel.training.discovery import load_target
+    from autoaccel.execution.worker import load
 
-    if message["pickled"]:
-        return pickle.loads(Path(message["pickled"]).read_bytes())
-    return load_target(message["target"])
+    return load(message)
 
 
 def _preload() -> None:
@@ -69,13 +66,13 @@ class Template:
     Args:
         channel: To the supervisor.
         target: The user's task, or the function that makes it.
-        name: How it is found again, for fresh workers.
+        loaded: The message that it was loaded by, for fresh workers.
     """
 
-    def __init__(self, channel: Channel, target: Any, name: str):
+    def __init__(self, channel: Channel, target: Any, loaded: Mapping[str, Any]):
         self._channel = channel
         self._target = target
-        self._name = name
+        self._loaded = dict(loaded)
         self._workers: dict[int, int] = {}
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
@@ -112,7 +109,7 @@ class Template:
         import torch
 
         if torch.cuda.is_initialized() or sys.platform == "darwin":
-            return _spawn({**job, "target": self._name}, descriptor)
+            return _spawn({**job, "load": self._loaded}, descriptor)
         pid = os.fork()
         if pid == 0:
             self._become_worker(job, descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import set_seed
 
 from autoaccel.clock import SystemClock
 from autoaccel.errors import AutoaccelError, TaskError
@@ -21,6 +23,22 @@ from autoaccel.training.discovery import load_target, resolve, user_line
 from autoaccel.training.profiling import measure_sizes, profile_task
 from autoaccel.training.trial_run import Surroundings, run_trial
 from autoaccel.trial import Report, TrialRequest
+
+
+def load(message: Mapping[str, Any]) -> Any:
+    """The user's task, or the function that makes it.
+
+    Args:
+        message: What the supervisor sent first: the target, or a file with the pickled task; and the seed, so
+            that a file that draws random numbers gives the same data to every process of a run.
+
+    Raises:
+        TaskError: If it cannot be loaded.
+    """
+    set_seed(message["seed"])
+    if message["pickled"]:
+        return pickle.loads(Path(message["pickled"]).read_bytes())
+    return load_target(message["target"])
 
 
 def work(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
@@ -97,7 +115,7 @@ def main() -> None:
     """A worker in a fresh process, where the template may not fork."""
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     job = json.loads(sys.argv[2])
-    work(load_target(job["target"]), job, channel)
+    work(load(job["load"]), job, channel)
 
 
 if __name__ == "__main__":

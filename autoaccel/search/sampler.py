@@ -22,6 +22,8 @@ from autoaccel.space import Scalar, SearchSpace, draw
 
 STARTUP = 8
 """Results that TPE needs before it is asked."""
+ATTEMPTS = 50
+"""Draws that may repeat a recipe before the space counts as exhausted."""
 CHANGED = 0.25
 """Share of a neighbor's parameters that differ from its parent's."""
 STEP = 0.15
@@ -96,15 +98,24 @@ class RecipeSampler:
         fitted = {name: space.fit(recipe) for name, recipe in space.known_good.items()}
         self._queue = [Proposal(r, f"known-good {name}") for name, r in fitted.items() if r is not None]
         self._told = 0
+        self._seen: set[Recipe] = set()
 
-    def propose(self, best: Sequence[Recipe]) -> Proposal:
-        """The next recipe.
+    def propose(self, best: Sequence[Recipe]) -> Proposal | None:
+        """The next recipe that was not proposed before, or None when the space seems to hold no other.
 
         Args:
             best: The best recipes so far, best first.
         """
-        if self._queue:
-            return self._queue.pop(0)
+        for _ in range(ATTEMPTS):
+            proposal = self._queue.pop(0) if self._queue else self._draw(best)
+            if proposal.recipe not in self._seen:
+                self._seen.add(proposal.recipe)
+                return proposal
+            if proposal.number is not None:
+                self._study.tell(proposal.number, state=TrialState.FAIL)
+        return None
+
+    def _draw(self, best: Sequence[Recipe]) -> Proposal:
         dice = self._source.random()
         if best and dice < 0.5:
             # The better a recipe, the more neighbors it gets.

@@ -36,6 +36,8 @@ from autoaccel.trial import (
 
 HANG_SHARE = 0.5
 """A trial that is late by this share of its budget hangs; one that is a little late had a busy machine."""
+FRUITLESS = 10
+"""After so many failures in a row, more proposals would fail as well."""
 LEAST_FINAL = 0.1
 """A second final training, after one that failed, is worth it with this share of the budget."""
 
@@ -103,6 +105,7 @@ class Search:
         self._flops = 0.0
         self._sampler: RecipeSampler | None = None
         self._proposed = 0
+        self._exhausted = False
         self._quota: list[int] = []
 
     def handle(self, event: Event, now: float) -> list[Action]:
@@ -257,6 +260,8 @@ class Search:
                     proposal=entry.proposal and Proposal(entry.proposal.recipe, entry.proposal.origin),
                     parent=entry.request.trial,
                 )
+        if self._exhausted or self._fruitless():
+            return None
         if self._proposed < self._quota[0]:
             return self._propose() if left >= ladder[0] else None
         return self._propose() if self._another_bracket(now) else None
@@ -307,11 +312,20 @@ class Search:
                 gains.append(gain - entry.final.noise)
         return bool(gains) and median(gains) < 0
 
-    def _propose(self) -> TrialRequest:
+    def _fruitless(self) -> bool:
+        outcomes = [e.outcome.kind for e in self.entries.values() if e.proposal and e.outcome]
+        learned = (OutcomeKind.COMPLETE, OutcomeKind.PRUNED)
+        return len(outcomes) >= FRUITLESS and not any(kind in learned for kind in outcomes[-FRUITLESS:])
+
+    def _propose(self) -> TrialRequest | None:
         assert self._sampler is not None
-        self._proposed += 1
         best = [entry.request.recipe for entry in self._leaders()[:5]]
         proposal = self._sampler.propose(best)
+        if proposal is None:
+            self._exhausted = True
+            self._quota[0] = self._proposed
+            return None
+        self._proposed += 1
         return self._start(proposal.recipe, 0, proposal.origin, proposal=proposal)
 
     def _leaders(self) -> list[Entry]:

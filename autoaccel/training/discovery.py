@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -62,24 +63,13 @@ def resolve(target: Any) -> Task:
     return task
 
 
-def user_line(error: BaseException, root: Path | None = None) -> str:
-    """`file:line` of the innermost frame in the user's own code, or the empty string.
-
-    Args:
-        error: What was raised.
-        root: The folder of the user's code; the working directory when missing.
-    """
+def user_line(error: BaseException) -> str:
+    """`file:line` of the innermost frame in the user's own code, or the empty string."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    folder = str((root or Path.cwd()).resolve())
-    ours = str(Path(__file__).resolve().parents[1])
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename.startswith(folder)
-        and not frame.filename.startswith(ours)
-        and "site-packages" not in frame.filename
-    ]
+    paths = sysconfig.get_paths()
+    others = (str(Path(__file__).resolve().parents[1]), paths["stdlib"], paths["purelib"], paths["platlib"], "<")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(others)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
@@ -100,20 +90,20 @@ def _from_file(path: Path) -> ModuleType:
         loader.exec_module(module)
         return module
 
-    return _import_user_code(load, path.parent, str(path))
+    return _import_user_code(load, str(path))
 
 
 def _from_package(name: str) -> ModuleType:
     sys.path.insert(0, str(Path.cwd()))
-    return _import_user_code(lambda: importlib.import_module(name), Path.cwd(), name)
+    return _import_user_code(lambda: importlib.import_module(name), name)
 
 
-def _import_user_code(load: Any, root: Path, place: str) -> ModuleType:
+def _import_user_code(load: Any, place: str) -> ModuleType:
     try:
         module: ModuleType = load()
     except TaskError:
         raise
     except (Exception, SystemExit) as error:
         what = error.msg if isinstance(error, SyntaxError) else f"{type(error).__name__}: {error}"
-        raise TaskError(f"{what}", user_line(error, root) or place) from error
+        raise TaskError(f"{what}", user_line(error) or place) from error
     return module

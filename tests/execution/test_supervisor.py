@@ -1,0 +1,109 @@
+"""Trials as processes: what hangs is killed, what dies is told, what fails names the user's line."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from autoaccel.budget import Budget
+from autoaccel.clock import SystemClock
+from autoaccel.execution.supervisor import Place, Supervisor, TaskRef
+from autoaccel.recipe import PLAIN
+from autoaccel.trial import Finished, OutcomeKind, TrialRequest
+
+MODEL = """
+import os, time, torch
+from torch import nn
+from autoaccel import Task
+
+class Net(nn.Module):
+    def __init__(self, fault=""):
+        super().__init__()
+        self.layer, self.fault, self.calls = nn.Linear(4, 2), fault, 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > 3 and self.training:
+            if self.fault == "hang":
+                time.sleep(1000)
+            if self.fault == "die":
+                os._exit(7)
+            if self.fault == "raise":
+                raise ValueError("no such thing")
+        return self.layer(x)
+
+task = Task(model=Net, train=(torch.rand(400, 4), torch.arange(400) % 2))
+"""
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    (tmp_path / "model.py").write_text(MODEL)
+    made = Supervisor(TaskRef(str(tmp_path / "model.py")), Place(cpu=True, workers=2), SystemClock(), tmp_path)
+    made.load()
+    yield made
+    made.close()
+
+
+def request(trial, fault, seconds=1.5, **more):
+    plain = PLAIN["plain"]
+    recipe = type(plain)(plain.optimizer, plain.learning_rate, plain.batch_size, {}, {"fault": fault})
+    return TrialRequest(trial, recipe, Budget(seconds=seconds), grace=1.0, **more)
+
+
+def outcomes(supervisor, count):
+    found = {}
+    while len(found) < count:
+        found.update({e.trial: e.outcome for e in supervisor.poll(0.5) if isinstance(e, Finished)})
+    return found
+
+
+@pytest.mark.timeout(60)
+def test_a_hang_is_killed_while_another_trial_goes_on(supervisor):
+    supervisor.start(request(0, "hang"))
+    supervisor.start(request(1, ""))
+    found = outcomes(supervisor, 2)
+    assert found[0].kind is OutcomeKind.TIMED_OUT and found[1].kind is OutcomeKind.COMPLETE
+    assert found[0].cost.seconds < 4
+
+
+@pytest.mark.timeout(60)
+def test_faults_are_told_apart(supervisor, tmp_path):
+    supervisor.start(request(0, "die"))
+    supervisor.start(request(1, "raise"))
+    found = outcomes(supervisor, 2)
+    assert found[0].kind is OutcomeKind.LOST and "trials/0000" in found[0].reason
+    assert found[1].kind is OutcomeKind.FAILED and found[1].reason == "ValueError: no such thing"
+    line = MODEL.splitlines().index('                raise ValueError("no such thing")') + 1
+    assert found[1].where == f"{tmp_path / 'model.py'}:{line}"
+
+
+@pytest.mark.timeout(60)
+def test_a_trial_ends_when_asked_to(supervisor):
+    supervisor.start(request(0, "", seconds=100))
+    supervisor.poll(1.0)
+    supervisor.stop(0)
+    assert outcomes(supervisor, 1)[0].kind is OutcomeKind.PRUNED
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks at the parents of processes in /proc")
+@pytest.mark.timeout(60)
+def test_no_process_outlives_the_template(supervisor):
+    supervisor.start(request(0, "hang", seconds=100))
+    while not (jobs := [j.pid for j in supervisor._jobs.values() if j.pid]):
+        supervisor.poll(0.1)
+    os.kill(supervisor._process.pid, signal.SIGKILL)
+    supervisor._process.wait()
+    for _ in range(50):
+        if not _alive(jobs[0]):
+            return
+        signal.sigtimedwait([], 0.1)
+    pytest.fail("the worker lives on")
+
+
+def _alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,130 @@
+"""Whole runs through the Python API, on tasks that misbehave or need care."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from autoaccel import Result, tune
+from autoaccel.errors import TaskError
+
+HEAD = """
+import torch
+from torch import nn
+from autoaccel import Task
+
+x = torch.rand(600, 4)
+y = (x.sum(1) > 2).long()
+"""
+
+
+def write(folder, body):
+    (folder / "model.py").write_text(HEAD + body)
+    return str(folder / "model.py")
+
+
+def test_an_error_in_plain_training_ends_the_run_and_leaves_nothing(tmp_path):
+    body = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.calls = nn.Linear(4, 2), 0
+    def forward(self, x):
+        self.calls += 1
+        if self.training and self.calls > 40:
+            raise KeyError("lost")
+        return self.layer(x)
+task = Task(model=Net, train=(x, y))
+"""
+    with pytest.raises(TaskError, match="KeyError: 'lost'") as caught:
+        tune(write(tmp_path, body), "30s", out=tmp_path / "run")
+    assert "model.py:16" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_recipes_that_fail_are_reported_and_plain_is_delivered(tmp_path):
+    body = """
+def net(broken=False):
+    if broken:
+        raise RuntimeError("this size is not built")
+    return nn.Linear(4, 2)
+task = Task(model=net, train=(x, y), space={"broken": [True]})
+"""
+    result = tune(write(tmp_path, body), "4e6 FLOPs", out=tmp_path / "run")
+    assert result.data["final"]["validation"]["metric"] > 0.4
+    (failure,) = result.data["failures"]
+    assert "this size is not built" in failure and "model.py:11" in failure
+    assert result.model()(torch.zeros(1, 4)).shape == (1, 2)
+
+
+def test_two_workers_and_a_space_of_the_users_own(tmp_path):
+    (tmp_path / "space.yaml").write_text(
+        "extends: tabular\noptimizer: {adamw: {lr: 0.003}}\ntechniques: {ema: true, infobatch: false}\n"
+    )
+    body = "task = Task(model=lambda width=8: nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2)),\n"
+    body += "            train=(x, y), space={'width': (4, 32)})\n"
+    options = {"out": tmp_path / "run", "workers": 2, "space": str(tmp_path / "space.yaml")}
+    result = tune(write(tmp_path, body), "4e7 FLOPs", **options)
+    rows = [json.loads(line) for line in _starts(tmp_path / "run")]
+    recipes = [row["recipe"] for row in rows if row["purpose"] == "search"]
+    assert recipes and all(r["optimizer"] == {"name": "adamw", "lr": 0.003} for r in recipes)
+    assert all("ema" in r["techniques"] and "infobatch" not in r["techniques"] for r in recipes)
+    assert any("width" in r["model"] for r in recipes)
+    assert result.data["trials"]["complete"] >= 4
+
+
+def _starts(run):
+    from autoaccel.store.log import read_log
+    from autoaccel.trial import Start
+
+    return [json.dumps(e.request.to_data()) for _, e in read_log(run / "events.log") if isinstance(e, Start)]
+
+
+def test_same_seed_and_flops_give_the_same_run(tmp_path):
+    path = write(tmp_path, "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))")
+    runs = [tune(path, "4e6 FLOPs", seed=3, out=tmp_path / name) for name in ("a", "b")]
+    boards = [
+        [(row["trial"], row["origin"], row["metric"], row["loss"], row["flops"]) for row in run.data["leaderboard"]]
+        for run in runs
+    ]
+    assert boards[0] == boards[1] and len(boards[0]) > 5
+    assert runs[0].data["recipe"] == runs[1].data["recipe"]
+    assert runs[0].data["final"]["validation"] == runs[1].data["final"]["validation"]
+
+
+def test_a_task_defined_where_it_is_tuned(tmp_path):
+    """As in a notebook cell: model and task exist nowhere but in the calling program."""
+    script = HEAD + (
+        "from autoaccel import tune\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.layer = nn.Linear(4, 2)\n"
+        "    def forward(self, x):\n        return self.layer(x)\n"
+        "task = Task(model=Net, train=(x, y))\n"
+        f"result = tune(task, budget='4e6 FLOPs', out={str(tmp_path / 'run')!r})\n"
+        "print(result.model()(x[:3]).shape, len(result.leaderboard()))\n"
+    )
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, check=False)
+    assert "torch.Size([3, 2])" in done.stdout, done.stderr
+    with pytest.raises(TaskError):
+        Result.load(tmp_path / "run").model()
+
+
+def test_a_dataset_that_yields_dicts(tmp_path):
+    body = """
+class Rows(torch.utils.data.Dataset):
+    def __len__(self):
+        return len(x)
+    def __getitem__(self, i):
+        return {"a": x[i, :2], "b": x[i, 2:], "labels": y[i]}
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+    def forward(self, a, b):
+        return self.layer(torch.cat([a, b], 1))
+task = Task(model=Net, train=Rows(), kind="table")
+"""
+    result = tune(write(tmp_path, body), "4e6 FLOPs", out=tmp_path / "run")
+    assert result.data["final"]["validation"]["metric"] > 0.5
