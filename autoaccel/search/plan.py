@@ -119,8 +119,9 @@ def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, slots: int, reserve
 def _least(budget: Budget, facts: TaskFacts) -> float:
     """The smallest share of the budget that trains a few dozen steps and evaluates."""
     batch = min(64, facts.n_train)
-    seconds = 4 * facts.setup_seconds + FEWEST_STEPS * batch * facts.train_seconds + 2 * facts.valid_seconds
-    flops = FEWEST_STEPS * batch * facts.train_flops + 2 * facts.valid_flops
+    evaluated = 2 * min(1.0, LEAST_VALID / facts.n_valid)
+    seconds = 4 * facts.setup_seconds + FEWEST_STEPS * batch * facts.train_seconds + evaluated * facts.valid_seconds
+    flops = FEWEST_STEPS * batch * facts.train_flops + evaluated * facts.valid_flops
     return max(seconds / budget.seconds if budget.seconds else 0.0, flops / budget.flops if budget.flops else 0.0)
 
 
