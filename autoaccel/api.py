@@ -155,7 +155,8 @@ def train(
         left = budget
         if budget.seconds:
             left = budget.less(Cost(seconds=clock.now() + 0.4)) or budget
-        request = TrialRequest(0, recipe, left, Purpose.FINAL, seed, test=True, origin="given")
+        grace = 2.0 if budget.seconds else None
+        request = TrialRequest(0, recipe, left, Purpose.FINAL, seed, test=True, origin="given", grace=grace)
         executor.start(request)
         events = list(_until_finished(executor))
         outcome = next(event.outcome for event in events if isinstance(event, Finished))

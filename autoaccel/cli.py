@@ -52,6 +52,7 @@ def tune(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run")] = False,
     devices: Devices = "",
     workers: Annotated[int, typer.Option(help="Trials side by side")] = 1,
+    inline: Annotated[bool, typer.Option("--inline", help="Train in this process, for a debugger")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Profile and plan, then stop")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -59,7 +60,7 @@ def tune(
 ) -> None:
     """Search a recipe and train the model with it, everything inside the budget."""
     whole = _budget(budget, flops)
-    options = Options(space, metric, out, seed, resume, devices, workers)
+    options = Options(space, metric, out, seed, resume, devices, workers, inline)
     if dry_run:
         lines = api.plan(target, whole, options=options, elapsed=seconds_since_process_start())
         print("\n".join(lines))

@@ -21,6 +21,7 @@ class Options:
         resume: Go on with an unfinished run.
         devices: GPU numbers such as `0,1`, or `cpu`.
         workers: Trials side by side.
+        inline: Train in this process, one trial after the other, for a debugger: nothing that hangs is killed.
     """
 
     space: str | None = None
@@ -30,6 +31,7 @@ class Options:
     resume: bool = False
     devices: str = ""
     workers: int = 1
+    inline: bool = False
 
     def place(self) -> Place:
         """What the workers run on.
@@ -39,6 +41,8 @@ class Options:
         """
         if self.workers < 1:
             raise UsageError(f"--workers must be at least 1, got {self.workers}")
+        if self.inline and self.workers > 1:
+            raise UsageError(f"--inline trains one trial at a time, so --workers cannot be {self.workers}")
         numbers = tuple(d for d in self.devices.split(",") if d) if self.devices != "cpu" else ()
         if not all(number.isdecimal() for number in numbers):
             raise UsageError(f"--devices takes numbers such as 0,1 or cpu, got {self.devices!r}")

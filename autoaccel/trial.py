@@ -103,7 +103,7 @@ class TrialRequest:
         valid_samples: Validation samples used at milestones; 0 for all.
         evaluation: Expected cost of one evaluation; set aside until one was measured.
         landing: Set aside for the time after the last evaluation: saving, the test set.
-        grace: Seconds beyond its budget after which it is killed.
+        grace: Seconds beyond those of its budget after which it is killed; None for never.
     """
 
     trial: int
@@ -119,7 +119,7 @@ class TrialRequest:
     valid_samples: int = 0
     evaluation: Cost = field(default_factory=Cost)
     landing: Cost = field(default_factory=Cost)
-    grace: float = 2.0
+    grace: float | None = None
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""

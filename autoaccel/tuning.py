@@ -9,14 +9,14 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoaccel import __version__, space
 from autoaccel.budget import Budget
 from autoaccel.catalog import Catalog
 from autoaccel.clock import SystemClock, timestamp
 from autoaccel.display import Display
-from autoaccel.errors import NoTrialError, TaskError, UsageError
+from autoaccel.errors import AutoaccelError, NoTrialError, TaskError, UsageError
 from autoaccel.execution.supervisor import Place, Supervisor, TaskRef
 from autoaccel.keeper import Keeper
 from autoaccel.options import Options
@@ -28,7 +28,12 @@ from autoaccel.search.search import Search
 from autoaccel.search_spaces import read as read_space
 from autoaccel.store.folder import RunFolder, read_json
 from autoaccel.store.log import Log, read_log
-from autoaccel.trial import Profiled, TaskFacts
+from autoaccel.trial import Outcome, Profiled, TaskFacts
+
+if TYPE_CHECKING:
+    from autoaccel.execution.inline import InlineExecutor
+
+    TaskExecutor = Supervisor | InlineExecutor
 
 PATIENCE = 0.5
 DEFAULT_SPACES = {"image": "vision", "tokens": "text", "table": "tabular", "series": "tabular"}
@@ -60,7 +65,7 @@ class Tuning:
 
     def go(self) -> Result:
         """Run to the end."""
-        executor = Supervisor(task_ref(self._task, self._folder.path), self._place, self._clock, self._folder.path)
+        executor = self._executor()
         try:
             catalog = executor.load()
             facts, model_space = self._facts(executor)
@@ -70,7 +75,16 @@ class Tuning:
         finally:
             executor.close()
 
-    def _facts(self, executor: Supervisor) -> tuple[TaskFacts, Mapping[str, Any]]:
+    def _executor(self) -> TaskExecutor:
+        path = self._folder.path
+        if self._options.inline:
+            # Imports torch into this process, which otherwise never does.
+            from autoaccel.execution.inline import InlineExecutor
+
+            return InlineExecutor(self._task, self._place, self._clock, path)
+        return Supervisor(task_ref(self._task, path), self._place, self._clock, path)
+
+    def _facts(self, executor: TaskExecutor) -> tuple[TaskFacts, Mapping[str, Any]]:
         entries = read_log(self._folder.path / "events.log") if self._old else []
         for _, entry in entries:
             if isinstance(entry, Profiled):
@@ -112,18 +126,26 @@ class Tuning:
             },
         )
 
-    def _loop(self, search: Search, executor: Supervisor, facts: TaskFacts) -> Result:
+    def _loop(self, search: Search, executor: TaskExecutor, facts: TaskFacts) -> Result:
         with closing(Log(self._folder.path / "events.log")) as log:
             keeper = Keeper(self._folder, log, search, self._target, inference_lines(self._folder.path))
             interrupted = self._search_on(search, executor, facts, log, keeper)
             if search.broken is not None:
-                raise TaskError(f"plain training fails: {search.broken.reason}", search.broken.where or None)
+                raise self._broken(search.broken)
             if delivery(search)[1] is None:
                 raise NoTrialError(_why_nothing(search))
             data = keeper.deliver(self._clock, "interrupted" if interrupted else "complete")
         return Result(self._folder.path, data, None if isinstance(self._task, str) else self._task)
 
-    def _search_on(self, search: Search, executor: Supervisor, facts: TaskFacts, log: Log, keeper: Keeper) -> bool:
+    def _broken(self, outcome: Outcome) -> TaskError:
+        error = TaskError(f"plain training fails: {outcome.reason}", outcome.where or None)
+        trace = self._folder.path / "trials" / "0000" / "log.txt"
+        error.__cause__ = AutoaccelError(trace.read_text() if trace.exists() else outcome.reason)
+        return error
+
+    def _search_on(
+        self, search: Search, executor: TaskExecutor, facts: TaskFacts, log: Log, keeper: Keeper
+    ) -> bool:
         """Run until the search is done; returns whether somebody asked it to end before."""
         events, actions = replay(search, log.entries)
         if not log.entries:

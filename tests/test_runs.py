@@ -128,3 +128,17 @@ task = Task(model=Net, train=Rows(), kind="table")
 """
     result = tune(write(tmp_path, body), "4e6 FLOPs", out=tmp_path / "run")
     assert result.data["final"]["validation"]["metric"] > 0.5
+
+
+def test_inline_runs_give_the_same_trials_as_processes(tmp_path):
+    path = write(tmp_path, "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))")
+    boards = [
+        {
+            row["trial"]: row["loss"]
+            for row in tune(path, "4e6 FLOPs", out=tmp_path / name, **more).data["leaderboard"]
+        }
+        for name, more in (("a", {}), ("b", {"inline": True}))
+    ]
+    shared = boards[0].keys() & boards[1].keys()
+    assert {0, 1, 2} <= shared
+    assert all(boards[0][trial] == pytest.approx(boards[1][trial], rel=1e-4) for trial in (0, 1, 2))

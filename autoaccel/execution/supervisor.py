@@ -163,7 +163,7 @@ class Supervisor:
 
     def start(self, request: TrialRequest) -> None:
         """Begin a trial in a process of its own."""
-        limit = None if request.budget.seconds is None else request.budget.seconds + request.grace
+        limit = None if request.grace is None else (request.budget.seconds or 0.0) + request.grace
         folder = self.trial_folder(request.trial)
         self._ask(request.trial, "trial", limit, request=request.to_data(), folder=str(folder))
 

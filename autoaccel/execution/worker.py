@@ -60,7 +60,7 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
             task = replace(task, metric=job["metric"], direction=None)
         if job["job"] == "profile":
             facts = profile_task(task, clock, clock.now(), job["split_seed"], job["cpu"])
-            channel.send("facts", facts=facts.to_data(), model_space=_plain_space(task.space))
+            channel.send("facts", facts=facts.to_data(), model_space=plain_space(task.space))
         elif job["job"] == "sizes":
             for cost in measure_sizes(task, clock, job["split_seed"], job["cpu"]):
                 channel.send("size", **vars(cost))
@@ -101,7 +101,9 @@ def _stop_on_sigterm() -> list[bool]:
     return stopped
 
 
-def _plain_space(space: Mapping[str, Any]) -> dict[str, Any]:
+def plain_space(space: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters of the user's model as plain data, which keep what a tuple was meant for."""
+
     def plain(axis: Any) -> Any:
         if isinstance(axis, tuple) and len(axis) == 2:
             low, high = axis

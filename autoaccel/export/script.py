@@ -54,7 +54,7 @@ BUDGET = Budget(**{budget})
 
 
 def main() -> None:
-    """Train the recipe and print its validation and test scores."""
+    """Train the recipe and print its validation and test scores; also under `accelerate launch`."""
     if importlib.util.find_spec("autoaccel") is None:
         stand_in = ModuleType("autoaccel")
         stand_in.Task = Task
@@ -73,16 +73,17 @@ def main() -> None:
     progress = Progress(limits, context.meter.spent(), Cost(), 1, Cost())
     milestones = Milestones((1.0,), 0, lambda index, score, cost: True)
     validation = train(context, progress, milestones, SEED)
-    print(f"validation: metric {{validation.metric:.6g}}, loss {{validation.loss:.6g}}")
+    context.accelerator.print(f"validation: metric {{validation.metric:.6g}}, loss {{validation.loss:.6g}}")
     for technique in techniques:
         technique.finish(context)
     with ExitStack() as stack:
         for manager in context.evaluating():
             stack.enter_context(manager)
-        save_weights(context.model, Path("model.safetensors"))
+        if context.accelerator.is_main_process:
+            save_weights(context.model, Path("model.safetensors"))
     if context.data.test is not None:
         test = evaluate(context, context.data.test)
-        print(f"test: metric {{test.metric:.6g}}, loss {{test.loss:.6g}}")
+        context.accelerator.print(f"test: metric {{test.metric:.6g}}, loss {{test.loss:.6g}}")
 
 
 if __name__ == "__main__":

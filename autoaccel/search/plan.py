@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from autoaccel.budget import Budget, Cost, format_amount
+from autoaccel.budget import Budget, Cost, format_amount, format_seconds
 from autoaccel.errors import UsageError
+from autoaccel.recipe import PLAIN
 from autoaccel.trial import TaskFacts
 
 ETA = 3
@@ -73,7 +74,8 @@ class Plan:
         """The plan for people, a decision a line."""
         lines = [f"budget: {self.budget}, everything included"]
         if not self.ladder:
-            return [*lines, "search: none fits; the plain recipe is trained with the whole budget"]
+            nothing = "search: none fits; the plain recipe is trained with the whole budget"
+            return [*lines, nothing, self._expected(1)]
         rungs = ", ".join(f"{self.quota(i)} x {_amount(self.trial_budget(i))}" for i in range(len(self.ladder)))
         baselines = 2 * self.ladder[0] + self.ladder[-1]
         return [
@@ -83,7 +85,15 @@ class Plan:
             f" ({SATURATED_SHARE:.0%} if the metric stops improving with budget)",
             f"final training: the best recipe with about {1 - self.search_share:.0%} of the budget",
             f"reserve: {self.reserve:.1f} s for the report and the last files",
+            self._expected(1 + len(PLAIN) + 1 + sum(self.quota(i) for i in range(len(self.ladder)))),
         ]
+
+    def _expected(self, trials: int) -> str:
+        seconds = self.budget.seconds
+        if seconds is None:
+            speed = self.facts.train_flops / self.facts.train_seconds if self.facts.train_seconds else 0.0
+            seconds = (self.budget.flops or 0.0) / speed if speed else 0.0
+        return f"expected: about {trials} trials, the end {format_seconds(seconds)} after the start"
 
 
 def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, slots: int, reserve: float) -> Plan:

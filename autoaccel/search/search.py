@@ -357,10 +357,18 @@ class Search:
             valid_samples=self.plan.valid_samples,
             evaluation=self.plan.evaluation(self.plan.valid_samples),
             landing=self.plan.landing(test=False),
-            grace=max(2.0, HANG_SHARE * (budget.seconds or 0.0)),
+            grace=self._grace(budget),
         )
         self.entries[request.trial] = Entry(request, rung, proposal)
         return request
+
+    def _grace(self, budget: Budget) -> float:
+        assert self.plan is not None
+        if budget.seconds:
+            return max(2.0, HANG_SHARE * budget.seconds)
+        facts = self.plan.facts
+        expected = (budget.flops or 0.0) * facts.train_seconds / facts.train_flops if facts.train_flops else 0.0
+        return 60.0 + 20 * expected
 
     def _micro_batch(self) -> int:
         assert self.plan is not None
@@ -394,7 +402,7 @@ class Search:
             parent=parent,
             evaluation=full,
             landing=self.plan.landing(test=True),
-            grace=max(0.3, 0.4 * self.plan.reserve),
+            grace=max(0.3, 0.4 * self.plan.reserve) if left.seconds else self._grace(left),
         )
         self.entries[request.trial] = Entry(request, -1)
         return [Start(request)]

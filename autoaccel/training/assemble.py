@@ -47,7 +47,8 @@ def assemble(
     model = build_model(task, model_parameters)
     data = prepare(task, model, split_seed)
     model.to(device)
-    context = TrainingContext(model, data, techniques, Meter(model, clock, started), seed, device)
+    meter = Meter(model, clock, started, PartialState().num_processes)
+    context = TrainingContext(model, data, techniques, meter, seed, device)
     for technique in techniques:
         technique.setup(context)
     # Built after the techniques' setup, since one of them may have asked for a precision.

@@ -82,9 +82,11 @@ class Meter:
         model: The model whose forwards are booked.
         clock: Where seconds come from.
         started: Reading of that clock when the trial was asked for.
+        world: Processes that do the same work side by side; each books for all.
     """
 
-    def __init__(self, model: nn.Module, clock: Clock, started: float):
+    def __init__(self, model: nn.Module, clock: Clock, started: float, world: int = 1):
+        self._world = world
         self._model = model
         self._clock = clock
         self._started = started
@@ -97,7 +99,7 @@ class Meter:
 
     def forward(self, inputs: Any) -> None:
         """Book a forward in the model's present mode, with its backward when gradients are on."""
-        self._flops += self.flops_of(inputs, torch.is_grad_enabled())
+        self._flops += self._world * self.flops_of(inputs, torch.is_grad_enabled())
 
     def flops_of(self, inputs: Any, backward: bool) -> float:
         """FLOPs of one forward for inputs of this shape, with its backward or without."""
@@ -116,9 +118,9 @@ class Meter:
             self._optimizer_flops = float(counter.get_total_flops())
         else:
             update()
-        self._flops += self._optimizer_flops
+        self._flops += self._world * self._optimizer_flops
         self._steps += 1
-        self._samples += samples
+        self._samples += self._world * samples
 
     def forget(self) -> None:
         """Count anew: the model or the set of trained parameters has changed."""

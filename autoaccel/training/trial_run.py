@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -79,6 +80,7 @@ def run_trial(task: Task, request: TrialRequest, around: Surroundings) -> Outcom
     except Exception as error:  # the user's code may raise anything, and the run has to go on
         if "out of memory" in str(error).lower():
             return Outcome(OutcomeKind.INFEASIBLE, _cost(spent, around), reason="out of memory")
+        traceback.print_exc()  # into the trial's log
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return Outcome(OutcomeKind.FAILED, _cost(spent, around), reason=reason, where=user_line(error))
 

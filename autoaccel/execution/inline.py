@@ -1,0 +1,97 @@
+"""An executor that trains in this process, for a debugger: breakpoints work, but nothing that hangs is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
+
+from autoaccel.catalog import TechniqueInfo
+from autoaccel.clock import Clock
+from autoaccel.execution.supervisor import Place
+from autoaccel.execution.worker import plain_space
+from autoaccel.techniques.registry import catalog
+from autoaccel.training.discovery import load_target, resolve
+from autoaccel.training.profiling import profile_task
+from autoaccel.training.task import Task
+from autoaccel.training.trial_run import Surroundings, run_trial
+from autoaccel.trial import Event, Finished, Reported, TaskFacts, TrialRequest
+
+
+class InlineExecutor:
+    """Trials one after the other, each to its end: the search hears of its evaluations only afterwards.
+
+    Args:
+        task: A `Task`, a function that returns one, or how to find it.
+        place: The seed of the split, the metric and the device.
+        clock: Counts the seconds.
+        folder: Gives each trial its folder `trials/NNNN`.
+    """
+
+    def __init__(self, task: Any, place: Place, clock: Clock, folder: Path):
+        self._given = task
+        self._place = place
+        self._clock = clock
+        self._folder = folder
+        self._waiting: list[TrialRequest] = []
+        self._task: Task | None = None
+
+    def load(self) -> dict[str, TechniqueInfo]:
+        """Load the task; returns the catalog of techniques.
+
+        Raises:
+            TaskError: If it cannot be loaded.
+        """
+        set_seed(self._place.split_seed)
+        task = resolve(load_target(self._given) if isinstance(self._given, str) else self._given)
+        self._task = replace(task, metric=self._place.metric, direction=None) if self._place.metric else task
+        return catalog()
+
+    def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
+        """Measure the task; returns its facts and the space of the user's model. The limit is not enforced.
+
+        Raises:
+            TaskError: If the task cannot be trained.
+        """
+        assert self._task is not None
+        self._forget_precision()
+        facts = profile_task(self._task, self._clock, self._clock.now(), self._place.split_seed, self._place.cpu)
+        return facts, plain_space(self._task.space)
+
+    def start(self, request: TrialRequest) -> None:
+        """Remember a trial; `poll` trains it."""
+        self._waiting.append(request)
+
+    def stop(self, trial: int) -> None:
+        """Forget a trial that has not begun."""
+        self._waiting = [request for request in self._waiting if request.trial != trial]
+
+    def poll(self, timeout: float) -> list[Event]:
+        """Train the next trial to its end."""
+        if not self._waiting:
+            return []
+        request = self._waiting.pop(0)
+        events: list[Event] = []
+        around = Surroundings(
+            clock=self._clock,
+            started=self._clock.now(),
+            report=lambda report: events.append(Reported(report)) or True,  # type: ignore[func-returns-value]
+            folder=self._folder / "trials" / f"{request.trial:04d}",
+            split_seed=self._place.split_seed,
+            cpu=self._place.cpu,
+        )
+        self._forget_precision()
+        assert self._task is not None
+        return [*events, Finished(request.trial, run_trial(self._task, request, around))]
+
+    def close(self) -> None:
+        """Nothing is left running."""
+        self._waiting.clear()
+
+    def _forget_precision(self) -> None:
+        # Accelerate keeps the precision of its first use for the life of a process, and trials differ in it.
+        AcceleratorState._reset_state(reset_partial_state=True)
