@@ -84,7 +84,7 @@ def inference_lines(folder: Path) -> str:
         [
             "import torch",
             "from autoaccel import Result",
-            f"model = Result.load({str(folder)!r}).model()",
+            f"model = Result.load({str(folder.resolve())!r}).model()",
             "with torch.inference_mode():",
             "    output = model(inputs)",
         ]

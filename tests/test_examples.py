@@ -16,7 +16,7 @@ needs_data = pytest.mark.skipif(
 @pytest.mark.parametrize(
     ("name", "flops", "metric", "bounds"),
     [
-        ("digits.py", "3e10", "log_loss", (0.0, 1.5)),
+        ("digits.py", "3e11", "log_loss", (0.0, 0.5)),
         pytest.param("shakespeare.py", "1.2e12", "loss", (1.5, 3.4), marks=needs_data),
         pytest.param("images.py:cifar10", "1.5e12", "accuracy", (0.15, 0.9), marks=[needs_data, pytest.mark.slow]),
         pytest.param("images.py", "1.2e12", "accuracy", (0.4, 0.95), marks=[needs_data, pytest.mark.slow]),
@@ -30,4 +30,4 @@ def test_an_example_runs(tmp_path, name, flops, metric, bounds):
     low, high = bounds
     assert low < result.data["final"]["test"]["metric"] < high
     assert result.data["spent"]["final"]["flops"] < float(flops)
-    assert sum(phase["flops"] for phase in result.data["spent"].values()) <= 1.01 * float(flops)
+    assert sum(phase["flops"] for phase in result.data["spent"].values()) <= float(flops)

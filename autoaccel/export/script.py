@@ -38,10 +38,8 @@ SOURCES = (
 )
 
 OWN_IMPORTS = (
-    "import importlib.util",
     "import sys",
     "from contextlib import ExitStack",
-    "from dataclasses import fields",
     "from pathlib import Path",
     "from types import ModuleType",
 )
@@ -55,10 +53,9 @@ BUDGET = Budget(**{budget})
 
 def main() -> None:
     """Train the recipe and print its validation and test scores; also under `accelerate launch`."""
-    if importlib.util.find_spec("autoaccel") is None:
-        stand_in = ModuleType("autoaccel")
-        stand_in.Task = Task
-        sys.modules["autoaccel"] = stand_in
+    stand_in = ModuleType("autoaccel")  # all that the file of the task imports from there is Task
+    stand_in.Task = Task
+    sys.modules["autoaccel"] = stand_in
     classes = {{c.info.name: c for c in list(globals().values()) if isinstance(c, type) and hasattr(c, "info")}}
     techniques = sorted(
         (classes[name](**parameters) for name, parameters in RECIPE.items()),
@@ -66,8 +63,7 @@ def main() -> None:
     )
     clock = SystemClock()
     found = load_target(sys.argv[1] if len(sys.argv) > 1 else TASK)
-    given = found() if not hasattr(found, "train") else found
-    task = Task(**{{f.name: getattr(given, f.name) for f in fields(Task)}})
+    task = found if isinstance(found, Task) else found()
     context = assemble(task, techniques, MODEL, SEED, SEED, clock, clock.now())
     limits = BUDGET.resolve(len(context.data.train))
     progress = Progress(limits, context.meter.spent(), Cost(), 1, Cost())

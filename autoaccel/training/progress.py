@@ -33,15 +33,21 @@ class Progress:
 
     def __post_init__(self) -> None:
         self._limits = list(self.budget.limits().items())
+        self._used = dict.fromkeys(self.budget.limits(), 0.0)
 
     def read(self, spent: Cost) -> float:
-        """Progress in [0, 1] now that `spent` is spent; it never falls."""
+        """Progress in [0, 1] now that `spent` is spent; it never falls.
+
+        It is called once a step, and is 1 as soon as another step like the last one would not fit.
+        """
         for name, limit in self._limits:
             overhead = getattr(self.setup, name) + getattr(self.evaluated, name)
             ahead = getattr(self.landing, name) + self.evaluations * getattr(self.evaluation, name)
             allowed = limit - overhead - ahead if name in ("seconds", "flops") else limit
-            share = (getattr(spent, name) - overhead) / allowed if allowed > 0 else 1.0
-            self.p = max(self.p, min(1.0, share))
+            used = getattr(spent, name) - overhead
+            step, self._used[name] = used - self._used[name], used
+            fits = used + step <= allowed
+            self.p = max(self.p, min(1.0, used / allowed) if fits and allowed > 0 else 1.0)
         return self.p
 
     def book_evaluation(self, cost: Cost) -> None:
