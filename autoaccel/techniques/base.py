@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from autoaccel.catalog import Domain, Parameter, TechniqueInfo
 from autoaccel.schedules import Number, value
 
-__all__ = ["Batch", "Context", "Number", "Technique", "parameter", "technique", "value"]
+__all__ = ["Batch", "Context", "Number", "OptimizerTechnique", "Technique", "parameter", "technique", "value"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,10 @@ class Technique:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
+
+
+class OptimizerTechnique(Technique):
+    """Base of what fills the optimizer's slot: `setup` sets `context.optimizer`, again after a rebuild."""
 
 
 T = TypeVar("T", bound=type[Technique])

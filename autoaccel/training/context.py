@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from autoaccel.techniques.base import Batch, Technique
+from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
 from autoaccel.techniques.tensors import map_tensors
 from autoaccel.training.cost import Meter, call
 from autoaccel.training.data import Data
@@ -119,7 +119,7 @@ class TrainingContext:
         """Build the optimizer anew over the present parameters, and count costs anew."""
         self.meter.forget()
         for technique in self.techniques:
-            if technique.info.slot == "optimizer":
+            if isinstance(technique, OptimizerTechnique):
                 technique.setup(self)
         self.prepare()
 

@@ -12,8 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor, nn
 
 from autoaccel.errors import TaskError
-from autoaccel.techniques.tensors import map_tensors
-from autoaccel.training.cost import call, meta_copy
+from autoaccel.training.cost import call
 from autoaccel.training.metrics import Metric, make_metric
 from autoaccel.training.objective import IGNORED, Objective, make_objective
 from autoaccel.training.sources import ArraySource, Source, SubsetSource, as_source, first_tensor
@@ -34,7 +33,6 @@ class Data:
         test: Samples scored once, or None.
         kind: image, tokens, table or series.
         classes: Number of classes; 0 for other targets.
-        traits: What techniques may need; see `TaskFacts`.
         objective: The loss.
         metric: The metric.
         split: Places of the validation samples in the user's training data; None when valid was given.
@@ -45,7 +43,6 @@ class Data:
     test: Source | None
     kind: str
     classes: int
-    traits: frozenset[str]
     objective: Objective
     metric: Metric
     split: Tensor | None
@@ -93,7 +90,6 @@ def prepare(task: Task, model: nn.Module, seed: int) -> Data:
         test=None if task.test is None else as_source(task.test, "test", task.collate),
         kind=kind,
         classes=classes,
-        traits=_traits(task, kind, classes, model, inputs),
         objective=objective,
         metric=make_metric(task.metric, task.direction, classes, tokens),
         split=split,
@@ -221,30 +217,3 @@ def _strata(labels: Tensor | None, count: int, size: int) -> np.ndarray | None:
     counts = torch.bincount(labels.clamp(min=0))
     present = counts[counts > 0]
     return labels.numpy() if int(present.min()) > 1 and len(present) <= size else None
-
-
-def _traits(task: Task, kind: str, classes: int, model: nn.Module, inputs: Any) -> frozenset[str]:
-    first = first_tensor(inputs)
-    traits = {kind}
-    if classes:
-        traits.add("classes")
-    if first.is_floating_point():
-        traits.add("continuous")
-    if task.flips:
-        traits.add("flips")
-    if kind == "image" and _accepts(model, inputs, lambda t: t[..., : t.shape[-2] // 2, : t.shape[-1] // 2]):
-        traits.add("any_size")
-    if any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in model.modules()):
-        traits.add("convolutions")
-    if kind in ("tokens", "series") and _accepts(model, inputs, lambda t: t[:, : max(1, t.shape[1] // 2)]):
-        traits.add("any_length")
-    return frozenset(traits)
-
-
-def _accepts(model: nn.Module, inputs: Any, cut: Any) -> bool:
-    try:
-        with torch.no_grad():
-            call(meta_copy(model).eval(), map_tensors(lambda t: cut(t).to("meta"), inputs))
-    except Exception:  # whatever the user's model raises says that it does not accept the shape
-        return False
-    return True

@@ -20,6 +20,7 @@ from autoaccel.training.evaluation import evaluate
 from autoaccel.training.loop import Step
 from autoaccel.training.sources import ArraySource, Source, SubsetSource
 from autoaccel.training.task import Task
+from autoaccel.training.traits import task_traits
 from autoaccel.trial import TaskFacts
 
 SIZES = (16, 32, 64, 128, 256, 512)
@@ -65,7 +66,7 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
     data = context.data
     return TaskFacts(
         kind=data.kind,
-        traits=data.traits | _machine_traits(context.device),
+        traits=task_traits(task, data, context.model) | _machine_traits(context.device),
         metric=data.metric.name,
         maximize=data.metric.maximize,
         n_train=len(data.train),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from autoaccel.budget import Cost
 from autoaccel.clock import Clock
 from autoaccel.errors import TaskError, UsageError
+from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build
 from autoaccel.training.assemble import assemble
 from autoaccel.training.checkpoint import save_weights
@@ -23,6 +24,7 @@ from autoaccel.training.evaluation import Score, score
 from autoaccel.training.loop import Milestones, NotFiniteError, train
 from autoaccel.training.progress import Progress
 from autoaccel.training.task import Task
+from autoaccel.training.traits import TRAITS, task_traits
 from autoaccel.trial import Outcome, OutcomeKind, Report, TrialRequest
 
 WEIGHTS = "model.safetensors"
@@ -91,7 +93,7 @@ def _cost(spent: Cost, around: Surroundings) -> Cost:
 
 def _assemble(task: Task, request: TrialRequest, around: Surroundings) -> TrainingContext:
     techniques = build(request.recipe.chosen())
-    return assemble(
+    context = assemble(
         task,
         techniques,
         request.recipe.model,
@@ -101,6 +103,18 @@ def _assemble(task: Task, request: TrialRequest, around: Surroundings) -> Traini
         around.started,
         around.cpu,
     )
+    _check_needs(task, techniques, context)
+    return context
+
+
+def _check_needs(task: Task, techniques: Sequence[Technique], context: TrainingContext) -> None:
+    """A recipe that was not drawn for this task may ask for what the task does not offer."""
+    asked = TRAITS.keys() & {need for technique in techniques for need in technique.info.needs}
+    offered = task_traits(task, context.data, context.model, asked)
+    for technique in techniques:
+        if missing := (technique.info.needs & asked) - offered:
+            words = " and ".join(sorted(missing)).replace("_", " ")
+            raise UsageError(f"{technique.info.name} needs {words}, which this task does not offer")
 
 
 def _train(context: TrainingContext, request: TrialRequest, around: Surroundings) -> Outcome:

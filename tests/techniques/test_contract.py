@@ -24,7 +24,7 @@ def net():
 def image_task():
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(300, 1, 8, 8, generator=generator)
-    return Task(model=net, train=(x, torch.arange(300) % 3))
+    return Task(model=net, train=(x, torch.arange(300) % 3), flips=True)
 
 
 def token_task():

@@ -43,8 +43,8 @@ def run(task, techniques, folder, flops=None):
 
 def test_structured_pruning_buys_steps_and_its_weights_load_into_the_users_model(task, tmp_path):
     pytest.importorskip("torch_pruning")
-    plain = run(task, {}, tmp_path / "plain", flops=3e8)
-    pruned = run(task, {"structured_pruning": {"ratio": 0.5, "at": 0.3}, "ema": {}}, tmp_path / "pruned", flops=3e8)
+    plain = run(task, {}, tmp_path / "plain", flops=3e9)
+    pruned = run(task, {"structured_pruning": {"ratio": 0.5, "at": 0.3}, "ema": {}}, tmp_path / "pruned", flops=3e9)
     assert pruned.cost.steps > 1.3 * plain.cost.steps
     model = Net()
     load_weights(model, tmp_path / "pruned" / "model.safetensors")

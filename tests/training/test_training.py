@@ -199,3 +199,17 @@ def test_metrics(metric):
     outcome, _ = run(table_task(metric=metric), Budget(steps=30))
     assert np.isfinite(outcome.final.metric), outcome.reason
     assert outcome.final.noise >= 0
+
+
+def test_a_recipe_that_needs_what_the_task_has_not_is_refused():
+    outcome, _ = run(table_task(), Budget(steps=3), Recipe(techniques={"flip": {}}))
+    assert outcome.kind is OutcomeKind.FAILED
+    assert outcome.reason == "flip needs flips and image, which this task does not offer"
+
+
+@pytest.mark.parametrize("limit", [1e6, 1.3e6, 2.7e6])
+def test_a_flops_budget_is_never_exceeded_by_a_step(limit):
+    evaluation = Cost(flops=2.0 * 40 * 24)
+    outcome, _ = run(table_task(), Budget(flops=limit), evaluation=evaluation, landing=Cost(flops=2.0 * 200 * 24))
+    one_step = 2.0 * 2 * 64 * 24
+    assert limit - 2 * one_step < outcome.cost.flops <= limit

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
+from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
 from autoaccel.techniques.tensors import map_images, map_tensors, random_boxes
 
 
 class Mixing(Technique):
     """Base of the blends: draws partners and shares."""
 
-    alpha: float
-    chance: float
+    alpha: Number
+    chance: Number
     until: float
 
     def blend(self, context: Context, inputs: Any, partners: Tensor, share: Tensor) -> tuple[Any, Tensor]:
@@ -27,10 +27,10 @@ class Mixing(Technique):
         if context.p >= self.until:
             return batch
         count, device = len(batch.index), context.device
-        alpha = torch.full((count,), self.alpha, device=device)
+        alpha = torch.full((count,), value(self.alpha, context.p), device=device)
         share = torch.distributions.Beta(alpha, alpha, validate_args=False).sample()
         drawn = torch.rand(count, generator=context.generator, device=device)
-        share = torch.where(drawn < self.chance, share, 1.0)
+        share = torch.where(drawn < value(self.chance, context.p), share, 1.0)
         partners = torch.randperm(count, generator=context.generator, device=device)
         inputs, share = self.blend(context, batch.inputs, partners, share)
         return batch.replace(inputs=inputs, other=batch.targets[partners], share=share)
@@ -56,8 +56,8 @@ class MixUp(Mixing):
         until: Progress from which samples are left as they are.
     """
 
-    alpha: float = parameter(0.2, 0.1, 1.0)
-    chance: float = parameter(1.0, 0.3, 1.0)
+    alpha: Number = parameter(0.2, 0.1, 1.0)
+    chance: Number = parameter(1.0, 0.3, 1.0)
     until: float = parameter(0.8, 0.5, 1.0)
 
     def blend(self, context: Context, inputs: Any, partners: Tensor, share: Tensor) -> tuple[Any, Tensor]:
@@ -89,8 +89,8 @@ class CutMix(Mixing):
         until: Progress from which images are left as they are.
     """
 
-    alpha: float = parameter(1.0, 0.2, 1.0)
-    chance: float = parameter(0.5, 0.3, 1.0)
+    alpha: Number = parameter(1.0, 0.2, 1.0)
+    chance: Number = parameter(0.5, 0.3, 1.0)
     until: float = parameter(0.8, 0.5, 1.0)
 
     def blend(self, context: Context, inputs: Any, partners: Tensor, share: Tensor) -> tuple[Any, Tensor]:

@@ -2,43 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from autoaccel.techniques.base import Context, Technique, parameter, technique
+from autoaccel.schedules import Schedule
+from autoaccel.techniques.base import Context, Number, OptimizerTechnique, parameter, technique, value
 
 Group = dict[str, Any]
 
 
-def decay_groups(model: nn.Module, lr: float, weight_decay: float, decay_all: bool) -> list[Group]:
-    """Parameter groups with and without weight decay.
+class GroupedOptimizer(OptimizerTechnique):
+    """Base of the optimizers here: parameters by group, and the numbers of a group at each progress."""
+
+    def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
+        """The trained parameters by the name of their group."""
+        raise NotImplementedError
+
+    def numbers(self, group: str, p: float) -> Group:
+        """Hyperparameters of a group at progress `p`; `initial_lr` is the learning rate's peak."""
+        raise NotImplementedError
+
+    def build(self, groups: list[Group]) -> torch.optim.Optimizer:
+        """The optimizer over groups that hold their own numbers."""
+        raise NotImplementedError
+
+    def setup(self, context: Context) -> None:
+        """Build the optimizer over the model as it is now."""
+        split = self.split(context.model)
+        context.optimizer = self.build(
+            [self._group(name, context.p) | {"params": params} for name, params in split.items() if params]
+        )
+
+    def _group(self, name: str, p: float) -> Group:
+        numbers = self.numbers(name, p)
+        return {"name": name, "lr": numbers["initial_lr"], **numbers}
+
+    @contextmanager
+    def step(self, context: Context) -> Iterator[None]:
+        """Follow the numbers that are schedules; the learning rate's shape multiplies its peak afterwards."""
+        if any(isinstance(number, Schedule) for number in vars(self).values()):
+            for group in context.optimizer.param_groups:
+                group.update(self.numbers(group["name"], context.p))
+        yield
+
+
+def decay_split(model: nn.Module, decay_all: bool) -> dict[str, list[Tensor]]:
+    """Trained parameters with and without weight decay.
 
     Args:
-        model: Its trained parameters are grouped.
-        lr: Learning rate at its peak.
-        weight_decay: Strength of the decay.
+        model: Its trained parameters are split.
         decay_all: Decay every parameter, as torch does by itself.
     """
-    spared = set() if decay_all else _spared(model)
+    spared = set() if decay_all else spared_from_decay(model)
     trained = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in trained if id(p) not in spared]
-    rest = [p for p in trained if id(p) in spared]
-    groups = [(decayed, weight_decay), (rest, 0.0)]
-    return [
-        {"params": params, "lr": lr, "initial_lr": lr, "weight_decay": decay} for params, decay in groups if params
-    ]
+    return {
+        "decayed": [p for p in trained if id(p) not in spared],
+        "spared": [p for p in trained if id(p) in spared],
+    }
 
 
-def _spared(model: nn.Module) -> set[int]:
+def spared_from_decay(model: nn.Module) -> set[int]:
+    """Ids of gains, biases and embeddings."""
     small = {id(p) for p in model.parameters() if p.ndim < 2}
-    return small | _embeddings(model)
-
-
-def _embeddings(model: nn.Module) -> set[int]:
-    return {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
+    return small | {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
 
 
 @technique(
@@ -49,7 +79,7 @@ def _embeddings(model: nn.Module) -> set[int]:
     order=60,
     paper="arXiv 1711.05101",
 )
-class AdamW(Technique):
+class AdamW(GroupedOptimizer):
     """Adam with decoupled weight decay.
 
     Args:
@@ -60,16 +90,25 @@ class AdamW(Technique):
         decay_all: Decay every parameter, not only matrices.
     """
 
-    lr: float = parameter(1e-3, 1e-4, 3e-2, log=True)
-    weight_decay: float = parameter(0.01, 1e-4, 0.3, log=True)
-    beta1: float = parameter(0.9, 0.8, 0.95)
-    beta2: float = parameter(0.999, 0.9, 0.999)
+    lr: Number = parameter(1e-3, 1e-4, 3e-2, log=True)
+    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
+    beta1: Number = parameter(0.9, 0.8, 0.95)
+    beta2: Number = parameter(0.999, 0.9, 0.999)
     decay_all: bool = parameter(False, options=(False, True))
 
-    def setup(self, context: Context) -> None:
-        """Build the optimizer over the model as it is now."""
-        groups = decay_groups(context.model, self.lr, self.weight_decay, self.decay_all)
-        context.optimizer = torch.optim.AdamW(groups, betas=(self.beta1, self.beta2), fused=True)
+    def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
+        """Matrices apart from the rest."""
+        return decay_split(model, self.decay_all)
+
+    def numbers(self, group: str, p: float) -> Group:
+        """Everything but the decay is the same in both groups."""
+        decay = value(self.weight_decay, p) if group == "decayed" else 0.0
+        betas = (value(self.beta1, p), value(self.beta2, p))
+        return {"initial_lr": value(self.lr, p), "weight_decay": decay, "betas": betas}
+
+    def build(self, groups: list[Group]) -> torch.optim.Optimizer:
+        """torch's own, fused."""
+        return torch.optim.AdamW(groups, fused=True)
 
 
 @technique(
@@ -80,7 +119,7 @@ class AdamW(Technique):
     order=60,
     paper="Sutskever et al. 2013",
 )
-class SGD(Technique):
+class SGD(GroupedOptimizer):
     """Stochastic gradient descent with Nesterov momentum.
 
     Args:
@@ -90,17 +129,29 @@ class SGD(Technique):
         decay_all: Decay every parameter, not only matrices.
     """
 
-    lr: float = parameter(0.05, 1e-2, 1.0, log=True)
-    momentum: float = parameter(0.9, 0.8, 0.98)
-    weight_decay: float = parameter(5e-4, 1e-6, 1e-2, log=True)
+    lr: Number = parameter(0.05, 1e-2, 1.0, log=True)
+    momentum: Number = parameter(0.9, 0.8, 0.98)
+    weight_decay: Number = parameter(5e-4, 1e-6, 1e-2, log=True)
     decay_all: bool = parameter(False, options=(False, True))
 
-    def setup(self, context: Context) -> None:
-        """Build the optimizer over the model as it is now."""
-        groups = decay_groups(context.model, self.lr, self.weight_decay, self.decay_all)
-        context.optimizer = torch.optim.SGD(
-            groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True
-        )
+    def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
+        """Matrices apart from the rest."""
+        return decay_split(model, self.decay_all)
+
+    def numbers(self, group: str, p: float) -> Group:
+        """Everything but the decay is the same in both groups."""
+        decay = value(self.weight_decay, p) if group == "decayed" else 0.0
+        momentum = value(self.momentum, p)
+        return {
+            "initial_lr": value(self.lr, p),
+            "weight_decay": decay,
+            "momentum": momentum,
+            "nesterov": momentum > 0,
+        }
+
+    def build(self, groups: list[Group]) -> torch.optim.Optimizer:
+        """torch's own, fused."""
+        return torch.optim.SGD(groups, fused=True)
 
 
 def orthogonalized(update: Tensor, steps: int = 5) -> Tensor:
@@ -186,7 +237,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     order=60,
     paper="Jordan et al. 2024; arXiv 2502.16982",
 )
-class Muon(Technique):
+class Muon(GroupedOptimizer):
     """Orthogonalized momentum for hidden matrices and kernels, AdamW for the rest.
 
     Args:
@@ -196,24 +247,30 @@ class Muon(Technique):
         weight_decay: Decoupled weight decay of the matrices.
     """
 
-    lr: float = parameter(0.02, 2e-3, 0.1, log=True)
-    adam_lr: float = parameter(3e-3, 3e-4, 2e-2, log=True)
-    momentum: float = parameter(0.95, 0.8, 0.98)
-    weight_decay: float = parameter(0.01, 1e-4, 0.3, log=True)
+    lr: Number = parameter(0.02, 2e-3, 0.1, log=True)
+    adam_lr: Number = parameter(3e-3, 3e-4, 2e-2, log=True)
+    momentum: Number = parameter(0.95, 0.8, 0.98)
+    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
 
-    def setup(self, context: Context) -> None:
-        """Build the optimizer over the model as it is now."""
-        trained = [p for p in context.model.parameters() if p.requires_grad]
-        apart = _spared(context.model) | _head(context.model)
-        hidden = [p for p in trained if id(p) not in apart]
-        rest = [p for p in trained if id(p) in apart]
-        groups: list[Group] = []
-        if hidden:
-            groups.append({"params": hidden, "lr": self.lr, "initial_lr": self.lr, "muon": True,
-                           "momentum": self.momentum, "weight_decay": self.weight_decay})  # fmt: skip
-        if rest:
-            groups.append({"params": rest, "lr": self.adam_lr, "initial_lr": self.adam_lr})
-        context.optimizer = MuonWithAdamW(groups)
+    def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
+        """Hidden matrices and kernels apart from gains, biases, embeddings and the last layer."""
+        trained = [p for p in model.parameters() if p.requires_grad]
+        apart = spared_from_decay(model) | _head(model)
+        return {
+            "hidden": [p for p in trained if id(p) not in apart],
+            "rest": [p for p in trained if id(p) in apart],
+        }
+
+    def numbers(self, group: str, p: float) -> Group:
+        """Muon's numbers for hidden matrices, AdamW's for the rest."""
+        if group == "rest":
+            return {"initial_lr": value(self.adam_lr, p)}
+        momentum, decay = value(self.momentum, p), value(self.weight_decay, p)
+        return {"initial_lr": value(self.lr, p), "momentum": momentum, "weight_decay": decay, "muon": True}
+
+    def build(self, groups: list[Group]) -> torch.optim.Optimizer:
+        """Both as one."""
+        return MuonWithAdamW(groups)
 
 
 def _head(model: nn.Module) -> set[int]:
