@@ -1,194 +1,206 @@
 """`train_best.py`: a script that trains the best recipe without autoaccel.
 
-It is cut from the sources of the training loop: starting from the script's own last lines, every top-level
-definition that is referred to is taken along, and nothing else.
+The recipe, the number of steps and `main` come first; what they use of our training loop and techniques follows.
+Budgets, FLOPs and ranges stay at home: the script takes as many steps as the delivered training took.
 """
 
 from __future__ import annotations
 
 import ast
-import pprint
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from itertools import groupby
 
+from autoaccel.catalog import Value
+from autoaccel.errors import UsageError
+from autoaccel.export.cutting import Cut, Definition, cut, read_file
 from autoaccel.recipe import Recipe
 
-SOURCES = (
-    "errors",
-    "schedules",
-    "clock",
-    "budget",
-    "catalog",
-    "techniques.base",
-    "techniques.tensors",
-    "training.task",
-    "training.sources",
-    "training.cost",
-    "training.objective",
-    "training.metrics",
-    "training.data",
-    "training.context",
-    "training.batches",
-    "training.evaluation",
-    "training.progress",
+FOUNDATION = ("schedules", "techniques.base", "techniques.tensors")
+TRAINING = (
     "training.loop",
+    "training.batches",
+    "training.context",
+    "training.evaluation",
+    "training.landing",
     "training.assemble",
     "training.checkpoint",
-    "training.discovery",
+    "training.task",
+    "training.data",
+    "training.sources",
+    "training.objective",
+    "training.metrics",
+    "errors",
 )
+"""In the order in which one reads them; techniques stand before."""
 
-OWN_IMPORTS = (
-    "import sys",
-    "from contextlib import ExitStack",
-    "from pathlib import Path",
-    "from types import ModuleType",
-)
 MAIN = '''
-RECIPE = {recipe}
-MODEL = {model}
 TASK = {target!r}
 SEED = {seed}
-BUDGET = Budget(**{budget})
+STEPS = {steps}
+MICRO_BATCH = {micro_batch}  # largest batch computed at once; 0 for no limit
+MODEL = {model}
+
+
+def recipe() -> list[Technique]:
+    """The techniques in the order in which their hooks run."""
+    return [
+{techniques}
+    ]
 
 
 def main() -> None:
-    """Train the recipe and print its validation and test scores; also under `accelerate launch`."""
-    stand_in = ModuleType("autoaccel")  # all that the file of the task imports from there is Task
+    """Train the recipe, save model.safetensors, and print the scores."""
+    task = load_task(sys.argv[1] if len(sys.argv) > 1 else TASK)
+    context = assemble(task, recipe(), MODEL, SEED, SEED, None, 0.0)
+    say = context.accelerator.print
+
+    def report(index: int, score: Score, _: object) -> bool:
+        say(f"validation at {{context.p:.0%}}: metric {{score.metric:.6g}}, loss {{score.loss:.6g}}")
+        return True
+
+    train(context, Progress(), Milestones((0.25, 0.5, 0.75, 1.0), 0, report), SEED, MICRO_BATCH)
+    test = land(context, Path("model.safetensors"), test=True)
+    if test is not None:
+        say(f"test: metric {{test.metric:.6g}}, loss {{test.loss:.6g}}")
+
+
+class Progress:
+    """The share of the steps that are made."""
+
+    def read(self, steps: int) -> float:
+        """Progress in [0, 1]."""
+        return min(1.0, steps / STEPS)
+
+    def book_evaluation(self, steps: int) -> None:
+        """An evaluation takes no step."""
+
+
+class Meter:
+    """Counts steps, and nothing else."""
+
+    def __init__(self, *_: object):
+        self.steps = 0
+
+    def forward(self, inputs: object) -> None:
+        """A forward costs nothing here."""
+
+    def step(self, samples: int, update: Callable[[], object]) -> None:
+        """Make one optimizer step."""
+        update()
+        self.steps += 1
+
+    def spent(self) -> int:
+        """Steps until now."""
+        return self.steps
+
+    def forget(self) -> None:
+        """Nothing was learned about the model."""
+
+
+def load_task(target: str) -> Task:
+    """The task in the user's file. The `Task` that it imports from autoaccel is the one of this script."""
+    stand_in = ModuleType("autoaccel")
     stand_in.Task = Task
     sys.modules["autoaccel"] = stand_in
-    classes = {{c.info.name: c for c in list(globals().values()) if isinstance(c, type) and hasattr(c, "info")}}
-    techniques = sorted(
-        (classes[name](**parameters) for name, parameters in RECIPE.items()),
-        key=lambda t: (t.info.order, t.info.name),
-    )
-    clock = SystemClock()
-    found = load_target(sys.argv[1] if len(sys.argv) > 1 else TASK)
-    task = found if isinstance(found, Task) else found()
-    context = assemble(task, techniques, MODEL, SEED, SEED, clock, clock.now())
-    limits = BUDGET.resolve(len(context.data.train))
-    progress = Progress(limits, context.meter.spent(), Cost(), 1, Cost())
-    milestones = Milestones((1.0,), 0, lambda index, score, cost: True)
-    validation = train(context, progress, milestones, SEED)
-    context.accelerator.print(f"validation: metric {{validation.metric:.6g}}, loss {{validation.loss:.6g}}")
-    for technique in techniques:
-        technique.finish(context)
-    with ExitStack() as stack:
-        for manager in context.evaluating():
-            stack.enter_context(manager)
-        if context.accelerator.is_main_process:
-            save_weights(context.model, Path("model.safetensors"))
-    if context.data.test is not None:
-        test = evaluate(context, context.data.test)
-        context.accelerator.print(f"test: metric {{test.metric:.6g}}, loss {{test.loss:.6g}}")
+    place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
+    path = Path(place).resolve()
+    sys.path.insert(0, str(path.parent if place.endswith(".py") else Path.cwd()))
+    module = importlib.import_module(path.stem if place.endswith(".py") else place)
+    tasks = [value for value in vars(module).values() if isinstance(value, Task)]
+    found = getattr(module, name or "task", None) or next(iter(tasks), None)
+    if found is None:
+        raise SystemExit(f"no task found in {{place}}")
+    return found if isinstance(found, Task) else found()
+'''
+OWN_IMPORTS = (
+    "import importlib",
+    "import sys",
+    "from collections.abc import Callable",
+    "from pathlib import Path",
+    "from types import ModuleType",
+)
+DEFAULT_STEPS = 1000
+USE = """    python train_best.py [MODEL]
+    accelerate launch --config_file accelerate_config.yaml train_best.py [MODEL]
 
+It needs torch, accelerate and scikit-learn, and MODEL, the file with the task. The recipe and `main` come first.
+"""
+RUN = """
 
 if __name__ == "__main__":
     main()
-'''
+"""
 
 
-def training_script(recipe: Recipe, target: str, seed: int, cost: Mapping[str, float]) -> str:
+def training_script(recipe: Recipe, target: str, seed: int, cost: Mapping[str, float], micro_batch: int = 0) -> str:
     """The script's source.
 
     Args:
         recipe: What to train with.
         target: The user's file.
-        seed: Of the final training.
-        cost: What the final training took; the script takes as many steps.
+        seed: Of the training that is delivered.
+        cost: What that training took; the script takes as many steps.
+        micro_batch: Largest batch computed at once; 0 for no limit.
+
+    Raises:
+        UsageError: If a technique is not one of autoaccel's own.
     """
-    chosen = {name: dict(p) for name, p in recipe.chosen().items()}
-    budget = {"steps": cost["steps"]} if cost.get("steps") else {"epochs": 10}
+    modules = technique_modules()
+    techniques = _constructors(recipe, [d for module in modules for d in read_file(module).definitions])
     main = MAIN.format(
-        recipe=pprint.pformat(chosen, sort_dicts=False, width=100),
-        model=repr(dict(recipe.model)),
         target=target,
         seed=seed,
-        budget=repr(budget),
+        steps=int(cost.get("steps") or DEFAULT_STEPS),
+        micro_batch=micro_batch,
+        model=repr(dict(recipe.model)),
+        techniques="\n".join(f"        {made}," for made in techniques),
     )
-    modules = [_parse(name) for name in (*SOURCES, *_technique_files())]
-    wanted = {f"technique:{name}" for name in chosen}
-    imports, body = _needed(modules, main, wanted)
-    name = target.rpartition("/")[2]
-    head = f'"""Trains the recipe that autoaccel found for {name}: python train_best.py [MODEL]."""\n'
-    lines = sorted({*imports, *OWN_IMPORTS})
-    source = "\n".join([head, "from __future__ import annotations\n", *lines, "\n", body, main])
+    source = _page(target.rpartition("/")[2], main, cut([*FOUNDATION, *modules, *TRAINING], main))
     ast.parse(source)
     return source
 
 
-def _technique_files() -> list[str]:
+def _constructors(recipe: Recipe, definitions: Sequence[Definition]) -> list[str]:
+    """A call for each technique, in the order in which their hooks run."""
+    known = {d.technique: d for d in definitions if d.technique}
+    chosen = recipe.chosen()
+    if foreign := [name for name in chosen if name not in known]:
+        raise UsageError(f"a script holds autoaccel's own techniques only, and not {', '.join(foreign)}")
+    ordered = sorted(chosen.items(), key=lambda pair: (known[pair[0]].order, pair[0]))
+    return [f"{next(iter(known[name].names))}({_keywords(parameters)})" for name, parameters in ordered]
+
+
+def _keywords(parameters: Mapping[str, Value]) -> str:
+    return ", ".join(f"{key}={given!r}" for key, given in parameters.items())
+
+
+def _page(name: str, main: str, taken: Cut) -> str:
+    head = f'"""Trains the recipe that autoaccel found for {name}.\n\n{USE}"""\n'
+    sections = [
+        "\n\n\n".join([f"# {module}.py of autoaccel {'-' * (60 - len(module))}", *(d.source for d in part)])
+        for module, part in groupby(taken.definitions, key=lambda d: d.module.replace(".", "/"))
+    ]
+    aliases = "".join(f"{alias} = Any\n" for alias in taken.mentioned)
+    return "\n".join(
+        [
+            head,
+            "from __future__ import annotations\n",
+            *sorted({*taken.imports, *OWN_IMPORTS}),
+            main,
+            "\n# Named in annotations only.",
+            aliases,
+            "\n\n\n".join(sections),
+            RUN,
+        ]
+    )
+
+
+def technique_modules() -> list[str]:
+    """The files of our techniques, below `autoaccel`."""
     root = files("autoaccel.techniques")
     found = []
     for family in ("data", "model", "optimization", "system"):
-        names = sorted(
-            f.name for f in (root / family).iterdir() if f.name.endswith(".py") and f.name != "__init__.py"
-        )
-        found += [f"techniques.{family}.{name.removesuffix('.py')}" for name in names]
+        names = sorted(f.name for f in (root / family).iterdir() if f.name.endswith(".py"))
+        found += [f"techniques.{family}.{name.removesuffix('.py')}" for name in names if name != "__init__.py"]
     return found
-
-
-def _parse(name: str) -> tuple[str, ast.Module]:
-    *packages, last = name.split(".")
-    source = (files(".".join(["autoaccel", *packages])) / f"{last}.py").read_text()
-    return source, ast.parse(source)
-
-
-def _needed(modules: Sequence[tuple[str, ast.Module]], main: str, wanted: set[str]) -> tuple[list[str], str]:
-    """Imports and definitions that `main` and the wanted techniques need, in the order of the sources."""
-    definitions: list[tuple[set[str], set[str], str]] = []
-    imports: dict[str, str] = {}
-    for source, tree in modules:
-        for node in tree.body:
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                imports.update(_imported(node))
-            elif names := _defined(node):
-                definitions.append((names, _used(node), _segment(source, node)))
-    used = _used(ast.parse(main)) | wanted
-    taken: set[int] = set()
-    grown = True
-    while grown:
-        grown = False
-        for i, (names, uses, _) in enumerate(definitions):
-            if i not in taken and names & used:
-                taken.add(i)
-                used |= uses
-                grown = True
-    body = "\n\n\n".join(definitions[i][2] for i in sorted(taken))
-    return sorted({line for name, line in imports.items() if name in used}), body
-
-
-def _imported(node: ast.Import | ast.ImportFrom) -> dict[str, str]:
-    if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("autoaccel", "__future__"):
-        return {}
-    module = f"from {node.module} " if isinstance(node, ast.ImportFrom) else ""
-    lines = {}
-    for alias in node.names:
-        name = alias.asname or alias.name.split(".")[0]
-        renamed = f" as {alias.asname}" if alias.asname else ""
-        lines[name] = f"{module}import {alias.name}{renamed}"
-    return lines
-
-
-def _defined(node: ast.stmt) -> set[str]:
-    if isinstance(node, ast.ClassDef | ast.FunctionDef):
-        names = {node.name}
-        for mark in node.decorator_list:
-            if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "technique":
-                assert isinstance(mark.args[0], ast.Constant)
-                names = {node.name, f"technique:{mark.args[0].value!s}"}
-        return names
-    if isinstance(node, ast.Assign):
-        return {target.id for target in node.targets if isinstance(target, ast.Name)} - {"__all__"}
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        return {node.target.id}
-    return set()
-
-
-def _used(node: ast.AST) -> set[str]:
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-
-
-def _segment(source: str, node: ast.stmt) -> str:
-    marks = getattr(node, "decorator_list", [])
-    first = min([node.lineno, *(mark.lineno for mark in marks)])
-    return "\n".join(source.splitlines()[first - 1 : node.end_lineno])

@@ -12,7 +12,7 @@ import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -109,7 +109,8 @@ class Context(Protocol):
 class Technique:
     """Base of all techniques: every hook does nothing. Override what is needed."""
 
-    info: ClassVar[TechniqueInfo]
+    if TYPE_CHECKING:  # given by the decorator `technique`
+        info: ClassVar[TechniqueInfo]
 
     def setup(self, context: Context) -> None:
         """Once, before the first step, on the trial's budget: surgery, parameter groups, scores."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def map_tensors(change: Callable[[Tensor], Any], data: Any) -> Any:
@@ -28,6 +28,17 @@ def map_images(change: Callable[[Tensor], Tensor], inputs: Any) -> Any:
 def map_sequences(change: Callable[[Tensor], Tensor], inputs: Any) -> Any:
     """Apply `change` to every tensor of shape [n, t, ...]."""
     return map_tensors(lambda t: change(t) if t.dim() > 1 else t, inputs)
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """The model's output: a dict is passed as keywords, a tuple as arguments, and `.logits` is taken."""
+    if isinstance(inputs, Tensor):
+        output = model(inputs)
+    elif isinstance(inputs, dict):
+        output = model(**inputs)
+    else:
+        output = model(*inputs)
+    return output.logits if hasattr(output, "logits") else output
 
 
 def random_boxes(x: Tensor, side: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
-from autoaccel.techniques.tensors import map_tensors
-from autoaccel.training.cost import Meter, call
+from autoaccel.techniques.tensors import call, map_tensors
+from autoaccel.training.cost import Meter
 from autoaccel.training.data import Data
 from autoaccel.training.sources import ArraySource, SubsetSource
 

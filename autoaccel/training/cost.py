@@ -20,19 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from autoaccel.budget import Cost
 from autoaccel.clock import Clock
-from autoaccel.techniques.tensors import map_tensors
+from autoaccel.techniques.tensors import call, map_tensors
 from autoaccel.training.sources import first_tensor
-
-
-def call(model: nn.Module, inputs: Any) -> Any:
-    """The model's output: a dict is passed as keywords, a tuple as arguments, and `.logits` is taken."""
-    if isinstance(inputs, Tensor):
-        output = model(inputs)
-    elif isinstance(inputs, dict):
-        output = model(**inputs)
-    else:
-        output = model(*inputs)
-    return output.logits if hasattr(output, "logits") else output
 
 
 def meta_copy(model: nn.Module) -> nn.Module:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoaccel.techniques.tensors import map_tensors
-from autoaccel.training.cost import call, meta_copy
+from autoaccel.techniques.tensors import call, map_tensors
+from autoaccel.training.cost import meta_copy
 from autoaccel.training.data import Data
 from autoaccel.training.sources import first_tensor
 from autoaccel.training.task import KINDS, Task

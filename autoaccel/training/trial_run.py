@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,10 +16,10 @@ from autoaccel.errors import TaskError, UsageError
 from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build
 from autoaccel.training.assemble import assemble
-from autoaccel.training.checkpoint import save_weights
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.discovery import user_line
-from autoaccel.training.evaluation import Score, score
+from autoaccel.training.evaluation import Score
+from autoaccel.training.landing import land
 from autoaccel.training.loop import Milestones, NotFiniteError, train
 from autoaccel.training.progress import Progress
 from autoaccel.training.task import Task
@@ -138,23 +137,8 @@ def _train(context: TrainingContext, request: TrialRequest, around: Surroundings
     last = train(context, progress, milestones, request.seed, request.micro_batch)
     if last is None:
         return Outcome(OutcomeKind.PRUNED, context.meter.spent(), reason="stopped")
-    test = _land(context, request, around)
+    path = None if around.folder is None else around.folder / WEIGHTS
+    tested = land(context, path, request.test)
+    test = {} if tested is None else asdict(tested)
     spent, metric = context.meter.spent(), context.data.metric.name
     return Outcome(OutcomeKind.COMPLETE, spent, reports[-1], test, metric=metric)
-
-
-def _land(context: TrainingContext, request: TrialRequest, around: Surroundings) -> dict[str, float]:
-    """Finish the techniques, save and test: the same weights for both."""
-    for technique in context.techniques:
-        technique.finish(context)
-    test: dict[str, float] = {}
-    with ExitStack() as stack:
-        for manager in context.evaluating():
-            stack.enter_context(manager)
-        if around.folder is not None and (context.accelerator is None or context.accelerator.is_main_process):
-            around.folder.mkdir(parents=True, exist_ok=True)
-            save_weights(context.model, around.folder / WEIGHTS)
-        if request.test and context.data.test is not None:
-            result = score(context, context.data.test)
-            test = {"metric": result.metric, "loss": result.loss, "noise": result.noise}
-    return test

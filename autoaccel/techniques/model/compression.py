@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from autoaccel.schedules import Schedule
-from autoaccel.techniques.base import Context, Technique, parameter, technique
+from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.tensors import call
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -37,7 +38,7 @@ class StructuredPruning(Technique):
         multiple: Numbers of channels stay multiples of this, which fast kernels want.
     """
 
-    ratio: float = parameter(0.3, 0.1, 0.6)
+    ratio: Number = parameter(0.3, 0.1, 0.6)
     at: float = parameter(0.3, 0.1, 0.6)
     multiple: int = parameter(8, options=(1, 4, 8, 16))
     done: bool = field(init=False, default=False, repr=False)
@@ -47,7 +48,8 @@ class StructuredPruning(Technique):
         """Cut after the step that reaches the point."""
         yield
         if not self.done and context.p >= self.at:
-            cut_channels(context.model, next(context.training_batches(2)), self.ratio, self.multiple)
+            ratio = value(self.ratio, context.p)
+            cut_channels(context.model, next(context.training_batches(2)), ratio, self.multiple)
             context.rebuild()
             self.done = True
 
@@ -95,9 +97,7 @@ def output_layers(model: nn.Module, inputs: Any) -> list[nn.Module]:
     training = model.training
     try:
         with torch.no_grad():
-            model.eval()(**inputs) if isinstance(inputs, dict) else model(
-                *(inputs if isinstance(inputs, tuple) else (inputs,))
-            )
+            call(model.eval(), inputs)
     finally:
         model.train(training)
         for hook in hooks:
