@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,18 @@ from autoaccel.options import Options
 from autoaccel.recipe import PLAIN, Recipe
 from autoaccel.result import Result, inference_lines
 from autoaccel.search.plan import make_plan
+from autoaccel.search_spaces import read as read_space
 from autoaccel.store.folder import RunFolder, choose_folder
+from autoaccel.target import slug, target_name, task_ref
 from autoaccel.trial import Finished, OutcomeKind, Purpose, TrialRequest
-from autoaccel.tuning import DEFAULT_SPACES, PATIENCE, Tuning, load_space, reserve, task_ref
+from autoaccel.tuning import DEFAULT_SPACES, PATIENCE, Tuning, load_space, reserve
 
 
 class SearchSpace(space.SearchSpace):
     """A search space that can be loaded by name."""
 
     @classmethod
-    def load(cls, name: str, catalog: Catalog | None = None) -> space.SearchSpace:
+    def load(cls, name: str, catalog: Catalog | None = None) -> SearchSpace:
         """A space that comes with autoaccel, or a YAML file.
 
         Args:
@@ -42,7 +45,7 @@ class SearchSpace(space.SearchSpace):
             from autoaccel.techniques.registry import catalog as installed
 
             catalog = installed()
-        return load_space(name, catalog)
+        return cls.from_data(read_space(name), catalog, read_space, name)
 
 
 def tune(
@@ -51,6 +54,7 @@ def tune(
     *,
     options: Options | None = None,
     view: Display | None = None,
+    quiet: bool = False,
     elapsed: float = 0.0,
     **chosen: Any,
 ) -> Result:
@@ -60,7 +64,8 @@ def tune(
         task: A `Task`, a function that returns one, or `model.py`, `model.py:name`, `package.module:name`.
         budget: `4h`, `2e18 FLOPs`, or both joined by `or`.
         options: See `Options`; or give its fields as keywords.
-        view: Shows the run while it goes on.
+        view: Shows the run while it goes on; lines on stderr when missing.
+        quiet: Show nothing.
         elapsed: Seconds of the budget that had passed before this call.
 
     Raises:
@@ -75,17 +80,19 @@ def tune(
         raise UsageError(f"tune needs a budget in seconds or FLOPs, got {budget}")
     place = options.place()
     target = target_name(task)
-    path = choose_folder(Path(options.out) if options.out else None, _slug(target), options.resume)
+    if options.space:
+        read_space(options.space)
+    path = choose_folder(Path(options.out) if options.out else None, slug(target), options.resume)
     fresh = not path.exists()
     folder = RunFolder(path)
-    try:
-        return Tuning(task, target, budget, options, place, folder, clock, view).go()
-    except (UsageError, TaskError):
-        if fresh:
-            folder.remove()
-        raise
-    finally:
-        folder.close()
+    with closing(view or Display(budget, quiet=quiet)) as view, closing(folder):
+        try:
+            return Tuning(task, target, budget, options, place, folder, clock, view).go()
+        except BaseException as error:
+            # A folder is worth keeping once something was trained, unless nothing there can be of use.
+            if fresh and (isinstance(error, UsageError | TaskError) or not folder.has_log()):
+                folder.remove()
+            raise
 
 
 def plan(task: Any, budget: Budget, *, options: Options | None = None, elapsed: float = 0.0) -> list[str]:
@@ -100,7 +107,7 @@ def plan(task: Any, budget: Budget, *, options: Options | None = None, elapsed: 
     with tempfile.TemporaryDirectory() as folder:
         executor = Supervisor(task_ref(task, Path(folder)), options.place(), clock, Path(folder))
         try:
-            catalog = executor.load()
+            catalog = executor.load(budget.seconds)
             facts, _ = executor.profile(budget.seconds)
             name = options.space or DEFAULT_SPACES[facts.kind]
             fitted, notes = load_space(name, catalog).for_task(facts.traits)
@@ -146,12 +153,12 @@ def train(
     budget = parse_budget(budget) if isinstance(budget, str) else budget
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     target = target_name(task)
-    folder = RunFolder(choose_folder(Path(out) if out else None, f"{_slug(target)}-train", resume=False))
+    folder = RunFolder(choose_folder(Path(out) if out else None, f"{slug(target)}-train", resume=False))
     executor = Supervisor(
         task_ref(task, folder.path), Options(seed=seed, devices=devices).place(), clock, folder.path
     )
     try:
-        executor.load()
+        executor.load(budget.seconds)
         left = budget
         if budget.seconds:
             left = budget.less(Cost(seconds=clock.now() + 0.4)) or budget
@@ -199,7 +206,7 @@ def profile(task: Any, *, devices: str = "", seed: int = 0) -> list[Mapping[str,
         place = Options(seed=seed, devices=devices).place()
         executor = Supervisor(task_ref(task, Path(folder)), place, SystemClock(), Path(folder))
         try:
-            executor.load()
+            executor.load(None)
             return executor.sizes()
         finally:
             executor.close()
@@ -225,16 +232,3 @@ def _until_finished(executor: Supervisor) -> Iterator[Any]:
             yield event
             if isinstance(event, Finished):
                 return
-
-
-def target_name(task: Any) -> str:
-    """What a task is called in the run folder; a file is named by its full path."""
-    if not isinstance(task, str):
-        return str(getattr(task, "__name__", "task"))
-    place, colon, name = task.partition(":")
-    return f"{Path(place).resolve()}{colon}{name}" if place.endswith(".py") else task
-
-
-def _slug(target: str) -> str:
-    stem = Path(target.split(":")[0]).stem if ".py" in target else target.split(":")[0].rpartition(".")[2]
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem) or "run"

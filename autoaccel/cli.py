@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,11 +66,8 @@ def tune(
         lines = api.plan(target, whole, options=options, elapsed=seconds_since_process_start())
         print("\n".join(lines))
         return
-    display = Display(whole, quiet=quiet or as_json, verbose=verbose)
-    try:
-        result = api.tune(target, whole, options=options, view=display, elapsed=seconds_since_process_start())
-    finally:
-        display.close()
+    view = Display(whole, quiet=quiet or as_json, verbose=verbose)
+    result = api.tune(target, whole, options=options, view=view, elapsed=seconds_since_process_start())
     _show(result, as_json)
     if result.data["status"] == "interrupted":
         raise InterruptedRunError(f"interrupted; what was found is in {result.folder}")
@@ -202,6 +200,7 @@ def _show(result: Result, as_json: bool) -> None:
 
 def main() -> None:
     """Entry point: every error is one message and an exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(standalone_mode=True)
     except AutoaccelError as error:

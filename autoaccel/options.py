@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoaccel.errors import UsageError
-from autoaccel.execution.supervisor import Place
+from autoaccel.execution.place import Place
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from autoaccel.errors import StoreError
 from autoaccel.recipe import Recipe
 from autoaccel.results import leaderboard
+from autoaccel.store.folder import LOG
 from autoaccel.store.log import read_log
 from autoaccel.store.record import trial_records
 
@@ -65,7 +66,7 @@ class Result:
 
     def leaderboard(self) -> Any:
         """Complete trials, best first: a pandas DataFrame where pandas is installed, else a list of dicts."""
-        _, records = trial_records(read_log(self.folder / "events.log"))
+        _, records = trial_records(read_log(self.folder / LOG))
         rows = leaderboard(records, self.data["metric"]["direction"] == "max")
         try:
             import pandas

@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from autoaccel.catalog import SLOTS, Catalog, Domain, TechniqueInfo, Value, check, parameter_faults
-from autoaccel.errors import UsageError, suggestion
+from autoaccel.errors import TaskError, UsageError, suggestion
 from autoaccel.recipe import Choice, Recipe
 from autoaccel.schedules import Schedule
 
@@ -175,7 +175,7 @@ class SearchSpace:
         catalog: Catalog,
         read: Callable[[str], object],
         source: str = "search space",
-    ) -> SearchSpace:
+    ) -> Self:
         """Read plain data, following `extends`.
 
         Args:
@@ -384,7 +384,7 @@ def model_axes(space: Mapping[str, object]) -> Axes:
     """The axes of `Task(space=...)`.
 
     Raises:
-        UsageError: Naming every fault at once.
+        TaskError: Naming every fault at once.
     """
     axes: dict[str, Axis] = {}
     faults = []
@@ -394,5 +394,5 @@ def model_axes(space: Mapping[str, object]) -> Axes:
         except ValueError as error:
             faults.append(f"space.{name}: {error}")
     if faults:
-        raise UsageError("\n  ".join(["Task(space=...):", *faults]))
+        raise TaskError("\n  ".join(["Task(space=...):", *faults]))
     return axes

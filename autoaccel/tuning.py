@@ -17,7 +17,8 @@ from autoaccel.catalog import Catalog
 from autoaccel.clock import SystemClock, timestamp
 from autoaccel.display import Display
 from autoaccel.errors import AutoaccelError, NoTrialError, TaskError, UsageError
-from autoaccel.execution.supervisor import Place, Supervisor, TaskRef
+from autoaccel.execution.place import Place
+from autoaccel.execution.supervisor import Supervisor
 from autoaccel.keeper import Keeper
 from autoaccel.options import Options
 from autoaccel.result import Result, inference_lines
@@ -26,8 +27,9 @@ from autoaccel.run import Listener, Loop, replay
 from autoaccel.search.plan import make_plan
 from autoaccel.search.search import Search
 from autoaccel.search_spaces import read as read_space
-from autoaccel.store.folder import RunFolder, read_json
+from autoaccel.store.folder import LOG, RunFolder, read_json
 from autoaccel.store.log import Log, read_log
+from autoaccel.target import task_ref
 from autoaccel.trial import Outcome, Profiled, TaskFacts
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class Tuning:
         self._task, self._target, self._budget, self._options = task, target, budget, options
         self._folder, self._place = folder, place
         self._old = read_json(folder.path / "config.json") if options.resume else {}
-        entries = read_log(folder.path / "events.log") if options.resume else []
+        entries = read_log(folder.path / LOG) if options.resume else []
         spent = read_json(folder.path / "account.json").get("seconds", 0.0)
         before = max([spent, *(now for now, _ in entries)]) if entries else spent
         # What was spent is spent: a resumed run goes on with what is left.
@@ -67,7 +69,7 @@ class Tuning:
         """Run to the end."""
         executor = self._executor()
         try:
-            catalog = executor.load()
+            catalog = executor.load(self._budget.seconds)
             facts, model_space = self._facts(executor)
             search = self._search(catalog, facts, model_space)
             self._write_config(model_space, search)
@@ -85,7 +87,7 @@ class Tuning:
         return Supervisor(task_ref(self._task, path), self._place, self._clock, path)
 
     def _facts(self, executor: TaskExecutor) -> tuple[TaskFacts, Mapping[str, Any]]:
-        entries = read_log(self._folder.path / "events.log") if self._old else []
+        entries = read_log(self._folder.path / LOG) if self._old else []
         for _, entry in entries:
             if isinstance(entry, Profiled):
                 return entry.facts, self._old["model_space"]
@@ -127,7 +129,7 @@ class Tuning:
         )
 
     def _loop(self, search: Search, executor: TaskExecutor, facts: TaskFacts) -> Result:
-        with closing(Log(self._folder.path / "events.log")) as log:
+        with closing(Log(self._folder.path / LOG)) as log:
             keeper = Keeper(self._folder, log, search, self._target, inference_lines(self._folder.path))
             interrupted = self._search_on(search, executor, facts, log, keeper)
             if search.broken is not None:
@@ -174,17 +176,6 @@ def load_space(name: str, catalog: Catalog) -> space.SearchSpace:
         UsageError: With every fault of the file.
     """
     return space.SearchSpace.from_data(read_space(name), catalog, read_space, name)
-
-
-def task_ref(task: Any, folder: Path) -> TaskRef:
-    """How the template finds the task: by name, or pickled by value where it was made in this process."""
-    if isinstance(task, str):
-        return TaskRef(task)
-    import cloudpickle
-
-    path = folder / "task.pickle"
-    path.write_bytes(cloudpickle.dumps(task))
-    return TaskRef(getattr(task, "__name__", "task"), str(path.resolve()))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from accelerate.utils import set_seed
 
 from autoaccel.catalog import TechniqueInfo
 from autoaccel.clock import Clock
-from autoaccel.execution.supervisor import Place
+from autoaccel.execution.place import Place
 from autoaccel.execution.worker import plain_space
 from autoaccel.techniques.registry import catalog
 from autoaccel.training.discovery import load_target, resolve
@@ -40,8 +40,8 @@ class InlineExecutor:
         self._waiting: list[TrialRequest] = []
         self._task: Task | None = None
 
-    def load(self) -> dict[str, TechniqueInfo]:
-        """Load the task; returns the catalog of techniques.
+    def load(self, limit: float | None) -> dict[str, TechniqueInfo]:
+        """Load the task; returns the catalog of techniques. The limit is not enforced.
 
         Raises:
             TaskError: If it cannot be loaded.

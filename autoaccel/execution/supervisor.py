@@ -5,88 +5,25 @@ It imports neither torch nor the user's file.
 
 from __future__ import annotations
 
-import os
 import selectors
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoaccel.budget import Cost
+from autoaccel.budget import format_seconds
 from autoaccel.catalog import TechniqueInfo
 from autoaccel.clock import Clock
-from autoaccel.errors import AutoaccelError, TaskError
+from autoaccel.errors import AutoaccelError, TaskError, UsageError
+from autoaccel.execution.job import Job
 from autoaccel.execution.messages import Channel
-from autoaccel.trial import (
-    Event,
-    Finished,
-    Outcome,
-    OutcomeKind,
-    Report,
-    Reported,
-    TaskFacts,
-    TrialRequest,
-)
+from autoaccel.execution.place import Place, TaskRef
+from autoaccel.trial import Event, Finished, Report, Reported, TaskFacts, TrialRequest
 
 PROFILE = -1
-POLITE_SECONDS = 1.0
-"""Between asking a worker to stop and killing it."""
-
-
-@dataclass(frozen=True)
-class TaskRef:
-    """How a child process finds the user's task.
-
-    Args:
-        target: `model.py`, `model.py:name` or `package.module:name`; for people when pickled.
-        pickled: A file with the pickled task, for one that was defined in a notebook.
-    """
-
-    target: str
-    pickled: str = ""
-
-
-@dataclass(frozen=True)
-class Place:
-    """What the workers run on.
-
-    Args:
-        devices: Numbers of the GPUs, one worker each; empty for whatever is there.
-        cpu: Use the CPU even where there is a GPU.
-        workers: Trials side by side.
-        split_seed: Decides the validation split.
-        metric: Overrides the task's metric.
-    """
-
-    devices: tuple[str, ...] = ()
-    cpu: bool = False
-    workers: int = 1
-    split_seed: int = 0
-    metric: str | None = None
-
-    @property
-    def threads(self) -> int:
-        """Threads of each worker."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // self.workers)
-
-
-@dataclass
-class _Job:
-    channel: Channel
-    trial: int
-    started: float
-    log: Path
-    device: str
-    limit: float | None = None
-    pid: int = 0
-    asked: float | None = None
-    killed: bool = False
-    done: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 class Supervisor:
@@ -106,40 +43,63 @@ class Supervisor:
         self._place = place
         self._clock = clock
         self._folder = folder
-        self._jobs: dict[int, _Job] = {}
+        self._jobs: dict[int, Job] = {}
         self._events: list[Event] = []
         self._selector = selectors.DefaultSelector()
         self._free = list(place.devices) or [""] * place.workers
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "autoaccel.execution.template", str(theirs.fileno())]
-        # Its own session, so that a Ctrl-C at the terminal reaches the supervisor alone.
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
+        self._log = folder / "import.txt"
+        with self._log.open("ab") as log:
+            # Its own session, so that a Ctrl-C at the terminal reaches the supervisor alone; its own log, so that
+            # what the user's file prints does not mix with the result on stdout.
+            self._process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
         theirs.close()
         self._template = Channel(ours)
         self._template.send("load", target=task.target, pickled=task.pickled, seed=place.split_seed)
-        self.catalog: dict[str, TechniqueInfo] = {}
+        self._selector.register(self._template, selectors.EVENT_READ)
 
-    def load(self) -> dict[str, TechniqueInfo]:
+    def load(self, limit: float | None) -> dict[str, TechniqueInfo]:
         """Wait until the template is warm; returns the catalog of techniques.
 
+        Args:
+            limit: Seconds after which the import is given up; None for no limit.
+
         Raises:
-            AutoaccelError: The user's file cannot be loaded.
+            TaskError: The user's file cannot be loaded.
+            UsageError: It took longer than the limit.
         """
-        ready: list[Mapping[str, Any]] = []
-        while not ready:
+        messages: list[Mapping[str, Any]] | None = []
+        while messages == []:
+            if not self._selector.select(limit):
+                self._process.kill()
+                seconds = format_seconds(limit or 0.0)
+                raise UsageError(
+                    f"a budget of {seconds} is too small: it was over before torch and the task were imported"
+                )
             messages = self._template.receive()
-            if messages is None:
-                code = self._process.wait()
-                raise TaskError(f"the user's file ended the process that imported it (exit code {code})")
-            ready = messages
-        message = ready[0]
+        if messages is None:
+            code = self._process.wait()
+            raise TaskError(
+                f"the user's file ended the process that imported it (exit code {code}){self._last_words()}"
+            )
+        message = messages[0]
         if message["kind"] == "error":
             error = TaskError(message["message"])
             error.__cause__ = AutoaccelError(message["traceback"])
             raise error
-        self.catalog = {data["name"]: TechniqueInfo.from_data(data) for data in message["catalog"]}
-        self._selector.register(self._template, selectors.EVENT_READ)
-        return self.catalog
+        return {data["name"]: TechniqueInfo.from_data(data) for data in message["catalog"]}
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return f": {lines[-1]}" if lines else ""
 
     def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
         """Measure the task; returns its facts and the space of the user's model.
@@ -169,10 +129,8 @@ class Supervisor:
 
     def stop(self, trial: int) -> None:
         """Ask a trial to end at its next step; it is killed when it does not."""
-        job = self._jobs.get(trial)
-        if job and job.asked is None:
-            job.asked = self._clock.now()
-            self._signal(job, signal.SIGTERM)
+        if job := self._jobs.get(trial):
+            job.ask(self._clock.now())
 
     def poll(self, timeout: float) -> list[Event]:
         """Events since the last call; waits up to `timeout` seconds."""
@@ -189,7 +147,7 @@ class Supervisor:
     def close(self) -> None:
         """End everything that is still running."""
         for job in self._jobs.values():
-            self._signal(job, signal.SIGKILL)
+            job.signal(signal.SIGKILL)
         self._template.close()
         try:
             self._process.wait(timeout=2.0)
@@ -211,7 +169,7 @@ class Supervisor:
         device = self._free.pop(0) if self._free else ""
         name = "profile" if trial == PROFILE else "log"
         log = (self._folder if trial == PROFILE else self.trial_folder(trial)) / f"{name}.txt"
-        self._jobs[trial] = _Job(Channel(ours), trial, self._clock.now(), log, device, limit)
+        self._jobs[trial] = Job(Channel(ours), trial, self._clock.now(), log, device, limit)
         self._selector.register(self._jobs[trial].channel, selectors.EVENT_READ, trial)
         self._template.send(
             "fork",
@@ -231,17 +189,14 @@ class Supervisor:
     def _wait(self, job: str, last: str, limit: float | None) -> list[Mapping[str, Any]]:
         self._ask(PROFILE, job, limit)
         running = self._jobs[PROFILE]
-        while PROFILE in self._jobs and not any(m["kind"] in (last, "broken") for m in running.done):
-            self._listen(0.1)
-            self._enforce()
         while PROFILE in self._jobs:
             self._listen(0.1)
-        broken = [m["message"] for m in running.done if m["kind"] == "broken"]
-        if broken:
-            raise TaskError(broken[0])
-        if not any(m["kind"] == last for m in running.done):
-            why = "took longer than the budget allows" if running.killed else "ended without a result"
-            raise TaskError(f"measuring the task {why}; see {running.log}")
+            self._enforce()
+        if broken := running.said("broken"):
+            raise TaskError(broken[0]["message"])
+        if not running.said(last):
+            why = "took longer than the budget allows" if running.asked else "ended without a result"
+            raise TaskError(f"measuring the task {why}")
         return running.done
 
     def _listen(self, timeout: float) -> None:
@@ -268,7 +223,7 @@ class Supervisor:
                 self._drain(job)
                 self._end(job, f"the process ended with status {message['status']}")
 
-    def _hear_worker(self, job: _Job) -> bool:
+    def _hear_worker(self, job: Job) -> bool:
         messages = job.channel.receive()
         if messages is None:
             self._selector.unregister(job.channel)
@@ -280,50 +235,22 @@ class Supervisor:
                 job.done.append(message)
         return True
 
-    def _drain(self, job: _Job) -> None:
+    def _drain(self, job: Job) -> None:
         """Read what the worker sent before it ended."""
         while job.channel in [key.fileobj for key in self._selector.get_map().values()]:
             if not self._hear_worker(job):
                 return
 
-    def _end(self, job: _Job, why: str) -> None:
+    def _end(self, job: Job, why: str) -> None:
         self._jobs.pop(job.trial)
         if job.channel in [key.fileobj for key in self._selector.get_map().values()]:
             self._selector.unregister(job.channel)
         job.channel.close()
         self._free.append(job.device)
         if job.trial != PROFILE:
-            self._events.append(Finished(job.trial, self._outcome(job, why)))
-
-    def _outcome(self, job: _Job, why: str) -> Outcome:
-        for message in job.done:
-            if message["kind"] == "outcome":
-                return Outcome.from_data(message["outcome"])
-        cost = Cost(seconds=self._clock.now() - job.started)
-        if job.killed:
-            return Outcome(OutcomeKind.TIMED_OUT, cost, reason="did not end in time and was killed")
-        broken = [m["message"] for m in job.done if m["kind"] == "broken"]
-        kind = OutcomeKind.FAILED if broken else OutcomeKind.LOST
-        return Outcome(kind, cost, reason=broken[0] if broken else f"{why}; see {job.log}")
+            self._events.append(Finished(job.trial, job.outcome(self._clock.now(), why)))
 
     def _enforce(self) -> None:
         now = self._clock.now()
         for job in list(self._jobs.values()):
-            if job.asked is None and job.limit is not None and now - job.started > job.limit:
-                job.asked = now
-                self._signal(job, signal.SIGTERM)
-            if job.asked is not None and not job.killed and now - job.asked > POLITE_SECONDS:
-                job.killed = True
-                self._signal(job, signal.SIGKILL)
-
-    def _signal(self, job: _Job, which: signal.Signals) -> None:
-        if not job.pid:
-            return
-        try:
-            os.killpg(job.pid, which)
-        except (ProcessLookupError, PermissionError):
-            # Between the fork and its setsid the group does not exist yet; the process does.
-            try:
-                os.kill(job.pid, which)
-            except ProcessLookupError:
-                return
+            job.enforce(now)

@@ -54,8 +54,10 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
     torch.set_num_threads(job["threads"])
     if job["device"]:
         os.environ["CUDA_VISIBLE_DEVICES"] = job["device"]
+    where = ""
     try:
         task = resolve(target)
+        where = task.where
         if job["metric"]:
             task = replace(task, metric=job["metric"], direction=None)
         if job["job"] == "profile":
@@ -67,11 +69,13 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
             channel.send("sizes")
         else:
             _trial(task, job, channel, clock, stopped)
+    except TaskError as error:
+        channel.send("broken", message=str(error if error.where else TaskError(error.message, where or None)))
     except AutoaccelError as error:
         channel.send("broken", message=str(error))
     except Exception as error:  # the user's code may raise anything
-        where = user_line(error)
-        channel.send("broken", message=str(TaskError(f"{type(error).__name__}: {error}", where or None)))
+        line = user_line(error)
+        channel.send("broken", message=str(TaskError(f"{type(error).__name__}: {error}", line or where or None)))
         raise
 
 

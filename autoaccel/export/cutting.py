@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 import dis
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -44,12 +44,12 @@ class Cut:
     """What a script needs of our sources.
 
     Args:
-        imports: Import lines of other packages, sorted.
+        imports: For each name that comes from another package, the line that imports it.
         definitions: In the order of the sources.
         mentioned: Names of ours that occur in annotations only and were not taken along.
     """
 
-    imports: tuple[str, ...]
+    imports: Mapping[str, str]
     definitions: tuple[Definition, ...]
     mentioned: tuple[str, ...]
 
@@ -78,7 +78,7 @@ def cut(modules: Iterable[str], script: str) -> Cut:
     ours = {name for file in read for name in file.ours}.union(*(d.names for d in offered))
     here = own.union(*(d.names for d in taken))
     return Cut(
-        imports=tuple(sorted({line for name, line in imports.items() if name in names})),
+        imports={name: line for name, line in imports.items() if name in names},
         definitions=tuple(taken),
         mentioned=tuple(sorted((ours - here) & names)),
     )

@@ -7,7 +7,7 @@ Budgets, FLOPs and ranges stay at home: the script takes as many steps as the de
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
 
@@ -39,7 +39,7 @@ TASK = {target!r}
 SEED = {seed}
 STEPS = {steps}
 MICRO_BATCH = {micro_batch}  # largest batch computed at once; 0 for no limit
-MODEL = {model}
+MODEL = {model}  # keyword arguments of the model's factory
 
 
 def recipe() -> list[Technique]:
@@ -186,7 +186,7 @@ def _page(name: str, main: str, taken: Cut) -> str:
         [
             head,
             "from __future__ import annotations\n",
-            *sorted({*taken.imports, *OWN_IMPORTS}),
+            *_import_lines([*taken.imports.values(), *OWN_IMPORTS]),
             main,
             "\n# Named in annotations only.",
             aliases,
@@ -194,6 +194,16 @@ def _page(name: str, main: str, taken: Cut) -> str:
             RUN,
         ]
     )
+
+
+def _import_lines(lines: Iterable[str]) -> list[str]:
+    """Plain imports first, then one line for each module that names come from."""
+    split = [line.partition(" import ") for line in sorted(set(lines))]
+    modules = groupby((part for part in split if part[1]), key=lambda part: part[0])
+    together = [
+        f"{module} import {', '.join(names)}" for module, parts in modules if (names := [p[2] for p in parts])
+    ]
+    return [*(part[0] for part in split if not part[1]), *together]
 
 
 def technique_modules() -> list[str]:

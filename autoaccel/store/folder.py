@@ -14,6 +14,8 @@ from filelock import FileLock, Timeout
 from autoaccel.errors import StoreError, UsageError
 
 WEIGHTS = "model.safetensors"
+LOG = "events.log"
+"""What happened in a run, from its first trial on."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -89,6 +91,10 @@ class RunFolder:
         for weights in self.path.glob(f"trials/*/{WEIGHTS}"):
             if int(weights.parent.name) not in keep:
                 weights.unlink()
+
+    def has_log(self) -> bool:
+        """Whether anything was begun here."""
+        return (self.path / LOG).exists()
 
     def remove(self) -> None:
         """Delete the folder: nothing worth keeping was made."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from autoaccel.budget import Cost
 from autoaccel.errors import UsageError
-from autoaccel.store.folder import read_json
+from autoaccel.store.folder import LOG, read_json
 from autoaccel.store.log import read_log
 from autoaccel.trial import (
     Event,
@@ -91,7 +91,7 @@ def read_record(path: Path) -> RunRecord:
     config = read_json(path / "config.json")
     if not config:
         raise UsageError(f"{path} holds no run")
-    facts, trials = trial_records(read_log(path / "events.log"))
+    facts, trials = trial_records(read_log(path / LOG))
     seconds = float(read_json(path / "account.json").get("seconds", 0.0))
     return RunRecord(config, facts, tuple(trials), seconds, read_json(path / "result.json"))
 

@@ -54,6 +54,11 @@ def build_model(task: Task, parameters: Mapping[str, Any]) -> nn.Module:
     Raises:
         TaskError: If it returns no module, or one without parameters.
     """
+    if isinstance(task.model, nn.Module) or not callable(task.model):
+        got = type(task.model).__name__
+        raise TaskError(
+            f"model must be a factory, called anew for each trial; got a {got} (write model=lambda: ...)"
+        )
     model = task.model(**parameters)
     if not isinstance(model, nn.Module):
         got = type(model).__name__

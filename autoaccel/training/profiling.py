@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -11,7 +12,9 @@ import psutil
 import torch
 
 from autoaccel.clock import Clock
+from autoaccel.errors import TaskError, suggestion
 from autoaccel.recipe import PLAIN
+from autoaccel.space import model_axes
 from autoaccel.techniques.registry import build
 from autoaccel.training.assemble import assemble
 from autoaccel.training.batches import Passes
@@ -57,6 +60,7 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
     Raises:
         TaskError: If the task cannot be trained.
     """
+    _check_space(task)
     context = _plain(task, clock, started, split_seed, cpu)
     setup = context.meter.seconds()
     step = measure_step(context, context.batch_size, clock)
@@ -83,6 +87,23 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
         device=_device_name(context.device),
         fingerprint=_fingerprint(data.train, data.valid),
     )
+
+
+def _check_space(task: Task) -> None:
+    """Whether the model's factory takes what is to be searched."""
+    model_axes(task.space)
+    try:
+        accepted = inspect.signature(task.model).parameters
+    except (TypeError, ValueError):  # some callables written in C have no signature
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        return
+    for name in task.space:
+        if name not in accepted:
+            takes = ", ".join(accepted) or "nothing"
+            raise TaskError(
+                f"space: the model's factory has no {name!r}, it takes {takes}{suggestion(name, accepted)}"
+            )
 
 
 def measure_sizes(

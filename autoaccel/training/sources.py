@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 from autoaccel.errors import TaskError
 from autoaccel.techniques.tensors import map_tensors
 
+ACCEPTED = "accepted is (x, y), a map-style dataset, a DataLoader, or a function that returns one"
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
 
@@ -135,6 +137,8 @@ def as_source(data: Any, name: str, collate: Callable[..., Any] | None) -> Sourc
     """
     if callable(data) and not isinstance(data, Dataset | DataLoader):
         data = data()
+    if isinstance(data, str | bytes | os.PathLike):
+        raise TaskError(f"{name} = {data!r}: a path is not read; {ACCEPTED}")
     source = _source(data, name, collate)
     if len(source) == 0:
         raise TaskError(f"{name} is empty")
@@ -157,8 +161,7 @@ def _source(data: Any, name: str, collate: Callable[..., Any] | None) -> Source:
         return _arrays(*split_batch(data), name)
     if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
         return DatasetSource(data, collate or default_collate)
-    accepted = "(x, y), a map-style dataset, a DataLoader, or a function that returns one"
-    raise TaskError(f"{name} is a {type(data).__name__}; accepted is {accepted}")
+    raise TaskError(f"{name} is a {type(data).__name__}; {ACCEPTED}")
 
 
 def _is_sample(part: Any) -> bool:
@@ -190,7 +193,7 @@ def as_tensor(data: Any, name: str) -> Tensor:
     try:
         tensor = torch.as_tensor(data.to_numpy() if hasattr(data, "to_numpy") else data)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TaskError(f"{name} cannot be made a tensor: {error}") from None
+        raise TaskError(f"{name} must be numbers (number classes from 0): {error}") from None
     if tensor.dtype == torch.float64:
         tensor = tensor.float()
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,9 @@ class Task:
         order: `"time"` when the samples are in order of time: validation then takes the last ones.
         collate: Makes a batch from a list of samples of a dataset; torch's default when missing.
         flips: Whether a mirrored image keeps its label (not so for digits and letters).
+
+    Attributes:
+        where: `file:line` of the call, for messages.
     """
 
     model: Callable[..., Any]
@@ -48,3 +52,9 @@ class Task:
     order: str | None = None
     collate: Callable[..., Any] | None = None
     flips: bool = False
+    where: str = field(default="", init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Faults are often found long after this call, and in another process: keep the line to look at.
+        frame = sys._getframe(2)
+        object.__setattr__(self, "where", f"{frame.f_code.co_filename}:{frame.f_lineno}")

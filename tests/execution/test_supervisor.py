@@ -8,7 +8,8 @@ import pytest
 
 from autoaccel.budget import Budget
 from autoaccel.clock import SystemClock
-from autoaccel.execution.supervisor import Place, Supervisor, TaskRef
+from autoaccel.execution.place import Place, TaskRef
+from autoaccel.execution.supervisor import Supervisor
 from autoaccel.recipe import PLAIN
 from autoaccel.trial import Finished, OutcomeKind, TrialRequest
 
@@ -41,7 +42,7 @@ task = Task(model=Net, train=(torch.rand(400, 4), torch.arange(400) % 2))
 def supervisor(tmp_path):
     (tmp_path / "model.py").write_text(MODEL)
     made = Supervisor(TaskRef(str(tmp_path / "model.py")), Place(cpu=True, workers=2), SystemClock(), tmp_path)
-    made.load()
+    made.load(None)
     yield made
     made.close()
 
