@@ -14,6 +14,7 @@ from autoaccel.catalog import Catalog
 from autoaccel.clock import SystemClock
 from autoaccel.display import Display
 from autoaccel.errors import TaskError, UsageError
+from autoaccel.events import Finished
 from autoaccel.execution.supervisor import Supervisor
 from autoaccel.options import Options
 from autoaccel.recipe import PLAIN, Recipe
@@ -22,7 +23,7 @@ from autoaccel.search.plan import make_plan
 from autoaccel.search_spaces import read as read_space
 from autoaccel.store.folder import RunFolder, choose_folder
 from autoaccel.target import slug, target_name, task_ref
-from autoaccel.trial import Finished, OutcomeKind, Purpose, TrialRequest
+from autoaccel.trial import OutcomeKind, Purpose, TrialRequest
 from autoaccel.tuning import DEFAULT_SPACES, PATIENCE, Tuning, load_space, reserve
 
 

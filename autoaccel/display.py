@@ -12,18 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from autoaccel.budget import Budget, format_flops, format_seconds
-from autoaccel.trial import (
-    Event,
-    Finished,
-    Outcome,
-    Profiled,
-    Purpose,
-    Report,
-    Reported,
-    Start,
-    TaskFacts,
-    TrialRequest,
-)
+from autoaccel.events import Event, Finished, Profiled, Reported, Start
+from autoaccel.trial import Outcome, Purpose, Report, TaskFacts, TrialRequest
 
 SHOWN = 8
 HEARTBEAT = 60.0

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoaccel.clock import Clock
+from autoaccel.events import Event, Finished, Start
 from autoaccel.export.files import export
 from autoaccel.recipe import Recipe
 from autoaccel.report.html import write_report
@@ -15,7 +16,6 @@ from autoaccel.store.folder import RunFolder, read_json
 from autoaccel.store.log import Log
 from autoaccel.store.record import TrialRecord, read_record, trial_records
 from autoaccel.store.study import StudyFile
-from autoaccel.trial import Event, Finished, Start
 
 
 class Keeper:
@@ -81,8 +81,8 @@ class Keeper:
         self._promote_weights()
 
     def _keep_weights(self) -> None:
-        best, final = self._search.best(), self._search.final()
-        running = {trial for trial, entry in self._search.entries.items() if entry.outcome is None}
+        best, final = self._search.trials.best(), self._search.trials.final()
+        running = {entry.request.trial for entry in self._search.trials.running()}
         kept = {entry.request.trial for entry in (best[0] if best else None, final) if entry is not None}
         self._folder.drop_weights(kept | running)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from autoaccel.budget import Cost
 from autoaccel.recipe import Recipe
-from autoaccel.search.search import Entry, Search
+from autoaccel.search.search import Search
+from autoaccel.search.trials import Entry
 from autoaccel.store.record import TrialRecord
 from autoaccel.trial import OutcomeKind, Purpose, Report
 
@@ -42,14 +43,14 @@ def result_data(search: Search, now: float, status: str) -> dict[str, Any]:
         "recipe": recipe.to_data(),
         "spent": spent_by_phase(search, now),
         "budget": search.plan.budget.to_data(),
-        "trials": outcomes(search.entries.values()),
+        "trials": outcomes(search.trials),
         "plan": search.plan.describe(),
     }
 
 
 def delivery(search: Search) -> tuple[str, Entry | None]:
     """What is delivered: the final training, unless a finished trial is better by more than the noise."""
-    final, best = search.final(), search.best()
+    final, best = search.trials.final(), search.trials.best()
     reached = final.final if final else None
     if reached is not None and (best is None or not _clearly_better(search, best[1], reached)):
         return "final", final
@@ -60,17 +61,17 @@ def delivery(search: Search) -> tuple[str, Entry | None]:
 
 def _clearly_better(search: Search, one: Report, other: Report) -> bool:
     # The best of many noisy values is an optimist, so it must win by twice the noise.
-    return search.value(one)[0] < search.value(other)[0] - 2 * max(one.noise, other.noise)
+    return search.trials.value(one)[0] < search.trials.value(other)[0] - 2 * max(one.noise, other.noise)
 
 
 def comparison(search: Search) -> dict[str, Any] | None:
     """The best recipe against plain at the highest rung where both were completed."""
     assert search.plan is not None
     for rung in reversed(range(len(search.plan.ladder))):
-        plain, found = search.plain(rung), search.rung(rung, baseline=False)
+        plain, found = search.trials.plain(rung), search.trials.on(rung, baseline=False)
         if plain and found:
             winner = found[0]
-            gain = search.value(plain[1])[0] - search.value(winner[1])[0]
+            gain = search.trials.value(plain[1])[0] - search.trials.value(winner[1])[0]
             return {
                 "budget": str(search.plan.trial_budget(rung)),
                 "winner": _scored(*winner),
@@ -98,12 +99,18 @@ def headline(search: Search, compared: Mapping[str, Any] | None) -> str:
 def spent_by_phase(search: Search, now: float) -> dict[str, dict[str, float]]:
     """Seconds of trials and FLOPs by phase; the rest of the wall seconds is start-up and report."""
     costs = {purpose: Cost() for purpose in Purpose}
-    for entry in search.entries.values():
+    for entry in search.trials:
         if entry.outcome:
             costs[entry.request.purpose] += entry.outcome.cost
     phases = {p.value: {"seconds": c.seconds, "flops": c.flops} for p, c in costs.items()}
-    trials = sum(cost.seconds for cost in costs.values())
-    return {"start-up and report": {"seconds": max(0.0, now - trials), "flops": 0.0}, **phases}
+    facts = search.plan.facts if search.plan else None
+    measured = (
+        {"seconds": facts.profile_seconds, "flops": facts.profile_flops}
+        if facts
+        else {"seconds": 0.0, "flops": 0.0}
+    )
+    rest = now - measured["seconds"] - sum(cost.seconds for cost in costs.values())
+    return {"profile": measured, **phases, "start-up and report": {"seconds": max(0.0, rest), "flops": 0.0}}
 
 
 def outcomes(entries: Iterable[Entry]) -> dict[str, int]:
@@ -170,13 +177,13 @@ def _scored(entry: Entry, report: Report) -> dict[str, Any]:
 def _baseline(search: Search) -> dict[str, Any] | None:
     assert search.plan is not None
     for rung in reversed(range(len(search.plan.ladder))):
-        if plain := search.plain(rung):
+        if plain := search.trials.plain(rung):
             return {**_scored(*plain), "budget": str(search.plan.trial_budget(rung))}
     return None
 
 
 def _final(search: Search, delivered: str) -> dict[str, Any] | None:
-    entry = search.final()
+    entry = search.trials.final()
     if entry is None or entry.outcome is None or entry.final is None:
         return None
     return {

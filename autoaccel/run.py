@@ -12,22 +12,10 @@ from typing import Protocol
 from autoaccel.budget import Cost
 from autoaccel.clock import Clock
 from autoaccel.errors import StoreError
+from autoaccel.events import Action, Event, Executor, Finish, Finished, Interrupted, Start, Stop, Tick, Wake
 from autoaccel.search.search import Search
 from autoaccel.store.log import Entry
-from autoaccel.trial import (
-    Action,
-    Event,
-    Executor,
-    Finish,
-    Finished,
-    Interrupted,
-    Outcome,
-    OutcomeKind,
-    Start,
-    Stop,
-    Tick,
-    Wake,
-)
+from autoaccel.trial import Outcome, OutcomeKind
 
 
 class Listener(Protocol):

@@ -1,14 +1,11 @@
-"""What the search, the executors and the store tell each other about trials: values only.
-
-Requests go out, events come back. Neither side imports the other.
-"""
+"""A trial as values: what is asked of it, what it reports, how it ended, and the facts of its task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from autoaccel.budget import Budget, Cost
 from autoaccel.recipe import Recipe
@@ -52,6 +49,8 @@ class TaskFacts:
         train_seconds: Seconds to train one sample with the plain recipe.
         valid_seconds: Seconds of one evaluation on the validation set.
         setup_seconds: Seconds from a request to a trial's first step.
+        profile_seconds: Seconds that it took to measure all this.
+        profile_flops: FLOPs that it took.
         micro_batch: Largest batch that fits the device at once; 0 when no limit was found.
         device: Where it was measured, for people.
         fingerprint: Identifies the data; a run is resumed only with the same.
@@ -71,6 +70,8 @@ class TaskFacts:
     train_seconds: float = 0.0
     valid_seconds: float = 0.0
     setup_seconds: float = 0.0
+    profile_seconds: float = 0.0
+    profile_flops: float = 0.0
     micro_batch: int = 0
     device: str = "cpu"
     fingerprint: str = ""
@@ -223,88 +224,3 @@ class Outcome:
                 "final": Report.from_data(final) if final else None,
             }
         )
-
-
-@dataclass(frozen=True)
-class Profiled:
-    """Event: the task's facts are known; `slots` trials can run side by side."""
-
-    facts: TaskFacts
-    slots: int = 1
-
-
-@dataclass(frozen=True)
-class Reported:
-    """Event: a running trial has evaluated."""
-
-    report: Report
-
-
-@dataclass(frozen=True)
-class Finished:
-    """Event: a trial has ended and its slot is free."""
-
-    trial: int
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Tick:
-    """Event: nothing happened, but time went by."""
-
-
-@dataclass(frozen=True)
-class Interrupted:
-    """Event: a person or the system asks the run to end now with what it has."""
-
-
-Event = Profiled | Reported | Finished | Tick | Interrupted
-
-
-@dataclass(frozen=True)
-class Start:
-    """Action: run this trial."""
-
-    request: TrialRequest
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Action: ask a running trial to end at its next step; it will finish as pruned."""
-
-    trial: int
-
-
-@dataclass(frozen=True)
-class Wake:
-    """Action: send a `Tick` no later than `at` (seconds of the run's clock)."""
-
-    at: float
-
-
-@dataclass(frozen=True)
-class Finish:
-    """Action: the run is over; no more events are wanted."""
-
-
-Action = Start | Stop | Wake | Finish
-
-
-class Executor(Protocol):
-    """Runs trials and tells what becomes of them."""
-
-    def start(self, request: TrialRequest) -> None:
-        """Begin a trial; returns at once."""
-        ...
-
-    def stop(self, trial: int) -> None:
-        """Ask a trial to end at its next step; returns at once."""
-        ...
-
-    def poll(self, timeout: float) -> list[Event]:
-        """Events since the last call, in order; waits up to `timeout` seconds for the first one."""
-        ...
-
-    def close(self) -> None:
-        """End everything that is still running."""
-        ...

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoaccel import __version__, space
+from autoaccel.axes import model_axes
 from autoaccel.budget import Budget
 from autoaccel.catalog import Catalog
 from autoaccel.clock import SystemClock, timestamp
 from autoaccel.display import Display
 from autoaccel.errors import AutoaccelError, NoTrialError, TaskError, UsageError
+from autoaccel.events import Profiled
 from autoaccel.execution.place import Place
 from autoaccel.execution.supervisor import Supervisor
 from autoaccel.keeper import Keeper
@@ -30,7 +32,7 @@ from autoaccel.search_spaces import read as read_space
 from autoaccel.store.folder import LOG, RunFolder, read_json
 from autoaccel.store.log import Log, read_log
 from autoaccel.target import task_ref
-from autoaccel.trial import Outcome, Profiled, TaskFacts
+from autoaccel.trial import Outcome, TaskFacts
 
 if TYPE_CHECKING:
     from autoaccel.execution.inline import InlineExecutor
@@ -95,7 +97,7 @@ class Tuning:
 
     def _search(self, catalog: Catalog, facts: TaskFacts, model_space: Mapping[str, Any]) -> Search:
         name = self._options.space or DEFAULT_SPACES[facts.kind]
-        whole = load_space(name, catalog).with_model(space.model_axes(model_space))
+        whole = load_space(name, catalog).with_model(model_axes(model_space))
         fitted, notes = whole.for_task(facts.traits)
         if self._view:
             for note in notes:
@@ -222,7 +224,7 @@ def _environment() -> dict[str, str]:
 
 
 def _why_nothing(search: Search) -> str:
-    failed = [e for e in search.entries.values() if e.outcome and e.outcome.reason]
+    failed = [e for e in search.trials if e.outcome and e.outcome.reason]
     if not failed:
         return "the budget ended before one trial was completed"
     outcome = failed[0].outcome

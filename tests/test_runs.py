@@ -76,8 +76,8 @@ def test_two_workers_and_a_space_of_the_users_own(tmp_path):
 
 
 def _starts(run):
+    from autoaccel.events import Start
     from autoaccel.store.log import read_log
-    from autoaccel.trial import Start
 
     return [json.dumps(e.request.to_data()) for _, e in read_log(run / "events.log") if isinstance(e, Start)]
 

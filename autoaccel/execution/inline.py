@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 
 from autoaccel.catalog import TechniqueInfo
 from autoaccel.clock import Clock
+from autoaccel.events import Event, Finished, Reported
 from autoaccel.execution.place import Place
 from autoaccel.execution.worker import plain_space
 from autoaccel.techniques.registry import catalog
@@ -19,7 +20,7 @@ from autoaccel.training.discovery import load_target, resolve
 from autoaccel.training.profiling import profile_task
 from autoaccel.training.task import Task
 from autoaccel.training.trial_run import Surroundings, run_trial
-from autoaccel.trial import Event, Finished, Reported, TaskFacts, TrialRequest
+from autoaccel.trial import TaskFacts, TrialRequest
 
 
 class InlineExecutor:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from autoaccel.budget import Cost
 from autoaccel.clock import SimulatedClock
-from autoaccel.trial import Event, Finished, Outcome, OutcomeKind, Report, Reported, TrialRequest
+from autoaccel.events import Event, Finished, Reported
+from autoaccel.trial import Outcome, OutcomeKind, Report, TrialRequest
 
 Table = Callable[[TrialRequest, float], float]
 """The metric of a request at progress p in [0, 1]."""

@@ -18,10 +18,11 @@ from autoaccel.budget import format_seconds
 from autoaccel.catalog import TechniqueInfo
 from autoaccel.clock import Clock
 from autoaccel.errors import AutoaccelError, TaskError, UsageError
+from autoaccel.events import Event, Finished, Reported
 from autoaccel.execution.job import Job
 from autoaccel.execution.messages import Channel
 from autoaccel.execution.place import Place, TaskRef
-from autoaccel.trial import Event, Finished, Report, Reported, TaskFacts, TrialRequest
+from autoaccel.trial import Report, TaskFacts, TrialRequest
 
 PROFILE = -1
 

@@ -66,6 +66,12 @@ class Plan:
         share = 1.1 * self.facts.n_test / self.facts.n_valid if test else 0.0
         return self.evaluation(0) * share + Cost(seconds=0.02)
 
+    def expected_seconds(self, budget: Budget) -> float:
+        """How long a budget is expected to last; a limit in seconds is taken at its word."""
+        if budget.seconds is not None:
+            return budget.seconds
+        return (budget.flops or 0.0) * self.facts.train_seconds / max(1.0, self.facts.train_flops)
+
     def saturated(self) -> Plan:
         """The plan for a task whose metric no longer improves with budget: search more."""
         return replace(self, search_share=max(self.search_share, SATURATED_SHARE))
@@ -89,10 +95,7 @@ class Plan:
         ]
 
     def _expected(self, trials: int) -> str:
-        seconds = self.budget.seconds
-        if seconds is None:
-            speed = self.facts.train_flops / self.facts.train_seconds if self.facts.train_seconds else 0.0
-            seconds = (self.budget.flops or 0.0) / speed if speed else 0.0
+        seconds = self.expected_seconds(self.budget)
         return f"expected: about {trials} trials, the end {format_seconds(seconds)} after the start"
 
 

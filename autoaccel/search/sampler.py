@@ -16,9 +16,10 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 
+from autoaccel.axes import Scalar
 from autoaccel.catalog import Domain
 from autoaccel.recipe import Recipe
-from autoaccel.space import Scalar, SearchSpace, draw
+from autoaccel.space import SearchSpace, draw
 
 STARTUP = 8
 """Results that TPE needs before it is asked."""

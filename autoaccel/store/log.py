@@ -12,19 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from autoaccel.errors import StoreError
-from autoaccel.trial import (
-    Event,
-    Finished,
-    Interrupted,
-    Outcome,
-    Profiled,
-    Report,
-    Reported,
-    Start,
-    TaskFacts,
-    Tick,
-    TrialRequest,
-)
+from autoaccel.events import Event, Finished, Interrupted, Profiled, Reported, Start, Tick
+from autoaccel.trial import Outcome, Report, TaskFacts, TrialRequest
 
 Entry = tuple[float, Event | Start]
 

@@ -9,21 +9,10 @@ from typing import Any
 
 from autoaccel.budget import Cost
 from autoaccel.errors import UsageError
+from autoaccel.events import Event, Finished, Profiled, Reported, Start
 from autoaccel.store.folder import LOG, read_json
 from autoaccel.store.log import read_log
-from autoaccel.trial import (
-    Event,
-    Finished,
-    Outcome,
-    OutcomeKind,
-    Profiled,
-    Purpose,
-    Report,
-    Reported,
-    Start,
-    TaskFacts,
-    TrialRequest,
-)
+from autoaccel.trial import Outcome, OutcomeKind, Purpose, Report, TaskFacts, TrialRequest
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from statistics import median
 import psutil
 import torch
 
+from autoaccel.axes import model_axes
 from autoaccel.clock import Clock
 from autoaccel.errors import TaskError, suggestion
 from autoaccel.recipe import PLAIN
-from autoaccel.space import model_axes
 from autoaccel.techniques.registry import build
 from autoaccel.training.assemble import assemble
 from autoaccel.training.batches import Passes
@@ -67,7 +67,8 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
     before = context.meter.spent()
     evaluate(context, context.data.valid)
     evaluation = context.meter.spent() - before
-    data = context.data
+    micro_batch = _largest_batch(context, clock) if context.device.type == "cuda" else 0
+    data, spent = context.data, context.meter.spent()
     return TaskFacts(
         kind=data.kind,
         traits=task_traits(task, data, context.model) | _machine_traits(context.device),
@@ -83,7 +84,9 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
         train_seconds=step.seconds / step.batch_size,
         valid_seconds=evaluation.seconds,
         setup_seconds=setup,
-        micro_batch=_largest_batch(context, clock) if context.device.type == "cuda" else 0,
+        profile_seconds=spent.seconds,
+        profile_flops=spent.flops,
+        micro_batch=micro_batch,
         device=_device_name(context.device),
         fingerprint=_fingerprint(data.train, data.valid),
     )

@@ -8,10 +8,11 @@ import pytest
 
 from autoaccel.budget import Budget
 from autoaccel.clock import SystemClock
+from autoaccel.events import Finished
 from autoaccel.execution.place import Place, TaskRef
 from autoaccel.execution.supervisor import Supervisor
 from autoaccel.recipe import PLAIN
-from autoaccel.trial import Finished, OutcomeKind, TrialRequest
+from autoaccel.trial import OutcomeKind, TrialRequest
 
 MODEL = """
 import os, time, torch

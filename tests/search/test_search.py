@@ -9,13 +9,14 @@ from autoaccel.api import SearchSpace
 from autoaccel.budget import Budget, Cost
 from autoaccel.clock import SimulatedClock
 from autoaccel.errors import UsageError
+from autoaccel.events import Finished, Profiled, Start
 from autoaccel.execution.simulated import TableExecutor
 from autoaccel.recipe import PLAIN
 from autoaccel.run import Loop, replay
 from autoaccel.search.plan import make_plan
 from autoaccel.search.pruner import BudgetPruner
 from autoaccel.search.search import Search
-from autoaccel.trial import Finished, OutcomeKind, Profiled, Purpose, Start, TaskFacts
+from autoaccel.trial import OutcomeKind, Purpose, TaskFacts
 
 FACTS = TaskFacts(
     kind="image",
@@ -63,7 +64,7 @@ def simulate(budget, table=quality, slots=1, seed=0, **options):
 def test_the_run_ends_within_its_budget_and_uses_it(seconds, slots):
     search, clock, _ = simulate(Budget(seconds=seconds), slots=slots)
     assert 0.95 * seconds < clock.now() <= seconds
-    assert search.final().outcome.kind is OutcomeKind.COMPLETE
+    assert search.trials.final().outcome.kind is OutcomeKind.COMPLETE
 
 
 def test_final_training_fits_when_trials_overrun():
@@ -79,13 +80,13 @@ def test_baselines_come_first_and_take_little():
     assert [r.recipe for r in started[:2]] == list(PLAIN.values())
     spent = sum(r.budget.seconds for r in started if r.purpose is Purpose.BASELINE)
     assert spent <= 0.15 * 3600
-    assert search.plain(len(search.plan.ladder) - 1) is not None
+    assert search.trials.plain(len(search.plan.ladder) - 1) is not None
 
 
 def test_the_search_finds_a_better_learning_rate_than_plain():
     search, _, _ = simulate(Budget(seconds=7200))
-    best = search.best()
-    assert best[1].metric < search.plain(len(search.plan.ladder) - 1)[1].metric
+    best = search.trials.best()
+    assert best[1].metric < search.trials.plain(len(search.plan.ladder) - 1)[1].metric
 
 
 def test_a_diverging_recipe_is_infeasible_and_the_run_goes_on():
@@ -93,9 +94,9 @@ def test_a_diverging_recipe_is_infeasible_and_the_run_goes_on():
         return math.nan if request.recipe.optimizer.name == "muon" else quality(request, p)
 
     search, _, _ = simulate(Budget(seconds=600), table)
-    kinds = {e.outcome.kind for e in search.entries.values()}
+    kinds = {e.outcome.kind for e in search.trials}
     assert OutcomeKind.INFEASIBLE in kinds
-    assert search.final() is not None
+    assert search.trials.final() is not None
 
 
 def test_nothing_beats_plain_then_plain_is_trained():
@@ -103,12 +104,12 @@ def test_nothing_beats_plain_then_plain_is_trained():
         return 1.0 if request.recipe in PLAIN.values() else 2.0
 
     search, _, _ = simulate(Budget(seconds=600), table)
-    assert search.final().request.recipe in PLAIN.values()
+    assert search.trials.final().request.recipe in PLAIN.values()
 
 
 def test_flops_budget_is_deterministic():
     runs = [simulate(Budget(flops=1e13), seed=3, flops_per_second=speed)[0] for speed in (1e9, 7e9)]
-    recipes = [[e.request.recipe for e in search.entries.values()] for search in runs]
+    recipes = [[e.request.recipe for e in search.trials] for search in runs]
     assert recipes[0] == recipes[1]
     assert runs[0].spent(0.0).flops <= 1e13 * 1.001
 
@@ -119,7 +120,7 @@ def test_replaying_a_log_arrives_at_the_same_state():
     again = Search(SearchSpace.load("vision"), Budget(seconds=600), 0)
     lost, pending = replay(again, cut)
     known = {e.request.trial: e.request.recipe for _, e in cut if isinstance(e, Start)}
-    assert {n: again.entries[n].request.recipe for n in known} == known
+    assert {n: again.trials[n].request.recipe for n in known} == known
     assert all(isinstance(event, Finished) for event in lost)
     assert len(lost) + len(pending) <= 1
 
