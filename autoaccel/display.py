@@ -150,7 +150,7 @@ class Display:
                 outcome.kind.value.replace("_", " ") if outcome else "running",
             )
         bar = ProgressBar(total=1.0, completed=min(1.0, share), width=60)
-        return Group(self._header(), bar, Text(self._best()), table)
+        return Group(self._header(), bar, Text("\n" + self._best()), table)
 
 
 def _metric(row: _Row) -> float:

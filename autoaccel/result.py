@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from autoaccel.store.log import read_log
 from autoaccel.store.record import trial_records
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What a run has given.
 
@@ -27,7 +27,7 @@ class Result:
 
     folder: Path
     data: Mapping[str, Any]
-    _task: Any = field(default=None, repr=False)
+    _task: Any = None
 
     @classmethod
     def load(cls, folder: str | Path, task: Any = None) -> Result:
@@ -44,6 +44,9 @@ class Result:
         if not path.is_file():
             raise StoreError(f"{folder} holds no result.json, so nothing was delivered there")
         return cls(Path(folder), json.loads(path.read_text()), task)
+
+    def __repr__(self) -> str:
+        return f"Result({str(self.folder)!r}): {self.data['headline']}"
 
     @property
     def best_recipe(self) -> Recipe:

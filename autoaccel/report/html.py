@@ -13,7 +13,9 @@ from autoaccel.budget import format_flops, format_seconds
 from autoaccel.recipe import PLAIN, Recipe
 from autoaccel.report.figures import curves_figure, spent_figure, trials_figure
 from autoaccel.store.record import RunRecord
+from autoaccel.trial import OutcomeKind
 
+FAULTS = set(OutcomeKind) - {OutcomeKind.COMPLETE, OutcomeKind.PRUNED}
 TITLES = ("Trials by budget", "Learning curves", "Where the time went")
 
 
@@ -35,14 +37,14 @@ def write_report(record: RunRecord) -> str:
         differences=_differences(recipe) if recipe else [],
         figures=_figures(record) if record.trials else [],
         plotly=Markup(get_plotlyjs()) if record.trials else "",
-        failures=[t for t in record.trials if t.outcome and t.outcome.reason],
+        failures=[t for t in record.trials if t.outcome and t.outcome.kind in FAULTS],
     )
 
 
 def _figures(record: RunRecord) -> list[tuple[str, Markup]]:
     made = (trials_figure(record), curves_figure(record), spent_figure(record))
     return [
-        (title, Markup(figure.to_html(full_html=False, include_plotlyjs=False)))
+        (title, Markup(figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False})))
         for title, figure in zip(TITLES, made, strict=True)
     ]
 

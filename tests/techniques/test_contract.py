@@ -1,19 +1,20 @@
 """What holds for every technique, and the semantics of single ones."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import nn
 
-from autoaccel.budget import Budget
 from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Choice, Recipe
+from autoaccel.recipe import Recipe
+from autoaccel.techniques import registry
 from autoaccel.techniques.data.selection import InfoBatch
 from autoaccel.techniques.optimization.averaging import Ema
-from autoaccel.techniques.registry import catalog
+from autoaccel.techniques.registry import build, catalog, classes
+from autoaccel.testing import check_technique
 from autoaccel.training.assemble import assemble
 from autoaccel.training.task import Task
-from autoaccel.training.trial_run import Surroundings, run_trial
-from autoaccel.trial import OutcomeKind, TrialRequest
 
 
 def net():
@@ -34,22 +35,28 @@ def token_task():
     return Task(model=model, train=(x[:, :-1], x[:, 1:]))
 
 
-def with_technique(name):
-    info = catalog()[name]
-    if info.slot:
-        return Recipe(**{info.slot: Choice(name)})
-    return Recipe(techniques={name: {}})
-
-
 @pytest.mark.parametrize("name", sorted(catalog()))
-def test_every_technique_trains_alone(name):
-    """Builds, trains a few passes, is finite, and charges at least what plain training costs."""
-    around = Surroundings(SimulatedClock(), 0.0, lambda report: True, cpu=True)
-    request = TrialRequest(0, with_technique(name), Budget(steps=12), milestones=(0.5, 1.0))
-    task = token_task() if "any_length" in catalog()[name].needs else image_task()
-    outcome = run_trial(task, request, around)
-    assert outcome.kind is OutcomeKind.COMPLETE, outcome.reason
-    assert outcome.cost.flops > 0
+def test_every_technique_keeps_the_contract(name):
+    check_technique(name, token_task() if "any_length" in catalog()[name].needs else image_task())
+
+
+def test_the_contract_finds_a_broken_technique(monkeypatch):
+    class Forgetful(Ema):
+        def state_dict(self):
+            return {"average": self.average, "last": 0.0}
+
+    class Careless(Ema):
+        @contextmanager
+        def evaluate(self, context):
+            with torch.no_grad():
+                context.model[0].weight.add_(1.0)
+            yield
+
+    for broken, message in ((Forgetful, "state_dict"), (Careless, "left 0.weight changed")):
+        broken.info = Ema.info
+        monkeypatch.setattr(registry, "classes", lambda broken=broken: {**classes(), "ema": broken})
+        with pytest.raises(AssertionError, match=message):
+            check_technique("ema", image_task())
 
 
 def context_with(*techniques):
@@ -79,8 +86,6 @@ def test_ema_half_life_does_not_depend_on_the_number_of_steps():
 
 
 def with_optimizer():
-    from autoaccel.techniques.registry import build
-
     return build(Recipe().chosen())
 
 

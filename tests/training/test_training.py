@@ -47,35 +47,52 @@ def test_flops_of_a_convolution():
     assert count_flops(net, torch.zeros(5, 3, 16, 16), backward=True) == 2 * product
 
 
-class Attention(nn.Module):
-    def __init__(self):
+class Block(nn.Module):
+    def __init__(self, width=32, heads=4):
         super().__init__()
-        self.qkv = nn.Linear(32, 96)
+        self.heads = heads
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x):
-        q, k, v = self.qkv(x).view(*x.shape[:2], 3, 4, 8).permute(2, 0, 3, 1, 4)
-        return nn.functional.scaled_dot_product_attention(q, k, v)
+        n, t, width = x.shape
+        q, k, v = self.qkv(self.norms[0](x)).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, t, width)
+        x = x + self.out(mixed)
+        return x + self.feed(self.norms[1](x))
 
 
-def test_flops_of_attention_are_not_zero_on_a_cpu():
-    n, t = 2, 16
-    linear = 2 * n * t * 32 * 96
-    scores = 2 * (2 * n * 4 * t * t * 8)
-    counted = count_flops(Attention(), torch.zeros(n, t, 32), backward=False)
-    assert counted == pytest.approx(linear + scores, rel=0.01)
+def test_flops_of_a_transformer_block():
+    """Attention counts zero on plain CPU tensors, so the count is made on the meta device."""
+    n, t, width = 2, 16, 32
+    linear = 2 * n * t * (3 + 1 + 8) * width**2
+    product = 2 * n * t * t * width
+    forward = linear + 2 * product
+    assert count_flops(Block(), torch.zeros(n, t, width), backward=False) == pytest.approx(forward, rel=0.01)
+    # The norm before it has gains, so every product's inputs need gradients: two products for each of the forward's.
+    whole = 3 * forward
+    assert count_flops(Block(), torch.zeros(n, t, width), backward=True) == pytest.approx(whole, rel=0.01)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(8, 16, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
 
 
 def test_flops_of_an_lstm():
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.lstm = nn.LSTM(8, 16, batch_first=True)
-
-        def forward(self, x):
-            return self.lstm(x)[0]
-
-    counted = count_flops(Net(), torch.zeros(3, 5, 8), backward=False)
-    assert counted == pytest.approx(2 * 3 * 5 * 4 * 16 * (8 + 16), rel=0.01)
+    n, t = 3, 5
+    of_inputs, of_state = 2 * n * t * 4 * 16 * 8, 2 * n * t * 4 * 16 * 16
+    forward = of_inputs + of_state
+    assert count_flops(Recurrent(), torch.zeros(n, t, 8), backward=False) == pytest.approx(forward, rel=0.01)
+    # The data need no gradient, and neither does the state that a sequence begins with.
+    whole = 2 * of_inputs + 3 * of_state - of_state / t
+    counted = count_flops(Recurrent(), torch.zeros(n, t, 8), backward=True)
+    assert counted == pytest.approx(whole, rel=0.01)
 
 
 def test_frozen_parameters_need_no_gradient():

@@ -244,7 +244,7 @@ class Muon(GroupedOptimizer):
         lr: Learning rate of the matrices at its peak.
         adam_lr: Learning rate of all other parameters.
         momentum: Share of the last step that is kept.
-        weight_decay: Decoupled weight decay of the matrices.
+        weight_decay: Decoupled weight decay of the matrices, the last layer's included.
     """
 
     lr: Number = parameter(0.02, 2e-3, 0.1, log=True)
@@ -253,19 +253,22 @@ class Muon(GroupedOptimizer):
     weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
 
     def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
-        """Hidden matrices and kernels apart from gains, biases, embeddings and the last layer."""
+        """Hidden matrices and kernels, the last layer, and the rest: gains, biases, embeddings."""
         trained = [p for p in model.parameters() if p.requires_grad]
-        apart = spared_from_decay(model) | _head(model)
+        rest = spared_from_decay(model)
+        head = _head(model) - rest
         return {
-            "hidden": [p for p in trained if id(p) not in apart],
-            "rest": [p for p in trained if id(p) in apart],
+            "hidden": [p for p in trained if id(p) not in rest | head],
+            "head": [p for p in trained if id(p) in head],
+            "rest": [p for p in trained if id(p) in rest],
         }
 
     def numbers(self, group: str, p: float) -> Group:
-        """Muon's numbers for hidden matrices, AdamW's for the rest."""
-        if group == "rest":
-            return {"initial_lr": value(self.adam_lr, p)}
-        momentum, decay = value(self.momentum, p), value(self.weight_decay, p)
+        """Muon's numbers for hidden matrices, AdamW's for the others."""
+        decay = 0.0 if group == "rest" else value(self.weight_decay, p)
+        if group != "hidden":
+            return {"initial_lr": value(self.adam_lr, p), "weight_decay": decay}
+        momentum = value(self.momentum, p)
         return {"initial_lr": value(self.lr, p), "momentum": momentum, "weight_decay": decay, "muon": True}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:

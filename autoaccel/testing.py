@@ -1,0 +1,113 @@
+"""The contract of a technique, for authors who offer one under the entry point `autoaccel.techniques`.
+
+from autoaccel.testing import check_technique
+
+def test_mine():
+    check_technique("mine", task)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from autoaccel.budget import Budget, Cost
+from autoaccel.catalog import Value
+from autoaccel.clock import SimulatedClock
+from autoaccel.recipe import Choice, Recipe
+from autoaccel.techniques.base import Technique
+from autoaccel.techniques.registry import build, classes
+from autoaccel.training.assemble import assemble
+from autoaccel.training.context import TrainingContext
+from autoaccel.training.evaluation import Score
+from autoaccel.training.loop import Milestones, train
+from autoaccel.training.progress import Progress
+from autoaccel.training.task import Task
+
+
+def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | None = None, steps: int = 12) -> None:
+    """Train a few steps with plain training and one technique, and hold it to what every technique promises.
+
+    Args:
+        name: The technique; one of a slot replaces what plain training has there.
+        task: A small task that offers what it needs.
+        parameters: Its parameters; the defaults when missing.
+        steps: Optimizer steps, with an evaluation at half of them and at the end.
+
+    Raises:
+        AssertionError: It does not train to a finite loss, is not charged, changes the weights that are trained
+            on by being judged, or has state that `state_dict` does not carry.
+    """
+    with _fresh_process_state():
+        context, scores = _trained(name, task, parameters or {}, steps)
+        technique = next(t for t in context.techniques if t.info.name == name)
+        assert all(math.isfinite(score.loss) for score in scores), f"{name}: the loss is not finite"
+        assert context.meter.spent().flops > 0, f"{name}: its FLOPs are not charged"
+        _check_evaluation(context, technique)
+        _check_state(technique)
+
+
+def alone(name: str, parameters: Mapping[str, Value]) -> Recipe:
+    """Plain training with one technique."""
+    slot = classes()[name].info.slot
+    chosen: dict[str, Any] = {slot: Choice(name, parameters)} if slot else {"techniques": {name: parameters}}
+    return Recipe(**chosen)
+
+
+def _trained(
+    name: str, task: Task, parameters: Mapping[str, Value], steps: int
+) -> tuple[TrainingContext, list[Score]]:
+    techniques = build(alone(name, parameters).chosen())
+    context = assemble(task, techniques, {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
+    scores: list[Score] = []
+
+    def report(index: int, score: Score, cost: Cost) -> bool:
+        scores.append(score)
+        return True
+
+    progress = Progress(Budget(steps=steps), context.meter.spent(), Cost(), 2, Cost())
+    train(context, progress, Milestones((0.5, 1.0), 0, report), seed=0)
+    return context, scores
+
+
+def _check_evaluation(context: TrainingContext, technique: Technique) -> None:
+    before = {key: tensor.clone() for key, tensor in context.model.state_dict().items()}
+    with technique.evaluate(context):
+        pass
+    after = context.model.state_dict()
+    changed = [key for key, tensor in after.items() if not torch.equal(tensor, before[key])]
+    assert not changed, f"{technique.info.name}: `evaluate` left {', '.join(changed)} changed"
+
+
+def _check_state(technique: Technique) -> None:
+    state = technique.state_dict()
+    parameters = {key: getattr(technique, key) for key in technique.info.parameters}
+    again = type(technique)(**parameters)
+    again.load_state_dict(state)
+    assert _same(vars(again), vars(technique)), (
+        f"{technique.info.name}: `state_dict` does not carry all of its state"
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
+
+
+@contextmanager
+def _fresh_process_state() -> Iterator[None]:
+    # Accelerate keeps its state for the whole process; in a run every trial has a process of its own.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -1,0 +1,83 @@
+"""How long a trial takes from its request to its first step, through the warm template and from a fresh process.
+
+    python benchmarks/trial_start.py digits
+    python benchmarks/trial_start.py shakespeare
+
+Each figure is what passes for the supervisor between the request and the end of a trial of one step, less what the
+worker did after its first step began: fork, messages and the end of the process are in it. A fresh process is what
+a tuner pays that starts an interpreter a trial.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median, quantiles
+
+from autoaccel.budget import Budget
+from autoaccel.clock import SystemClock
+from autoaccel.execution.place import Place, TaskRef
+from autoaccel.execution.supervisor import Supervisor
+from autoaccel.recipe import PLAIN
+from autoaccel.trial import TrialRequest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+FRESH = """
+import sys
+from autoaccel.execution.template import _preload
+_preload()
+from autoaccel.recipe import PLAIN
+from autoaccel.clock import SystemClock
+from autoaccel.techniques.registry import build
+from autoaccel.training.assemble import assemble
+from autoaccel.training.discovery import load_target, resolve
+clock = SystemClock()
+assemble(resolve(load_target(sys.argv[1])), build(PLAIN["plain"].chosen()), {}, 0, 0, clock, clock.now())
+"""
+
+
+def warm(task: str, trials: int) -> list[float]:
+    """Seconds to the first step, trial by trial."""
+    clock, seconds = SystemClock(), []
+    with tempfile.TemporaryDirectory() as folder:
+        supervisor = Supervisor(TaskRef(task), Place(), clock, Path(folder))
+        supervisor.load(None)
+        supervisor.profile(None)
+        for trial in range(trials):
+            asked = clock.now()
+            supervisor.start(TrialRequest(trial, PLAIN["plain"], Budget(steps=1), valid_samples=64))
+            while not (events := supervisor.poll(10.0)) or not hasattr(events[-1], "outcome"):
+                pass
+            outcome = events[-1].outcome
+            seconds.append(clock.now() - asked - (outcome.cost.seconds - outcome.first_step))
+        supervisor.close()
+    return seconds
+
+
+def fresh(task: str, trials: int) -> list[float]:
+    """The same for an interpreter started anew."""
+    seconds = []
+    for _ in range(trials):
+        before = time.perf_counter()
+        subprocess.run([sys.executable, "-c", FRESH, task], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - before)
+    return seconds
+
+
+def main() -> None:
+    """Print the median and the quartiles of both."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task")
+    parser.add_argument("--trials", type=int, default=20)
+    given = parser.parse_args()
+    task = str(EXAMPLES / f"{given.task}.py")
+    for name, measure, trials in (("warm template", warm, given.trials), ("fresh process", fresh, 5)):
+        seconds = measure(task, trials)
+        low, _, high = quantiles(seconds, n=4)
+        print(f"{given.task}, {name}: {median(seconds):.3f} s (quartiles {low:.3f} to {high:.3f}, {trials} trials)")
+
+
+if __name__ == "__main__":
+    main()
