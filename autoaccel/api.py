@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from autoaccel.search.plan import make_plan
 from autoaccel.search_spaces import read as read_space
 from autoaccel.store.folder import RunFolder, choose_folder
 from autoaccel.target import slug, target_name, task_ref
-from autoaccel.trial import OutcomeKind, Purpose, TrialRequest
+from autoaccel.trial import Outcome, OutcomeKind, Purpose, TrialRequest
 from autoaccel.tuning import DEFAULT_SPACES, PATIENCE, Tuning, load_space, reserve
+
+TRAIN_RESERVE = 0.9
+"""Seconds of `train`'s budget that are kept for the end of its processes."""
 
 
 class SearchSpace(space.SearchSpace):
@@ -83,14 +87,23 @@ def tune(
     target = target_name(task)
     if options.space:
         read_space(options.space)
-    path = choose_folder(Path(options.out) if options.out else None, slug(target), options.resume)
+    with (
+        closing(view or Display(budget, quiet=quiet)) as shown,
+        run_folder(options.out, slug(target), options.resume) as folder,
+    ):
+        return Tuning(task, target, budget, options, place, folder, clock, shown).go()
+
+
+@contextmanager
+def run_folder(out: str | Path | None, name: str, resume: bool = False) -> Iterator[RunFolder]:
+    """The folder of a run under its lock; a new one in which nothing came to anything is removed again."""
+    path = choose_folder(Path(out) if out else None, name, resume)
     fresh = not path.exists()
     folder = RunFolder(path)
-    with closing(view or Display(budget, quiet=quiet)) as view, closing(folder):
+    with closing(folder):
         try:
-            return Tuning(task, target, budget, options, place, folder, clock, view).go()
+            yield folder
         except BaseException as error:
-            # A folder is worth keeping once something was trained, unless nothing there can be of use.
             if fresh and (isinstance(error, UsageError | TaskError) or not folder.has_log()):
                 folder.remove()
             raise
@@ -105,24 +118,20 @@ def plan(task: Any, budget: Budget, *, options: Options | None = None, elapsed: 
     """
     options = options or Options()
     clock = SystemClock(elapsed)
-    with tempfile.TemporaryDirectory() as folder:
-        executor = Supervisor(task_ref(task, Path(folder)), options.place(), clock, Path(folder))
-        try:
-            catalog = executor.load(budget.seconds)
-            facts, _ = executor.profile(budget.seconds)
-            name = options.space or DEFAULT_SPACES[facts.kind]
-            fitted, notes = load_space(name, catalog).for_task(facts.traits)
-            spent = Cost(seconds=clock.now())
-            planned = make_plan(budget, facts, spent, options.place().workers, reserve(budget))
-            recipes = f"known-good recipes: {', '.join(fitted.known_good) or 'none'}"
-            return [
-                *planned.describe(),
-                f"search space: {name}, {len(fitted.domains())} parameters",
-                recipes,
-                *notes,
-            ]
-        finally:
-            executor.close()
+    with _measuring(task, options, clock) as executor:
+        catalog = executor.load(budget.seconds)
+        facts, _ = executor.profile(budget.seconds)
+        name = options.space or DEFAULT_SPACES[facts.kind]
+        fitted, notes = load_space(name, catalog).for_task(facts.traits)
+        spent = Cost(seconds=clock.now())
+        planned = make_plan(budget, facts, spent, options.place().workers, reserve(budget))
+        recipes = f"known-good recipes: {', '.join(fitted.known_good) or 'none'}"
+        return [
+            *planned.describe(),
+            f"search space: {name}, {len(fitted.domains())} parameters",
+            recipes,
+            *notes,
+        ]
 
 
 def train(
@@ -154,47 +163,55 @@ def train(
     budget = parse_budget(budget) if isinstance(budget, str) else budget
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     target = target_name(task)
-    folder = RunFolder(choose_folder(Path(out) if out else None, f"{slug(target)}-train", resume=False))
-    executor = Supervisor(
-        task_ref(task, folder.path), Options(seed=seed, devices=devices).place(), clock, folder.path
-    )
-    try:
-        executor.load(budget.seconds)
-        left = budget
-        if budget.seconds:
-            left = budget.less(Cost(seconds=clock.now() + 0.4)) or budget
-        grace = 2.0 if budget.seconds else None
-        request = TrialRequest(0, recipe, left, Purpose.FINAL, seed, test=True, origin="given", grace=grace)
-        executor.start(request)
-        events = list(_until_finished(executor))
-        outcome = next(event.outcome for event in events if isinstance(event, Finished))
-        if outcome.kind is not OutcomeKind.COMPLETE or outcome.final is None:
-            raise TaskError(f"training ended as {outcome.kind.value}: {outcome.reason}", outcome.where or None)
+    place = Options(seed=seed, devices=devices).place()
+    with run_folder(out, f"{slug(target)}-train") as folder:
+        with closing(Supervisor(task_ref(task, folder.path), place, clock, folder.path)) as executor:
+            executor.load(budget.seconds)
+            outcome = _train(executor, recipe, budget, seed, clock)
         folder.deliver_weights(0)
         folder.drop_weights(set())
-        final = outcome.final
-        data = {
-            "schema": 1,
-            "status": "complete",
-            "headline": f"Trained {outcome.cost.steps:.0f} steps: {outcome.metric} {final.metric:.4g}, "
-            f"loss {final.loss:.4g} on the validation set.",
-            "metric": {"name": outcome.metric},
-            "final": {
-                "budget": str(budget),
-                "validation": {"metric": final.metric, "loss": final.loss, "noise": final.noise},
-                "test": dict(outcome.test) or None,
-            },
-            "recipe": recipe.to_data(),
-            "target": target,
-            "load": inference_lines(folder.path),
-            "spent": {"final": {"seconds": outcome.cost.seconds, "flops": outcome.cost.flops}},
-        }
+        data = _trained(outcome, recipe, budget, target, folder.path)
         folder.write("recipe.yaml", recipe.to_yaml())
         folder.write_json("result.json", data)
         return Result(folder.path, data, None if isinstance(task, str) else task)
-    finally:
-        executor.close()
-        folder.close()
+
+
+def _train(executor: Supervisor, recipe: Recipe, budget: Budget, seed: int, clock: SystemClock) -> Outcome:
+    left, grace = budget, None
+    if budget.seconds:
+        left, grace = budget.less(Cost(seconds=clock.now() + TRAIN_RESERVE)) or budget, 2.0
+    executor.start(TrialRequest(0, recipe, left, Purpose.FINAL, seed, test=True, origin="given", grace=grace))
+    while True:
+        for event in executor.poll(PATIENCE):
+            if isinstance(event, Finished):
+                outcome = event.outcome
+                if outcome.kind is not OutcomeKind.COMPLETE or outcome.final is None:
+                    raise TaskError(
+                        f"training ended as {outcome.kind.value}: {outcome.reason}", outcome.where or None
+                    )
+                return outcome
+
+
+def _trained(outcome: Outcome, recipe: Recipe, budget: Budget, target: str, folder: Path) -> dict[str, Any]:
+    final = outcome.final
+    assert final is not None
+    return {
+        "schema": 1,
+        "status": "complete",
+        "headline": f"Trained {outcome.cost.steps:.0f} steps: {outcome.metric} {final.metric:.4g}, "
+        f"loss {final.loss:.4g} on the validation set.",
+        "metric": {"name": outcome.metric},
+        "final": {
+            "budget": str(budget),
+            "validation": {"metric": final.metric, "loss": final.loss, "noise": final.noise},
+            "test": dict(outcome.test) or None,
+            "cost": asdict(outcome.cost),
+        },
+        "recipe": recipe.to_data(),
+        "target": target,
+        "load": inference_lines(folder),
+        "spent": {"final": {"seconds": outcome.cost.seconds, "flops": outcome.cost.flops}},
+    }
 
 
 def profile(task: Any, *, devices: str = "", seed: int = 0) -> list[Mapping[str, Any]]:
@@ -203,14 +220,18 @@ def profile(task: Any, *, devices: str = "", seed: int = 0) -> list[Mapping[str,
     Raises:
         TaskError: If the task cannot be trained.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        place = Options(seed=seed, devices=devices).place()
-        executor = Supervisor(task_ref(task, Path(folder)), place, SystemClock(), Path(folder))
-        try:
-            executor.load(None)
-            return executor.sizes()
-        finally:
-            executor.close()
+    with _measuring(task, Options(seed=seed, devices=devices), SystemClock()) as executor:
+        executor.load(None)
+        return executor.sizes()
+
+
+@contextmanager
+def _measuring(task: Any, options: Options, clock: SystemClock) -> Iterator[Supervisor]:
+    """A supervisor that leaves nothing behind."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with closing(Supervisor(task_ref(task, folder), options.place(), clock, folder)) as executor:
+            yield executor
 
 
 def read_recipe(name: str) -> Recipe:
@@ -225,11 +246,3 @@ def read_recipe(name: str) -> Recipe:
     if not path.is_file():
         raise UsageError(f"no recipe {name!r}: a YAML file, or one of {', '.join(PLAIN)}")
     return Recipe.from_yaml(path.read_text(), name)
-
-
-def _until_finished(executor: Supervisor) -> Iterator[Any]:
-    while True:
-        for event in executor.poll(PATIENCE):
-            yield event
-            if isinstance(event, Finished):
-                return

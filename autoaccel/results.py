@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +17,8 @@ from autoaccel.store.record import TrialRecord
 from autoaccel.trial import OutcomeKind, Purpose, Report
 
 SCHEMA = 1
+CLEARLY = 1.5
+"""By how many standard errors a short trial must be better than the final training to be delivered instead."""
 
 
 def result_data(search: Search, now: float, status: str) -> dict[str, Any]:
@@ -60,8 +63,9 @@ def delivery(search: Search) -> tuple[str, Entry | None]:
 
 
 def _clearly_better(search: Search, one: Report, other: Report) -> bool:
-    # The best of many noisy values is an optimist, so it must win by twice the noise.
-    return search.trials.value(one)[0] < search.trials.value(other)[0] - 2 * max(one.noise, other.noise)
+    # The best of many noisy values is an optimist, so it must win by more than the noise.
+    noise = math.hypot(one.noise, other.noise)
+    return search.trials.value(one)[0] < search.trials.value(other)[0] - CLEARLY * noise
 
 
 def comparison(search: Search) -> dict[str, Any] | None:

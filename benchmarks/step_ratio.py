@@ -58,7 +58,7 @@ def trainer(task, steps: int) -> Iterator[Callable[[], None]]:
     """What a trial does between two evaluations, progress and selection of batches included."""
     clock = SystemClock()
     context = assemble(task, build(PLAIN["plain"].chosen()), {}, 0, 0, clock, clock.now())
-    take, batches = Step(context, 0), iter(Passes(context, 0))
+    take, batches = Step(context), iter(Passes(context, 0))
     from autoaccel.budget import Budget, Cost
 
     progress = Progress(Budget(steps=steps), context.meter.spent(), Cost(), 1, Cost())

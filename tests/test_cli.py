@@ -57,6 +57,7 @@ def test_the_model_loads_as_printed(tuned):
     assert "torch.Size([2, 10])" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_the_script_trains_without_autoaccel(tuned, tmp_path):
     """It reaches the final training's loss within seed noise, with the package blocked from import."""
     folder, result, _ = tuned
@@ -91,6 +92,7 @@ def test_train_with_a_recipe(tmp_path):
     assert json.loads(done.stdout)["final"]["validation"]["loss"] > 0
 
 
+@pytest.mark.slow
 def test_kill_and_resume(tmp_path):
     """A killed run goes on with what is left of its budget, and keeps its finished trials."""
     command = [sys.executable, "-m", "autoaccel.cli", "tune", DIGITS, "--budget", "30s", "--quiet"]
@@ -153,3 +155,29 @@ def test_small_commands(tmp_path):
     assert call("init", cwd=tmp_path).returncode == 0
     profile = call("profile", "model.py", cwd=tmp_path)
     assert profile.returncode == 0 and "FLOPs" in profile.stdout, profile.stderr
+
+
+def test_the_supervisor_never_imports_torch(tmp_path):
+    """Nor does it touch a GPU: the template and its workers do, in processes of their own."""
+    (tmp_path / "model.py").write_text(
+        "import torch\nfrom torch import nn\nfrom autoaccel import Task\nx = torch.rand(300, 4)\n"
+        "task = Task(model=lambda: nn.Linear(4, 2), train=(x, (x.sum(1) > 2).long()))\n"
+    )
+    code = (
+        "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
+        "from autoaccel.cli import main\nmain()"
+    )
+    command = [sys.executable, "-c", code, "tune", "model.py", "--flops", "4e6", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == "False"
+
+
+def test_what_the_users_file_prints_does_not_mix_with_the_result(tmp_path):
+    (tmp_path / "model.py").write_text(
+        "import torch\nfrom torch import nn\nfrom autoaccel import Task\nprint('hello')\nx = torch.rand(300, 4)\n"
+        "task = Task(model=lambda: nn.Linear(4, 2), train=(x, (x.sum(1) > 2).long()))\n"
+    )
+    done = call("train", "model.py", "--recipe", "plain", "--steps", "3", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["status"] == "complete"
+    assert "hello" in (tmp_path / "runs/model-train/import.txt").read_text()

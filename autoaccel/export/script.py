@@ -59,7 +59,8 @@ def main() -> None:
         say(f"validation at {{context.p:.0%}}: metric {{score.metric:.6g}}, loss {{score.loss:.6g}}")
         return True
 
-    train(context, Progress(), Milestones((0.25, 0.5, 0.75, 1.0), 0, report), SEED, MICRO_BATCH)
+    context.micro_batch = MICRO_BATCH
+    train(context, Progress(), Milestones((0.25, 0.5, 0.75, 1.0), 0, report), SEED)
     test = land(context, Path("model.safetensors"), test=True)
     if test is not None:
         say(f"test: metric {{test.metric:.6g}}, loss {{test.loss:.6g}}")

@@ -18,8 +18,8 @@ WIDTH = 2
 """Recipes on the top rung of a bracket, beside the plain one."""
 SEARCH_SHARE = 0.35
 """Where the loss still falls with budget, more than about a third eats what the final training gains."""
-SATURATED_SHARE = 0.6
-"""Where it does not, there is nothing better to do with the budget than to search."""
+SATURATED_SHARE = 0.45
+"""Where it does not, more of it may be searched; not much more, since a choice among many is a choice of noise."""
 MOST_RUNGS = 4
 FEWEST_STEPS = 30
 EVALUATION_SHARE = 0.04

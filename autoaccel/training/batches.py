@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterator
 
 import torch
+from accelerate.utils import reduce
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Technique
@@ -27,6 +28,7 @@ class Passes:
         self._context = context
         self._order = torch.Generator().manual_seed(seed)
         self._rank, self._world = rank, world
+        self._shared = context.sample_loss.clone()
         self._selectors = [t for t in context.techniques if type(t).select is not Technique.select]
 
     def __iter__(self) -> Iterator[Batch]:
@@ -54,12 +56,23 @@ class Passes:
     def _weights(self, count: int) -> Tensor | None:
         if not self._selectors:
             return None
+        if self._world > 1:
+            self._share_losses()
         weight = torch.ones(count, device=self._context.device)
         for technique in self._selectors:
             weight = technique.select(self._context, weight)
         kept = weight[weight > 0]
         # Divided by the pass's mean, not the batch's sum, so that the expected gradient is the full one.
         return weight / kept.mean() if len(kept) else torch.ones_like(weight)
+
+    def _share_losses(self) -> None:
+        """Give every rank what the others have seen since the last pass, so that all select the same samples."""
+        seen, before = self._context.sample_loss, self._shared
+        fresh = (seen != before) & ~seen.isnan()
+        losses = reduce(torch.where(fresh, seen, 0.0), "sum")
+        count = reduce(fresh.to(seen.dtype), "sum")
+        self._shared = torch.where(count > 0, losses / count.clamp(min=1), before)
+        self._context.sample_loss = self._shared.clone()
 
     def _batch(self, index: Tensor, weight: Tensor | None) -> Batch:
         device = self._context.device

@@ -29,6 +29,9 @@ class TrainingContext:
         meter: Books the cost.
         seed: Seeds the random numbers of techniques and of the order of the data.
         device: Where the model lives.
+
+    Attributes:
+        micro_batch: Largest batch computed at once; 0 for no limit.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class TrainingContext:
         self.kind = data.kind
         self.classes = data.classes
         self.batch_size = 64
+        self.micro_batch = 0
         self.lr_factor = 1.0
         self.mixed_precision = "no"
         self.sample_loss = torch.full((len(data.train),), float("nan"), device=device)

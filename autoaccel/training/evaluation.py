@@ -66,7 +66,7 @@ def _places(count: int, samples: int) -> Tensor:
 def _run(context: TrainingContext, source: Source, places: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
     objective, keep = context.data.objective, context.data.metric.score is not None
     losses, targets, outputs = [], [], []
-    for part in places.split(BATCH):
+    for part in places.split(min(BATCH, context.micro_batch or BATCH)):
         inputs, wanted = source.take(part)
         inputs = map_tensors(lambda t: t.to(context.device, non_blocking=True), inputs)
         wanted = wanted.to(context.device, non_blocking=True)

@@ -45,9 +45,7 @@ class Milestones:
     stopped: Callable[[], bool] = lambda: False
 
 
-def train(
-    context: TrainingContext, progress: Progress, milestones: Milestones, seed: int, micro_batch: int = 0
-) -> Score | None:
+def train(context: TrainingContext, progress: Progress, milestones: Milestones, seed: int) -> Score | None:
     """Train until the budget is spent.
 
     Args:
@@ -55,7 +53,6 @@ def train(
         progress: What may be spent.
         milestones: When to judge.
         seed: Decides the order of the data.
-        micro_batch: Largest batch computed at once; 0 for no limit.
 
     Returns:
         The last score, or None when it was stopped before the end.
@@ -65,7 +62,7 @@ def train(
     """
     accelerator = context.accelerator
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    take_step = Step(context, micro_batch)
+    take_step = Step(context)
     shares = list(milestones.shares)
     reached = 0
     context.model.train()
@@ -103,12 +100,10 @@ class Step:
 
     Args:
         context: The assembled training.
-        micro_batch: Largest batch computed at once; 0 for no limit.
     """
 
-    def __init__(self, context: TrainingContext, micro_batch: int):
+    def __init__(self, context: TrainingContext):
         self._context = context
-        self._micro_batch = micro_batch
         self._batchers = _overriding(context.techniques, "batch")
         self._steppers = _overriding(context.techniques, "step")
         self._remember = bool(_overriding(context.techniques, "select"))
@@ -119,7 +114,7 @@ class Step:
         context = self._context
         for technique in self._batchers:
             batch = technique.batch(context, batch)
-        context.current = chunks(batch, self._micro_batch)
+        context.current = chunks(batch, context.micro_batch)
         for part, share in context.current:
             losses = context.backward(part, share)
             if self._remember and part.other is None:

@@ -126,7 +126,7 @@ def measure_sizes(
 def measure_step(context: TrainingContext, size: int, clock: Clock) -> StepCost:
     """The cost of one step with `size` samples; the first step is not counted in the seconds."""
     context.batch_size = min(size, len(context.data.train))
-    step, batches = Step(context, 0), iter(Passes(context, 0))
+    step, batches = Step(context), iter(Passes(context, 0))
     if context.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     context.model.train()

@@ -131,10 +131,11 @@ def _train(context: TrainingContext, request: TrialRequest, around: Surroundings
         evaluations=len(request.milestones),
         landing=request.landing,
     )
+    context.micro_batch = request.micro_batch
     milestones = Milestones(request.milestones, request.valid_samples, report, around.stopped)
     # A pause of the garbage collector in mid-training costs more than the few cycles that training leaves.
     gc.freeze()
-    last = train(context, progress, milestones, request.seed, request.micro_batch)
+    last = train(context, progress, milestones, request.seed)
     if last is None:
         return Outcome(OutcomeKind.PRUNED, context.meter.spent(), reason="stopped")
     path = None if around.folder is None else around.folder / WEIGHTS

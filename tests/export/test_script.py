@@ -72,11 +72,15 @@ def test_the_script_trains_what_train_does(tmp_path):
     assert losses == pytest.approx([final["validation"]["loss"], final["test"]["loss"]], rel=1e-4)
 
 
-def test_two_processes_train_what_one_does(tmp_path):
+SELECTING = Recipe(techniques={"infobatch": {}, "ema": {"half_life": 0.05}})
+
+
+@pytest.mark.parametrize("recipe", [PLAIN["plain"], SELECTING], ids=["plain", "selecting"])
+def test_two_processes_train_what_one_does(tmp_path, recipe):
     """Data parallel under `accelerate launch` with gloo: the same batches, so the same losses."""
     (tmp_path / "model.py").write_text(MODEL)
     script = tmp_path / "train_best.py"
-    script.write_text(training_script(PLAIN["plain"], str(tmp_path / "model.py"), 0, {"steps": 60}))
+    script.write_text(training_script(recipe, str(tmp_path / "model.py"), 0, {"steps": 60}))
     launch = (
         "accelerate.commands.accelerate_cli",
         "launch",
