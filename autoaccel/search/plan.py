@@ -5,6 +5,7 @@ All trial budgets are shares of the whole, so the same plan serves seconds, FLOP
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autoaccel.budget import Budget, Cost, format_amount, format_seconds
@@ -16,6 +17,8 @@ ETA = 3
 """A rung's budget is this many times the one below, and one in this many recipes gets there."""
 WIDTH = 2
 """Recipes on the top rung of a bracket, beside the plain one."""
+WIDTHS_ALONE = (6, 4, 3, 2)
+"""The same where the top rung is the only one; as many as fit."""
 SEARCH_SHARE = 0.35
 """Where the loss still falls with budget, more than about a third eats what the final training gains."""
 SATURATED_SHARE = 0.45
@@ -38,6 +41,7 @@ class Plan:
         reserve: Seconds kept after the final training for the report and the last files.
         slots: Trials side by side.
         valid_samples: Validation samples used by search trials; 0 for all.
+        width: Recipes that a bracket has on the top rung, beside the plain one.
     """
 
     budget: Budget
@@ -47,10 +51,11 @@ class Plan:
     reserve: float
     slots: int = 1
     valid_samples: int = 0
+    width: int = 2
 
     def quota(self, rung: int) -> int:
         """How many recipes of a bracket reach a rung."""
-        return WIDTH * int(ETA ** (len(self.ladder) - 1 - rung))
+        return self.width * int(ETA ** (len(self.ladder) - 1 - rung))
 
     def trial_budget(self, rung: int) -> Budget:
         """The budget of a trial on a rung."""
@@ -83,15 +88,18 @@ class Plan:
             nothing = "search: none fits; the plain recipe is trained with the whole budget"
             return [*lines, nothing, self._expected(1)]
         rungs = ", ".join(f"{self.quota(i)} x {_amount(self.trial_budget(i))}" for i in range(len(self.ladder)))
-        baselines = 2 * self.ladder[0] + self.ladder[-1]
+        again = ", the better again on the top rung" if len(self.ladder) > 1 else ""
+        more = (
+            f" ({SATURATED_SHARE:.0%} if the metric stops improving)" if self.search_share < SATURATED_SHARE else ""
+        )
+        trials = sum(self.quota(i) for i in range(len(self.ladder)))
         return [
             *lines,
-            f"baselines: plain in two forms, the better again on the top rung ({baselines:.0%} of the budget)",
-            f"search: {rungs}; no new trial after {self.search_share:.0%} of the budget"
-            f" ({SATURATED_SHARE:.0%} if the metric stops improving with budget)",
+            f"baselines: plain in two forms{again} ({_baselines(self.ladder):.0%} of the budget)",
+            f"search: {rungs}; no new trial after {self.search_share:.0%} of the budget{more}",
             f"final training: the best recipe with about {1 - self.search_share:.0%} of the budget",
             f"reserve: {self.reserve:.1f} s for the report and the last files",
-            self._expected(1 + len(PLAIN) + 1 + sum(self.quota(i) for i in range(len(self.ladder)))),
+            self._expected(trials + len(PLAIN) + (1 if again else 0) + 1),
         ]
 
     def _expected(self, trials: int) -> str:
@@ -117,7 +125,7 @@ def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, slots: int, reserve
     if left < least:
         needed = budget * ((1 - left + least) * 1.1)
         raise UsageError(f"a budget of {budget} is too small to train anything; at least {needed} is needed")
-    ladder = _ladder(left * SEARCH_SHARE, least)
+    ladder, width = _ladder(left * SEARCH_SHARE, least)
     return Plan(
         budget=budget,
         facts=facts,
@@ -126,6 +134,7 @@ def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, slots: int, reserve
         reserve=reserve if budget.seconds else 0.0,
         slots=slots,
         valid_samples=_valid_samples(budget * ladder[0], facts) if ladder else 0,
+        width=width,
     )
 
 
@@ -138,15 +147,21 @@ def _least(budget: Budget, facts: TaskFacts) -> float:
     return max(seconds / budget.seconds if budget.seconds else 0.0, flops / budget.flops if budget.flops else 0.0)
 
 
-def _ladder(share: float, least: float) -> tuple[float, ...]:
-    """The tallest ladder whose first rung still trains something."""
-    for rungs in range(MOST_RUNGS, 0, -1):
-        # Each rung of a bracket costs WIDTH x top; the baselines cost top and twice the first rung.
-        top = share / (rungs * WIDTH + 1 + 2 * ETA ** (1 - rungs))
-        first = top * ETA ** (1 - rungs)
-        if first >= least:
-            return tuple(first * ETA**i for i in range(rungs))
-    return ()
+def _ladder(share: float, least: float) -> tuple[tuple[float, ...], int]:
+    """The tallest ladder whose first rung still trains something, and its width; empty when none does."""
+    shapes = [*((rungs, WIDTH) for rungs in range(MOST_RUNGS, 1, -1)), *((1, width) for width in WIDTHS_ALONE)]
+    for rungs, width in shapes:
+        unit = tuple(float(ETA) ** (i + 1 - rungs) for i in range(rungs))  # with a top rung of 1
+        # Each rung of a bracket costs as much as its recipes on the top rung.
+        top = share / (rungs * width + _baselines(unit))
+        if top * unit[0] >= least:
+            return tuple(top * rung for rung in unit), width
+    return (), WIDTH
+
+
+def _baselines(ladder: Sequence[float]) -> float:
+    """The share of the plain recipes: both on the first rung, the better again on the top one if it is another."""
+    return len(PLAIN) * ladder[0] + (ladder[-1] if len(ladder) > 1 else 0.0)
 
 
 def _valid_samples(smallest: Budget, facts: TaskFacts) -> int:

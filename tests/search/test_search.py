@@ -1,6 +1,7 @@
 """The plan and the search under a simulated clock: the same loop as for real runs."""
 
 import math
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -128,6 +129,20 @@ def test_replaying_a_log_arrives_at_the_same_state():
 def test_a_budget_that_is_too_small_says_how_much_is_needed():
     with pytest.raises(UsageError, match="at least"):
         make_plan(Budget(seconds=3), FACTS, Cost(seconds=2.5), 1, 1.5)
+
+
+@pytest.mark.parametrize(("seconds", "rungs"), [(8, 0), (25, 1), (120, 2), (3600, 4)])
+def test_the_ladder_fits_the_budget(seconds, rungs):
+    """Short budgets get fewer rungs, and never one on which nothing but baselines fits."""
+    facts = replace(FACTS, train_seconds=4e-4, setup_seconds=0.1)
+    plan = make_plan(Budget(seconds=seconds), facts, Cost(seconds=2.5), 1, 1.5)
+    assert len(plan.ladder) == rungs
+    if rungs:
+        trials = sum(plan.quota(i) * b for i, b in enumerate(plan.ladder))
+        baselines = 2 * plan.ladder[0] + (plan.ladder[-1] if rungs > 1 else 0)
+        assert baselines <= 0.16
+        assert trials + baselines == pytest.approx(0.35 * (1 - 4 / seconds))
+        assert plan.quota(0) >= 2
 
 
 def test_budget_pruner_in_a_plain_study():

@@ -1,0 +1,46 @@
+"""The page and what a run says of itself."""
+
+import csv
+import io
+
+from sample_run import complete, entries, failed, request
+
+from autoaccel.events import Start
+from autoaccel.report.html import write_report
+from autoaccel.results import failures, leaderboard, trials_csv
+from autoaccel.store.record import RunRecord, trial_records
+from autoaccel.trial import Purpose
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def record_of(log, **result):
+    facts, trials = trial_records(log)
+    return RunRecord({"target": HOSTILE}, facts, tuple(trials), 5.0, result)
+
+
+def test_a_killed_run_has_a_page():
+    page = write_report(record_of(entries()))
+    assert "no finished trial" in page and "unfinished" in page
+    assert "https://" not in page.split("</style>")[1].split("<script>")[0]
+
+
+def test_what_others_wrote_is_escaped():
+    log = [*entries(), (4.0, failed(1, HOSTILE, HOSTILE)), (4.0, Start(request(2, Purpose.SEARCH, HOSTILE)))]
+    page = write_report(record_of([*log, (5.0, complete(2))], headline=HOSTILE, load=HOSTILE))
+    assert HOSTILE not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_failures_are_counted_by_reason_and_line():
+    log = [*entries(), (4.0, failed(1, "ValueError: x", "model.py:3")), (4.0, Start(request(2)))]
+    _, records = trial_records([*log, (5.0, failed(2, "ValueError: x", "model.py:3"))])
+    assert failures(records) == ["2 x failed: ValueError: x (model.py:3)"]
+
+
+def test_leaderboard_and_csv():
+    _, records = trial_records([*entries(), (5.0, complete(1, metric=0.4))])
+    assert [row["trial"] for row in leaderboard(records, maximize=False)] == [1, 0]
+    assert [row["trial"] for row in leaderboard(records, maximize=True)] == [0, 1]
+    rows = list(csv.DictReader(io.StringIO(trials_csv(records))))
+    assert rows[0]["learning_rate"] == "linear" and rows[1]["learning_rate"] == "constant"

@@ -1,0 +1,36 @@
+"""Values of a small run, for tests of the rooms that read runs."""
+
+from autoaccel.budget import Budget, Cost
+from autoaccel.events import Finished, Profiled, Reported, Start
+from autoaccel.recipe import PLAIN
+from autoaccel.trial import Outcome, OutcomeKind, Purpose, Report, TaskFacts, TrialRequest
+
+FACTS = TaskFacts(kind="table", traits=frozenset({"table"}), metric="loss", maximize=False, n_train=80, n_valid=20)
+
+
+def request(trial=0, purpose=Purpose.BASELINE, origin="plain", recipe=PLAIN["plain"]):
+    return TrialRequest(trial, recipe, Budget(seconds=2.0), purpose, origin=origin, milestones=(0.5, 1.0))
+
+
+def report(trial=0, milestone=1, metric=0.5):
+    return Report(trial, milestone, (milestone + 1) / 2, metric, metric, 0.01, Cost(1.0, 1e6, 5, 50))
+
+
+def complete(trial=0, metric=0.5):
+    return Finished(trial, Outcome(OutcomeKind.COMPLETE, Cost(2.0, 2e6, 10, 100), report(trial, metric=metric)))
+
+
+def failed(trial, reason, where=""):
+    return Finished(trial, Outcome(OutcomeKind.FAILED, Cost(1.0), reason=reason, where=where))
+
+
+def entries():
+    """Two plain trials, of which the second is cut off."""
+    return [
+        (1.0, Profiled(FACTS)),
+        (1.0, Start(request(0))),
+        (2.0, Reported(report(0, 0))),
+        (3.0, Reported(report(0, 1))),
+        (3.0, complete(0)),
+        (3.0, Start(request(1, origin="plain_constant", recipe=PLAIN["plain_constant"]))),
+    ]

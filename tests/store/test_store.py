@@ -1,0 +1,111 @@
+"""The run folder: whole writes, a lock, a log that survives a torn line."""
+
+import json
+import subprocess
+import sys
+
+import optuna
+import pytest
+from sample_run import FACTS, complete, entries, request
+
+from autoaccel.errors import StoreError, UsageError
+from autoaccel.events import Start
+from autoaccel.store.folder import RunFolder, choose_folder, write_atomically
+from autoaccel.store.log import Log, read_log
+from autoaccel.store.record import read_record, trial_records
+from autoaccel.store.study import StudyFile
+
+
+def write_log(path):
+    log = Log(path)
+    for now, entry in entries():
+        log.append(now, entry)
+    log.close()
+
+
+def test_a_log_is_read_back_as_it_was_written(tmp_path):
+    write_log(tmp_path / "events.log")
+    assert read_log(tmp_path / "events.log") == entries()
+
+
+@pytest.mark.parametrize("torn", [1, 10, 60])
+def test_a_torn_last_line_is_dropped_and_the_log_goes_on(tmp_path, torn):
+    path = tmp_path / "events.log"
+    write_log(path)
+    path.write_bytes(path.read_bytes()[:-torn])
+    log = Log(path)
+    assert log.entries == entries()[:-1]
+    log.append(4.0, Start(request(1)))
+    log.close()
+    assert read_log(path)[-1] == (4.0, Start(request(1)))
+
+
+def test_a_changed_line_ends_what_is_believed(tmp_path):
+    path = tmp_path / "events.log"
+    write_log(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b"0.5", b"0.4")
+    path.write_bytes(b"".join(lines))
+    assert read_log(path) == entries()[:2]
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path):
+    path = tmp_path / "result.json"
+    write_atomically(path, "old")
+    (tmp_path / ".result.json.tmp").mkdir()  # where the new content would have to go
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    code = "import sys, pathlib\nfrom autoaccel.store.folder import RunFolder\nRunFolder(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True, check=False
+    )
+    folder.close()
+    assert "in use by another process" in done.stderr
+
+
+def test_where_a_run_goes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def make(path, status):
+        path.mkdir(parents=True)
+        (path / "config.json").write_text("{}")
+        (path / "result.json").write_text(json.dumps({"status": status}))
+
+    assert str(choose_folder(None, "digits", resume=False)) == "runs/digits"
+    make(tmp_path / "runs/digits", "complete")
+    assert str(choose_folder(None, "digits", resume=False)) == "runs/digits-2"
+    with pytest.raises(UsageError, match="no unfinished run"):
+        choose_folder(None, "digits", resume=True)
+    make(tmp_path / "runs/digits-2", "running")
+    with pytest.raises(UsageError, match="--resume"):
+        choose_folder(None, "digits", resume=False)
+    assert str(choose_folder(None, "digits", resume=True)) == "runs/digits-2"
+
+
+def test_a_killed_run_has_a_record(tmp_path):
+    write_log(tmp_path / "events.log")
+    (tmp_path / "config.json").write_text(json.dumps({"target": "model.py"}))
+    (tmp_path / "account.json").write_text(json.dumps({"seconds": 3.5}))
+    record = read_record(tmp_path)
+    assert record.facts == FACTS and record.seconds == 3.5
+    assert [trial.complete for trial in record.trials] == [True, False]
+    assert record.spent()["baseline"].flops == 2e6
+    with pytest.raises(UsageError, match="holds no run"):
+        read_record(tmp_path / "nothing")
+
+
+def test_a_trial_is_in_the_study_once(tmp_path):
+    _, records = trial_records([*entries(), (5.0, complete(1, metric=0.4))])
+    for _ in range(2):  # a resumed run opens the file again
+        study = StudyFile(tmp_path / "study.db", "model", maximize=False)
+        for record in records:
+            study.add(record)
+    stored = optuna.load_study(study_name="model", storage=f"sqlite:///{tmp_path}/study.db")
+    assert [trial.value for trial in stored.trials] == [0.5, 0.4]
+    assert stored.best_trial.user_attrs["origin"] == "plain_constant"
+    assert stored.trials[0].intermediate_values == {0: 0.5, 1: 0.5}

@@ -1,0 +1,51 @@
+"""What a person sees while a run goes on."""
+
+import io
+
+from rich.console import Console
+from sample_run import FACTS, complete, entries, failed, request
+
+from autoaccel.budget import Budget
+from autoaccel.display import Display
+from autoaccel.events import Profiled, Start
+from autoaccel.trial import Purpose
+
+
+def shown(terminal, log, **options):
+    text = io.StringIO()
+    console = Console(file=text, width=110, force_terminal=terminal, color_system=None)
+    display = Display(Budget(seconds=60.0), console, **options)
+    display.plan(["the plan"])
+    for now, entry in log:
+        display.handle(entry, now)
+    display.tick(70.0)
+    if terminal:
+        console.print(display._view())
+    display.close()
+    return text.getvalue()
+
+
+def test_plain_lines_where_there_is_no_terminal():
+    text = shown(False, [*entries(), (4.0, failed(1, "ValueError: [x]"))])
+    assert "the plan" in text
+    assert "[   3.0 s] trial 0 complete: loss 0.5, 2.0 s, plain" in text
+    assert "trial 1 failed (ValueError: [x])" in text
+    assert "\x1b" not in text
+
+
+def test_a_terminal_shows_time_phase_and_best_against_plain():
+    log = [
+        *entries(),
+        (4.0, complete(1, metric=0.6)),
+        (4.0, Start(request(2, Purpose.SEARCH, "model"))),
+        (5.0, complete(2, metric=0.4)),
+    ]
+    text = shown(True, log)
+    assert "search | 1 min 10 s spent | 0.0 s left" in text
+    line = next(line for line in text.splitlines() if line.startswith("best"))
+    assert "best loss 0.4, plain 0.5, with 2.0 s each" in line
+    assert "3 complete" in text
+
+
+def test_quiet_shows_nothing():
+    assert shown(False, [(1.0, Profiled(FACTS)), *entries()], quiet=True) == ""
