@@ -132,7 +132,9 @@ class TrainingContext:
         if self.accelerator is None:
             return
         self.accelerator._optimizers.clear()
-        self.optimizer = self.accelerator.prepare_optimizer(self.optimizer, device_placement=False)
+        prepared = self.accelerator.prepare_optimizer(self.optimizer, device_placement=False)
+        # Without a gradient scaler the wrapper adds nothing but a look for optional packages at every step.
+        self.optimizer = prepared.optimizer if prepared.scaler is None else prepared
         if self.accelerator.num_processes > 1:
             self.network = self.accelerator.prepare_model(self.model)
 
