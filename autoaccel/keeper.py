@@ -10,12 +10,12 @@ from autoaccel.events import Event, Finished, Start
 from autoaccel.export.files import export
 from autoaccel.recipe import Recipe
 from autoaccel.report.html import write_report
-from autoaccel.results import delivery, failures, leaderboard, result_data, trials_csv
 from autoaccel.search.search import Search
 from autoaccel.store.folder import RunFolder, read_json
 from autoaccel.store.log import Log
 from autoaccel.store.record import TrialRecord, read_record, trial_records
 from autoaccel.store.study import StudyFile
+from autoaccel.summary import delivery, failures, leaderboard, result_data, trials_csv
 
 
 class Keeper:

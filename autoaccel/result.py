@@ -10,10 +10,10 @@ from typing import Any
 
 from autoaccel.errors import StoreError
 from autoaccel.recipe import Recipe
-from autoaccel.results import leaderboard
 from autoaccel.store.folder import LOG
 from autoaccel.store.log import read_log
 from autoaccel.store.record import trial_records
+from autoaccel.summary import leaderboard
 
 
 @dataclass(frozen=True, repr=False)

@@ -24,13 +24,13 @@ from autoaccel.execution.supervisor import Supervisor
 from autoaccel.keeper import Keeper
 from autoaccel.options import Options
 from autoaccel.result import Result, inference_lines
-from autoaccel.results import delivery
 from autoaccel.run import Listener, Loop, replay
 from autoaccel.search.plan import make_plan
 from autoaccel.search.search import Search
 from autoaccel.search_spaces import read as read_space
 from autoaccel.store.folder import LOG, RunFolder, read_json
 from autoaccel.store.log import Log, read_log
+from autoaccel.summary import delivery
 from autoaccel.target import task_ref
 from autoaccel.trial import Outcome, TaskFacts
 

@@ -7,8 +7,8 @@ from sample_run import complete, entries, failed, request
 
 from autoaccel.events import Start
 from autoaccel.report.html import write_report
-from autoaccel.results import failures, leaderboard, trials_csv
 from autoaccel.store.record import RunRecord, trial_records
+from autoaccel.summary import failures, leaderboard, trials_csv
 from autoaccel.trial import Purpose
 
 HOSTILE = "<script>alert(1)</script>"
