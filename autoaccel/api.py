@@ -15,7 +15,7 @@ from autoaccel.catalog import Catalog
 from autoaccel.clock import SystemClock
 from autoaccel.display import Display
 from autoaccel.errors import TaskError, UsageError
-from autoaccel.events import Finished
+from autoaccel.events import Finished, Reported
 from autoaccel.execution.supervisor import Supervisor
 from autoaccel.options import Options
 from autoaccel.recipe import PLAIN, Recipe
@@ -142,6 +142,7 @@ def train(
     out: str | Path | None = None,
     seed: int = 0,
     devices: str = "",
+    quiet: bool = False,
     elapsed: float = 0.0,
 ) -> Result:
     """Train one recipe with one budget, in a process of its own.
@@ -153,6 +154,7 @@ def train(
         out: The run folder; `runs/NAME-train` when missing.
         seed: Seeds the split and the training.
         devices: GPU numbers, or `cpu`.
+        quiet: Show nothing.
         elapsed: Seconds of the budget that had passed before this call.
 
     Raises:
@@ -167,7 +169,7 @@ def train(
     with run_folder(out, f"{slug(target)}-train") as folder:
         with closing(Supervisor(task_ref(task, folder.path), place, clock, folder.path)) as executor:
             executor.load(budget.seconds)
-            outcome = _train(executor, recipe, budget, seed, clock)
+            outcome = _train(executor, recipe, budget, seed, clock, Display(budget, quiet=quiet))
         folder.deliver_weights(0)
         folder.drop_weights(set())
         data = _trained(outcome, recipe, budget, target, folder.path)
@@ -176,20 +178,27 @@ def train(
         return Result(folder.path, data, None if isinstance(task, str) else task)
 
 
-def _train(executor: Supervisor, recipe: Recipe, budget: Budget, seed: int, clock: SystemClock) -> Outcome:
-    left, grace = budget, None
+def _train(
+    executor: Supervisor, recipe: Recipe, budget: Budget, seed: int, clock: SystemClock, view: Display
+) -> Outcome:
+    left = budget
     if budget.seconds:
-        left, grace = budget.less(Cost(seconds=clock.now() + TRAIN_RESERVE)) or budget, 2.0
-    executor.start(TrialRequest(0, recipe, left, Purpose.FINAL, seed, test=True, origin="given", grace=grace))
+        left = budget.less(Cost(seconds=clock.now() + TRAIN_RESERVE)) or budget
+    # It ends by itself, and nobody kills it: there would be nothing to show for the budget.
+    request = TrialRequest(0, recipe, left, Purpose.FINAL, seed, (0.5, 1.0), test=True, origin="given")
+    executor.start(request)
     while True:
         for event in executor.poll(PATIENCE):
+            if isinstance(event, Reported):
+                view.report(event.report, clock.now())
             if isinstance(event, Finished):
-                outcome = event.outcome
-                if outcome.kind is not OutcomeKind.COMPLETE or outcome.final is None:
-                    raise TaskError(
-                        f"training ended as {outcome.kind.value}: {outcome.reason}", outcome.where or None
-                    )
-                return outcome
+                return _completed(event.outcome)
+
+
+def _completed(outcome: Outcome) -> Outcome:
+    if outcome.kind is not OutcomeKind.COMPLETE or outcome.final is None:
+        raise TaskError(f"training ended as {outcome.kind.value}: {outcome.reason}", outcome.where or None)
+    return outcome
 
 
 def _trained(outcome: Outcome, recipe: Recipe, budget: Budget, target: str, folder: Path) -> dict[str, Any]:

@@ -85,15 +85,24 @@ def train(
     seed: Seed = 0,
     devices: Devices = "",
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train one recipe with one budget."""
     limits = {} if not (budget or flops) else _budget(budget, flops).limits()
     extra = {name: limit for name, limit in (("epochs", epochs), ("steps", steps)) if limit is not None}
     if not limits and not extra:
         raise UsageError("a budget is needed: --budget, --flops, --epochs or --steps")
-    elapsed = seconds_since_process_start()
-    whole = Budget(**{**limits, **extra})
-    _show(api.train(target, recipe, whole, out=out, seed=seed, devices=devices, elapsed=elapsed), as_json)
+    result = api.train(
+        target,
+        recipe,
+        Budget(**{**limits, **extra}),
+        out=out,
+        seed=seed,
+        devices=devices,
+        quiet=quiet or as_json,
+        elapsed=seconds_since_process_start(),
+    )
+    _show(result, as_json)
 
 
 @app.command()

@@ -64,6 +64,12 @@ class Display:
             )
             self._live.start()
 
+    def report(self, report: Report, now: float) -> None:
+        """Print an evaluation of a training that is watched on its own."""
+        if not self._quiet:
+            found = f"{report.progress:.0%}: metric {report.metric:.4g}, loss {report.loss:.4g}"
+            self._console.print(Text(f"[{now:6.1f} s] {found}"))
+
     def handle(self, entry: Event | Start, now: float) -> None:
         """Take in a start or an event."""
         self._now = now

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from autoaccel.clock import Clock
+from autoaccel.errors import UsageError
 from autoaccel.events import Event, Finished, Start
 from autoaccel.export.files import export
 from autoaccel.recipe import Recipe
@@ -13,7 +15,7 @@ from autoaccel.report.html import write_report
 from autoaccel.search.search import Search
 from autoaccel.store.folder import RunFolder, read_json
 from autoaccel.store.log import Log
-from autoaccel.store.record import TrialRecord, read_record, trial_records
+from autoaccel.store.record import read_record, trial_records
 from autoaccel.store.study import StudyFile
 from autoaccel.summary import delivery, failures, leaderboard, result_data, trials_csv
 
@@ -38,25 +40,29 @@ class Keeper:
         self._study: StudyFile | None = None
         self._written = -1.0
         self._delivered: int | None = None
+        self._behind = False
 
     def handle(self, entry: Event | Start, now: float) -> None:
         """Write an event to the log, and what follows from it to the folder."""
         self._log.append(now, entry)
-        self.tick(now)
-        if isinstance(entry, Finished):
-            self._keep_weights()
-            self._improve(now)
+        self._behind = self._behind or isinstance(entry, Finished)
 
     def tick(self, now: float) -> None:
-        """Book the wall seconds, so that a killed run knows what it has spent."""
+        """Book the wall seconds, which a killed run has spent, and catch up with what has ended."""
         if now - self._written >= 1.0 or self._written < 0:
             self._written = now
             self._folder.write_json("account.json", {"seconds": now})
+        if self._behind:
+            # Not in `handle`: the next trial waits for that one, and a database takes its time.
+            self._behind = False
+            self._keep_weights()
+            self._improve(now)
+            self._add_to_study()
 
     def deliver(self, clock: Clock, status: str) -> dict[str, Any]:
         """Write everything for the last time; returns the contents of `result.json`."""
         _, records = trial_records(self._log.entries)
-        self._add_to_study(records)
+        self._add_to_study()
         self._folder.write("trials.csv", trials_csv(records))
         self._promote_weights()
         self._folder.drop_weights(set())
@@ -66,7 +72,8 @@ class Keeper:
         self._folder.write_json("account.json", {"seconds": clock.now()})
         record = read_record(self._folder.path)
         for name, form in (("train_best.py", "script"), ("accelerate_config.yaml", "accelerate")):
-            self._folder.write(name, export(record, form))
+            with suppress(UsageError):  # a script does not carry techniques of other packages
+                self._folder.write(name, export(record, form))
         self._folder.write("report.html", write_report(record))
         return data
 
@@ -107,10 +114,11 @@ class Keeper:
     def _write_recipe(self, data: Mapping[str, Any]) -> None:
         self._folder.write("recipe.yaml", Recipe.from_data(data["recipe"]).to_yaml())
 
-    def _add_to_study(self, records: Sequence[TrialRecord]) -> None:
+    def _add_to_study(self) -> None:
         assert self._search.plan is not None
         if self._study is None:
             maximize = self._search.plan.facts.maximize
             self._study = StudyFile(self._folder.path / "study.db", self._target, maximize)
+        _, records = trial_records(self._log.entries)
         for record in records:
             self._study.add(record)

@@ -60,7 +60,7 @@ def main() -> None:
         return True
 
     context.micro_batch = MICRO_BATCH
-    train(context, Progress(), Milestones((0.25, 0.5, 0.75, 1.0), 0, report), SEED)
+    train(context, Progress(), Milestones((0.5, 1.0), 0, report), SEED)
     test = land(context, Path("model.safetensors"), test=True)
     if test is not None:
         say(f"test: metric {{test.metric:.6g}}, loss {{test.loss:.6g}}")

@@ -109,9 +109,10 @@ class Search:
     def _judge(self, report: Report) -> list[Action]:
         entry = self.trials[report.trial]
         entry.reports.append(report)
-        last = report.milestone == len(entry.request.milestones) - 1
-        if last or entry.request.purpose is not Purpose.SEARCH:
+        if report.milestone == len(entry.request.milestones) - 1 or entry.request.purpose is Purpose.BASELINE:
             return []
+        if entry.request.purpose is Purpose.FINAL:
+            return [Stop(report.trial)] if self.trials.hopeless(report) else []
         rivals = [
             self.trials.value(other.reports[report.milestone])[0]
             for other in self.trials

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
@@ -9,6 +10,8 @@ from statistics import median
 from autoaccel.search.sampler import Proposal
 from autoaccel.trial import Outcome, Purpose, Report, TrialRequest
 
+CLEARLY_WORSE = 3.0
+"""Standard errors by which a final training must be behind to be given up for the next best recipe."""
 FINAL = -1
 """The rung of a final training, which is on no ladder."""
 
@@ -121,6 +124,14 @@ class Trials:
             return None
         _, nearest = min(plain, key=lambda pair: (abs(pair[0].rung - rung), self.value(pair[1])))
         return self.value(report)[0] - self.value(nearest)[0]
+
+    def hopeless(self, report: Report) -> bool:
+        """Whether a long training in progress is clearly worse than plain was with the smallest budget."""
+        plain = self.plain(0)
+        if plain is None:
+            return False
+        behind = self.value(report)[0] - self.value(plain[1])[0]
+        return behind > CLEARLY_WORSE * math.hypot(report.noise, plain[1].noise)
 
     def saturated(self) -> bool:
         """Whether a promotion no longer gives more than the noise of the validation set."""

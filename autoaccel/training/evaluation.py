@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from autoaccel.budget import Cost
 from autoaccel.techniques.tensors import map_tensors
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.sources import Source
@@ -55,6 +56,21 @@ def score(context: TrainingContext, source: Source, samples: int = 0) -> Score:
         context.model.train(training)
     metric, noise = context.data.metric.evaluate(losses, targets, output)
     return Score(metric, float(losses.mean()), noise)
+
+
+def expected_cost(context: TrainingContext, source: Source) -> Cost:
+    """What it will cost to score on `source`, from a few of its samples; their cost is booked too."""
+    places = _places(len(source), BATCH)
+    training = context.model.training
+    context.model.eval()
+    try:
+        with torch.inference_mode():
+            _run(context, source, places)  # the first one pays for what is set up lazily
+            before = context.meter.spent()
+            _run(context, source, places)
+    finally:
+        context.model.train(training)
+    return (context.meter.spent() - before) * (len(source) / len(places))
 
 
 def _places(count: int, samples: int) -> Tensor:

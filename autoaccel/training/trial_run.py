@@ -18,7 +18,7 @@ from autoaccel.techniques.registry import build
 from autoaccel.training.assemble import assemble
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.discovery import user_line
-from autoaccel.training.evaluation import Score
+from autoaccel.training.evaluation import Score, expected_cost
 from autoaccel.training.landing import land
 from autoaccel.training.loop import Milestones, NotFiniteError, train
 from autoaccel.training.progress import Progress
@@ -116,6 +116,22 @@ def _check_needs(task: Task, techniques: Sequence[Technique], context: TrainingC
             raise UsageError(f"{technique.info.name} needs {words}, which this task does not offer")
 
 
+def _progress(context: TrainingContext, request: TrialRequest) -> Progress:
+    evaluation, landing = request.evaluation, request.landing
+    if evaluation == Cost() and not request.budget.limits().keys().isdisjoint(("seconds", "flops")):
+        # A request without a profile: what is set aside for the end is measured here.
+        evaluation = expected_cost(context, context.data.valid)
+        if request.test and context.data.test is not None:
+            landing = landing + evaluation * (len(context.data.test) / len(context.data.valid))
+    return Progress(
+        budget=request.budget.resolve(len(context.data.train)),
+        setup=context.meter.spent(),
+        evaluation=evaluation,
+        evaluations=len(request.milestones),
+        landing=landing,
+    )
+
+
 def _train(context: TrainingContext, request: TrialRequest, around: Surroundings) -> Outcome:
     reports: list[Report] = []
 
@@ -124,14 +140,8 @@ def _train(context: TrainingContext, request: TrialRequest, around: Surroundings
         reports.append(made)
         return around.report(made)
 
-    progress = Progress(
-        budget=request.budget.resolve(len(context.data.train)),
-        setup=context.meter.spent(),
-        evaluation=request.evaluation,
-        evaluations=len(request.milestones),
-        landing=request.landing,
-    )
     context.micro_batch = request.micro_batch
+    progress = _progress(context, request)
     milestones = Milestones(request.milestones, request.valid_samples, report, around.stopped)
     # A pause of the garbage collector in mid-training costs more than the few cycles that training leaves.
     gc.freeze()

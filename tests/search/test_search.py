@@ -108,6 +108,22 @@ def test_nothing_beats_plain_then_plain_is_trained():
     assert search.trials.final().request.recipe in PLAIN.values()
 
 
+def test_a_final_training_that_diverges_is_given_up_for_the_next_best_recipe():
+    given_up = []
+
+    def table(request, p):
+        if request.purpose is Purpose.FINAL and not given_up:
+            given_up.append(request.recipe)
+        diverged = request.purpose is Purpose.FINAL and request.recipe in given_up
+        return 100.0 if diverged else quality(request, p)
+
+    search, clock, _ = simulate(Budget(seconds=600), table)
+    first, second = search.trials.finals()
+    assert first.outcome.kind is OutcomeKind.PRUNED and len(first.reports) == 1
+    assert search.trials.final() is second and second.request.recipe != first.request.recipe
+    assert 0.95 * 600 < clock.now() <= 600
+
+
 def test_flops_budget_is_deterministic():
     runs = [simulate(Budget(flops=1e13), seed=3, flops_per_second=speed)[0] for speed in (1e9, 7e9)]
     recipes = [[e.request.recipe for e in search.trials] for search in runs]
