@@ -191,6 +191,7 @@ def _train(
         for event in executor.poll(PATIENCE):
             if isinstance(event, Reported):
                 view.report(event.report, clock.now())
+                executor.proceed(event.report.trial)
             if isinstance(event, Finished):
                 return _completed(event.outcome)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -191,20 +192,27 @@ def _show(result: Result, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.data, default=str))
         return
-    data = result.data
+    data, name = result.data, result.data["metric"]["name"]
     print(data["headline"])
     if final := data.get("final"):
-        test = f", {final['test']['metric']:.4g} on the test set" if final.get("test") else ""
-        found = f"{data['metric']['name']} {final['validation']['metric']:.4g} on the validation set{test}"
-        print(f"Final training with {final['budget']}: {found}")
+        print(f"Final training with {final['budget']}: {_scores(name, final['validation'], final['test'])}")
+    delivered = data.get("delivered", {})
+    if delivered.get("what") in ("trial", "plain"):
+        print(f"Delivered is trial {delivered['trial']}: {_scores(name, delivered, delivered['test'])}")
     for row in data.get("leaderboard", [])[:5]:
         print(f"  trial {row['trial']:<4} {row['metric']:.4g}  {row['budget']:>14}  {row['origin']}")
     for failure in data.get("failures", []):
         print(f"  failed: {failure}")
     print(f"Everything is in {result.folder}. Load the model from there with:")
     print("\n".join(f"    {line}" for line in str(data.get("load", "")).splitlines()))
-    print(f"Next: open {result.folder / 'report.html'}, or train longer:")
+    if result.report().exists():
+        print(f"Next: open {result.report()}, or train longer:")
     print(f"    autoaccel train {data.get('target')} --recipe {result.folder / 'recipe.yaml'} --budget 30m")
+
+
+def _scores(name: str, validation: Mapping[str, Any], test: Mapping[str, Any] | None) -> str:
+    tested = f", {test['metric']:.4g} on the test set" if test else ""
+    return f"{name} {validation['metric']:.4g} on the validation set{tested}"
 
 
 def main() -> None:

@@ -55,6 +55,13 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Proceed:
+    """Action: a trial that has reported may go on. Under a pure FLOP budget it waits for this word."""
+
+    trial: int
+
+
+@dataclass(frozen=True)
 class Stop:
     """Action: ask a running trial to end at its next step; it will finish as pruned."""
 
@@ -73,7 +80,7 @@ class Finish:
     """Action: the run is over; no more events are wanted."""
 
 
-Action = Start | Stop | Wake | Finish
+Action = Start | Proceed | Stop | Wake | Finish
 
 
 class Executor(Protocol):
@@ -81,6 +88,10 @@ class Executor(Protocol):
 
     def start(self, request: TrialRequest) -> None:
         """Begin a trial; returns at once."""
+        ...
+
+    def proceed(self, trial: int) -> None:
+        """Let a trial go on that has reported; returns at once."""
         ...
 
     def stop(self, trial: int) -> None:

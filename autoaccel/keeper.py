@@ -59,14 +59,23 @@ class Keeper:
             self._improve(now)
             self._add_to_study()
 
-    def deliver(self, clock: Clock, status: str) -> dict[str, Any]:
-        """Write everything for the last time; returns the contents of `result.json`."""
+    def deliver(self, clock: Clock, status: str, tested: Mapping[str, Any]) -> dict[str, Any]:
+        """Write everything for the last time; returns the contents of `result.json`.
+
+        Args:
+            clock: Tells the seconds that are spent.
+            status: complete or interrupted.
+            tested: The test score of a trial that is delivered instead of the final training, and its cost.
+        """
         _, records = trial_records(self._log.entries)
         self._add_to_study()
         self._folder.write("trials.csv", trials_csv(records))
         self._promote_weights()
         self._folder.drop_weights(set())
         data = self._result(clock.now(), status)
+        if tested:
+            data["delivered"]["test"] = {key: tested[key] for key in ("metric", "loss", "noise")}
+            data["spent"]["test"] = {key: tested[key] for key in ("seconds", "flops")}
         self._write_recipe(data)
         self._folder.write_json("result.json", data)
         self._folder.write_json("account.json", {"seconds": clock.now()})

@@ -12,7 +12,19 @@ from typing import Protocol
 from autoaccel.budget import Cost
 from autoaccel.clock import Clock
 from autoaccel.errors import StoreError
-from autoaccel.events import Action, Event, Executor, Finish, Finished, Interrupted, Start, Stop, Tick, Wake
+from autoaccel.events import (
+    Action,
+    Event,
+    Executor,
+    Finish,
+    Finished,
+    Interrupted,
+    Proceed,
+    Start,
+    Stop,
+    Tick,
+    Wake,
+)
 from autoaccel.search.search import Search
 from autoaccel.store.log import Entry
 from autoaccel.trial import Outcome, OutcomeKind
@@ -88,6 +100,8 @@ class Loop:
                 case Start(request):
                     self._tell(action, self.clock.now())
                     self.executor.start(request)
+                case Proceed(trial):
+                    self.executor.proceed(trial)
                 case Stop(trial):
                     self.executor.stop(trial)
                 case Wake(at):

@@ -42,7 +42,7 @@ def result_data(search: Search, now: float, status: str) -> dict[str, Any]:
         "comparison": compared,
         "final": _final(search, delivered),
         "baseline": _baseline(search),
-        "delivered": {"what": delivered, "trial": entry.request.trial if entry else None},
+        "delivered": _delivered(delivered, entry),
         "recipe": recipe.to_data(),
         "spent": spent_by_phase(search, now),
         "budget": search.plan.budget.to_data(),
@@ -176,6 +176,13 @@ def _row(record: TrialRecord) -> dict[str, Any]:
 def _scored(entry: Entry, report: Report) -> dict[str, Any]:
     return {"trial": entry.request.trial, "origin": entry.request.origin, "metric": report.metric,
             "loss": report.loss, "noise": report.noise}  # fmt: skip
+
+
+def _delivered(what: str, entry: Entry | None) -> dict[str, Any]:
+    if entry is None or entry.final is None:
+        return {"what": what, "trial": None}
+    test = dict(entry.outcome.test) if entry.outcome else {}
+    return {"what": what, "budget": str(entry.request.budget), **_scored(entry, entry.final), "test": test or None}
 
 
 def _baseline(search: Search) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoaccel import __version__, space
 from autoaccel.axes import model_axes
-from autoaccel.budget import Budget
+from autoaccel.budget import Budget, Cost
 from autoaccel.catalog import Catalog
 from autoaccel.clock import SystemClock, timestamp
 from autoaccel.display import Display
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     TaskExecutor = Supervisor | InlineExecutor
 
 PATIENCE = 0.5
+SCORING_SECONDS = 1.2
+"""Kept for starting a process that scores, and for the last files."""
 DEFAULT_SPACES = {"image": "vision", "tokens": "text", "table": "tabular", "series": "tabular"}
 
 
@@ -138,8 +140,22 @@ class Tuning:
                 raise self._broken(search.broken)
             if delivery(search)[1] is None:
                 raise NoTrialError(_why_nothing(search))
-            data = keeper.deliver(self._clock, "interrupted" if interrupted else "complete")
+            tested = {} if interrupted else self._test_delivered(search, executor)
+            data = keeper.deliver(self._clock, "interrupted" if interrupted else "complete", tested)
         return Result(self._folder.path, data, None if isinstance(self._task, str) else self._task)
+
+    def _test_delivered(self, search: Search, executor: TaskExecutor) -> Mapping[str, Any]:
+        """Test a trial that is delivered instead of the final training, where the budget allows."""
+        _, entry = delivery(search)
+        assert entry is not None and search.plan is not None
+        if entry.request.test or not search.plan.facts.n_test:
+            return {}
+        cost = search.plan.landing(test=True) + Cost(seconds=SCORING_SECONDS)
+        left = self._budget.less(search.spent(self._clock.now()) + cost)
+        if left is None:
+            return {}
+        weights = self._folder.weights(entry.request.trial)
+        return executor.score(entry.request.recipe, weights, cost.seconds + (left.seconds or 60.0))
 
     def _broken(self, outcome: Outcome) -> TaskError:
         error = TaskError(f"plain training fails: {outcome.reason}", outcome.where or None)

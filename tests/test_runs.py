@@ -1,5 +1,6 @@
 """Whole runs through the Python API, on tasks that misbehave or need care."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -83,15 +84,19 @@ def _starts(run):
 
 
 def test_same_seed_and_flops_give_the_same_run(tmp_path):
-    path = write(tmp_path, "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))")
-    runs = [tune(path, "4e6 FLOPs", seed=3, out=tmp_path / name) for name in ("a", "b")]
-    boards = [
-        [(row["trial"], row["origin"], row["metric"], row["loss"], row["flops"]) for row in run.data["leaderboard"]]
-        for run in runs
-    ]
-    assert boards[0] == boards[1] and len(boards[0]) > 5
+    """Every trial, the stopped ones to the step at which they were stopped."""
+    path = write(tmp_path, "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y), metric='loss')")
+    runs = [tune(path, "1.5e7 FLOPs", seed=3, out=tmp_path / name) for name in ("a", "b")]
+    tables = [[{**row, "seconds": None} for row in trials(tmp_path / name)] for name in ("a", "b")]
+    assert tables[0] == tables[1]
+    assert "pruned" in {row["outcome"] for row in tables[0]}
     assert runs[0].data["recipe"] == runs[1].data["recipe"]
     assert runs[0].data["final"]["validation"] == runs[1].data["final"]["validation"]
+
+
+def trials(folder):
+    with (folder / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_a_task_defined_where_it_is_tuned(tmp_path):
@@ -142,3 +147,22 @@ def test_inline_runs_give_the_same_trials_as_processes(tmp_path):
     shared = boards[0].keys() & boards[1].keys()
     assert {0, 1, 2} <= shared
     assert all(boards[0][trial] == pytest.approx(boards[1][trial], rel=1e-4) for trial in (0, 1, 2))
+
+
+def test_a_trial_that_is_delivered_is_tested(tmp_path):
+    """The longest training is the worst here, so a short one is delivered, with a test score of its own."""
+    body = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.steps = nn.Linear(4, 2), 0
+    def forward(self, x):
+        self.steps += self.training
+        return self.layer(x) if self.steps < 500 else 0 * self.layer(x) + torch.tensor([9.0, -9.0])
+task = Task(model=Net, train=(x, y), test=(x[:100], y[:100]), metric="loss")
+"""
+    result = tune(write(tmp_path, body), "1.5e7 FLOPs", out=tmp_path / "run")
+    delivered = result.data["delivered"]
+    assert delivered["what"] in ("trial", "plain") and delivered["test"]["metric"] < 1.0
+    assert result.data["final"]["test"]["metric"] > delivered["test"]["metric"]
+    assert sum(phase["flops"] for phase in result.data["spent"].values()) <= 1.5e7

@@ -15,9 +15,11 @@ from autoaccel.clock import Clock
 from autoaccel.events import Event, Finished, Reported
 from autoaccel.execution.place import Place
 from autoaccel.execution.worker import plain_space
+from autoaccel.recipe import Recipe
 from autoaccel.techniques.registry import catalog
 from autoaccel.training.discovery import load_target, resolve
 from autoaccel.training.profiling import profile_task
+from autoaccel.training.scoring import score_weights
 from autoaccel.training.task import Task
 from autoaccel.training.trial_run import Surroundings, run_trial
 from autoaccel.trial import TaskFacts, TrialRequest
@@ -63,9 +65,19 @@ class InlineExecutor:
         facts = profile_task(self._task, self._clock, self._clock.now(), self._place.split_seed, self._place.cpu)
         return facts, plain_space(self._task.space)
 
+    def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
+        """Score a trial's weights on the test set. The limit is not enforced."""
+        assert self._task is not None
+        self._forget_precision()
+        place = self._place
+        return score_weights(self._task, recipe, weights, self._clock, place.split_seed, place.cpu)
+
     def start(self, request: TrialRequest) -> None:
         """Remember a trial; `poll` trains it."""
         self._waiting.append(request)
+
+    def proceed(self, trial: int) -> None:
+        """A trial has ended before anybody hears of its reports."""
 
     def stop(self, trial: int) -> None:
         """Forget a trial that has not begun."""

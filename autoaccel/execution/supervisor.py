@@ -22,6 +22,7 @@ from autoaccel.events import Event, Finished, Reported
 from autoaccel.execution.job import Job
 from autoaccel.execution.messages import Channel
 from autoaccel.execution.place import Place, TaskRef
+from autoaccel.recipe import Recipe
 from autoaccel.trial import Report, TaskFacts, TrialRequest
 
 PROFILE = -1
@@ -122,15 +123,29 @@ class Supervisor:
         """
         return [m for m in self._wait("sizes", "sizes", None) if m["kind"] == "size"]
 
+    def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
+        """Score a trial's weights on the test set; see `training.scoring`.
+
+        Raises:
+            TaskError: If it fails, or takes longer than the limit.
+        """
+        return self._wait("score", "score", limit, recipe=recipe.to_data(), weights=str(weights))[-1]
+
     def start(self, request: TrialRequest) -> None:
         """Begin a trial in a process of its own."""
         limit = None if request.grace is None else (request.budget.seconds or 0.0) + request.grace
         folder = self.trial_folder(request.trial)
         self._ask(request.trial, "trial", limit, request=request.to_data(), folder=str(folder))
 
+    def proceed(self, trial: int) -> None:
+        """Let a trial go on that waits for the word."""
+        if job := self._jobs.get(trial):
+            job.tell("proceed")
+
     def stop(self, trial: int) -> None:
         """Ask a trial to end at its next step; it is killed when it does not."""
         if job := self._jobs.get(trial):
+            job.tell("stop")
             job.ask(self._clock.now())
 
     def poll(self, timeout: float) -> list[Event]:
@@ -187,8 +202,8 @@ class Supervisor:
         )
         theirs.close()
 
-    def _wait(self, job: str, last: str, limit: float | None) -> list[Mapping[str, Any]]:
-        self._ask(PROFILE, job, limit)
+    def _wait(self, job: str, last: str, limit: float | None, **fields: Any) -> list[Mapping[str, Any]]:
+        self._ask(PROFILE, job, limit, **fields)
         running = self._jobs[PROFILE]
         while PROFILE in self._jobs:
             self._listen(0.1)

@@ -19,8 +19,10 @@ from accelerate.utils import set_seed
 from autoaccel.clock import SystemClock
 from autoaccel.errors import AutoaccelError, TaskError
 from autoaccel.execution.messages import Channel
+from autoaccel.recipe import Recipe
 from autoaccel.training.discovery import load_target, resolve, user_line
 from autoaccel.training.profiling import measure_sizes, profile_task
+from autoaccel.training.scoring import score_weights
 from autoaccel.training.trial_run import Surroundings, run_trial
 from autoaccel.trial import Report, TrialRequest
 
@@ -67,6 +69,9 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
             for cost in measure_sizes(task, clock, job["split_seed"], job["cpu"]):
                 channel.send("size", **vars(cost))
             channel.send("sizes")
+        elif job["job"] == "score":
+            recipe, path = Recipe.from_data(job["recipe"]), Path(job["weights"])
+            channel.send("score", **score_weights(task, recipe, path, clock, job["split_seed"], job["cpu"]))
         else:
             _trial(task, job, channel, clock, stopped)
     except TaskError as error:
@@ -80,9 +85,13 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
 
 
 def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClock, stopped: list[bool]) -> None:
+    request = TrialRequest.from_data(job["request"])
+
     def report(made: Report) -> bool:
         channel.send("report", report=made.to_data())
-        return not stopped
+        last = made.milestone == len(request.milestones) - 1
+        # Where time plays no part, how far a trial comes before it is stopped must not depend on it either.
+        return not stopped and (last or not request.budget.deterministic or _may_proceed(channel))
 
     around = Surroundings(
         clock=clock,
@@ -93,8 +102,15 @@ def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClo
         cpu=job["cpu"],
         stopped=lambda: bool(stopped),
     )
-    outcome = run_trial(task, TrialRequest.from_data(job["request"]), around)
-    channel.send("outcome", outcome=outcome.to_data())
+    channel.send("outcome", outcome=run_trial(task, request, around).to_data())
+
+
+def _may_proceed(channel: Channel) -> bool:
+    """Wait for the supervisor's answer to a report; no if it is gone."""
+    messages: list[Mapping[str, Any]] | None = []
+    while messages == []:
+        messages = channel.receive()
+    return messages is not None and messages[0]["kind"] == "proceed"
 
 
 def _stop_on_sigterm() -> list[bool]:

@@ -9,7 +9,19 @@ from __future__ import annotations
 from enum import StrEnum
 
 from autoaccel.budget import Budget, Cost
-from autoaccel.events import Action, Event, Finish, Finished, Interrupted, Profiled, Reported, Start, Stop, Wake
+from autoaccel.events import (
+    Action,
+    Event,
+    Finish,
+    Finished,
+    Interrupted,
+    Proceed,
+    Profiled,
+    Reported,
+    Start,
+    Stop,
+    Wake,
+)
 from autoaccel.recipe import PLAIN, Recipe
 from autoaccel.search.brackets import Brackets
 from autoaccel.search.plan import Plan, make_plan
@@ -109,16 +121,22 @@ class Search:
     def _judge(self, report: Report) -> list[Action]:
         entry = self.trials[report.trial]
         entry.reports.append(report)
-        if report.milestone == len(entry.request.milestones) - 1 or entry.request.purpose is Purpose.BASELINE:
+        if report.milestone == len(entry.request.milestones) - 1:
             return []
+        return [Stop(report.trial) if self._gives_up(entry, report) else Proceed(report.trial)]
+
+    def _gives_up(self, entry: Entry, report: Report) -> bool:
+        if entry.request.purpose is Purpose.BASELINE:
+            return False
         if entry.request.purpose is Purpose.FINAL:
-            return [Stop(report.trial)] if self.trials.hopeless(report) else []
+            # A second final training is the last chance to use the budget.
+            return len(self.trials.finals()) == 1 and self.trials.hopeless(report)
         rivals = [
             self.trials.value(other.reports[report.milestone])[0]
             for other in self.trials
             if other is not entry and other.rung == entry.rung and len(other.reports) > report.milestone
         ]
-        return [Stop(report.trial)] if falls_behind(self.trials.value(report)[0], rivals) else []
+        return falls_behind(self.trials.value(report)[0], rivals)
 
     def _book(self, entry: Entry, outcome: Outcome) -> None:
         entry.outcome = outcome
@@ -231,7 +249,9 @@ class Search:
     def _final_actions(self, now: float) -> list[Action]:
         assert self.plan is not None
         tried = self.trials.finals()
-        left = self._budget.less(self.spent(now) + Cost(seconds=self.plan.reserve))
+        # A trial may be delivered instead, and would then be tested too.
+        kept = Cost(seconds=self.plan.reserve, flops=self.plan.landing(test=True).flops)
+        left = self._budget.less(self.spent(now) + kept)
         share = 1 - self._budget.share(self.spent(now))
         done = any(e.final for e in tried) or len(tried) > 1 or (tried and share < LEAST_FINAL)
         if done or left is None:

@@ -1,0 +1,47 @@
+"""Scoring weights that lie on disk, after the training that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import set_seed
+
+from autoaccel.clock import Clock
+from autoaccel.recipe import Recipe
+from autoaccel.training.assemble import pick_device
+from autoaccel.training.checkpoint import load_weights
+from autoaccel.training.context import TrainingContext
+from autoaccel.training.cost import Meter
+from autoaccel.training.data import build_model, prepare
+from autoaccel.training.evaluation import score
+from autoaccel.training.task import Task
+
+
+def score_weights(task: Task, recipe: Recipe, path: Path, clock: Clock, seed: int, cpu: bool) -> Mapping[str, Any]:
+    """Score saved weights on the test set.
+
+    Args:
+        task: What the user gave; it has a test set.
+        recipe: What the weights were trained with.
+        path: The weights.
+        clock: Counts the seconds.
+        seed: Decides the validation split, as it did in training.
+        cpu: Use the CPU even where there is a GPU.
+
+    Returns:
+        `metric`, `loss`, `noise`, and the `seconds` and `flops` that it took.
+    """
+    started, device = clock.now(), pick_device(cpu)
+    set_seed(seed)
+    model = build_model(task, recipe.model)
+    load_weights(model, path)
+    data = prepare(task, model, seed)
+    assert data.test is not None
+    model.to(device)
+    context = TrainingContext(model, data, (), Meter(model, clock, started), seed, device)
+    found = asdict(score(context, data.test))
+    spent = context.meter.spent()
+    return {**found, "seconds": spent.seconds, "flops": spent.flops}
