@@ -7,6 +7,7 @@ range that the technique declares.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from autoaccel.catalog import SLOTS, Catalog, Domain, TechniqueInfo, check, parameter_faults
@@ -155,13 +156,15 @@ def read_known_good(data: object, catalog: Catalog, faults: list[str]) -> dict[s
         faults.append("known_good: must be a mapping from names to recipes")
         return {}
     recipes: dict[str, Recipe] = {}
+    # A space names what is good; what is not installed here is left out when it is fitted to a task.
+    installable = {name: replace(info, available=True) for name, info in catalog.items()}
     for name, given in data.items():
         try:
             recipes[str(name)] = Recipe.from_data(given, f"known_good.{name}")
         except UsageError as error:
             faults.append(str(error))
             continue
-        faults += [f"known_good.{name}: {fault}" for fault in check(recipes[str(name)].chosen(), catalog)]
+        faults += [f"known_good.{name}: {fault}" for fault in check(recipes[str(name)].chosen(), installable)]
     return recipes
 
 

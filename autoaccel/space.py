@@ -150,7 +150,13 @@ class SearchSpace:
             if not named:
                 raise UsageError(f"search space {self.name}: nothing this task can use is left for {slot}")
         techniques = {name: axes for name, axes in self.techniques.items() if keep(name)}
-        return replace(self, slots=slots, techniques=techniques, required=self.required & set(techniques)), notes
+        required = self.required & set(techniques)
+        known_good = {
+            name: recipe
+            for name, recipe in self.known_good.items()
+            if all(self.catalog[chosen].available for chosen in recipe.chosen())
+        }
+        return replace(self, slots=slots, techniques=techniques, required=required, known_good=known_good), notes
 
     def with_model(self, axes: Axes) -> SearchSpace:
         """The same space with the hyperparameters of the user's own model."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from autoaccel.search_spaces import names, read
@@ -112,6 +113,15 @@ def test_a_space_can_be_extended_and_an_axis_fixed():
         assert recipe.optimizer.name == "adamw"
         assert recipe.optimizer.parameters["lr"] == 0.003
         assert recipe.batch_size.parameters["size"] == 32
+
+
+def test_a_missing_extra_leaves_its_branch_out_and_says_how_to_get_it():
+    """As in an installation of the core alone, which the first command of the README makes."""
+    bare = {**catalog(), "structured_pruning": replace(catalog()["structured_pruning"], available=False)}
+    space, notes = SearchSpace.load("vision", bare).for_task({"image", "classes", "continuous", "convolutions"})
+    assert "structured_pruning" not in space.techniques and "muon-pruned" not in space.known_good
+    assert "muon" in space.known_good
+    assert notes == ["structured_pruning is left out: pip install 'autoaccel[compress]' to search it too"]
 
 
 def test_plain_recipes_are_valid():
