@@ -25,6 +25,8 @@ SATURATED_SHARE = 0.45
 """Where it does not, more of it may be searched; not much more, since a choice among many is a choice of noise."""
 MOST_RUNGS = 4
 FEWEST_STEPS = 30
+FEWEST_STEPS_BELOW = 300
+"""On a third or fourth rung from the top: in a race of fewer steps wins what starts fast, not what ends well."""
 EVALUATION_SHARE = 0.04
 LEAST_VALID = 256
 
@@ -120,12 +122,12 @@ def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, slots: int, reserve
     Raises:
         UsageError: If the budget is too small to train anything; says how much is needed.
     """
-    least = _least(budget, facts)
+    least = _least(budget, facts, FEWEST_STEPS)
     left = 1 - budget.share(spent) - (reserve / budget.seconds if budget.seconds else 0.0)
     if left < least:
         needed = budget * ((1 - left + least) * 1.1)
         raise UsageError(f"a budget of {budget} is too small to train anything; at least {needed} is needed")
-    ladder, width = _ladder(left * SEARCH_SHARE, least)
+    ladder, width = _ladder(left * SEARCH_SHARE, least, _least(budget, facts, FEWEST_STEPS_BELOW))
     return Plan(
         budget=budget,
         facts=facts,
@@ -138,23 +140,23 @@ def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, slots: int, reserve
     )
 
 
-def _least(budget: Budget, facts: TaskFacts) -> float:
-    """The smallest share of the budget that trains a few dozen steps and evaluates."""
+def _least(budget: Budget, facts: TaskFacts, steps: int) -> float:
+    """The smallest share of the budget that trains so many plain steps and evaluates."""
     batch = min(64, facts.n_train)
     evaluated = 2 * min(1.0, LEAST_VALID / facts.n_valid)
-    seconds = 4 * facts.setup_seconds + FEWEST_STEPS * batch * facts.train_seconds + evaluated * facts.valid_seconds
-    flops = FEWEST_STEPS * batch * facts.train_flops + evaluated * facts.valid_flops
+    seconds = 4 * facts.setup_seconds + steps * batch * facts.train_seconds + evaluated * facts.valid_seconds
+    flops = steps * batch * facts.train_flops + evaluated * facts.valid_flops
     return max(seconds / budget.seconds if budget.seconds else 0.0, flops / budget.flops if budget.flops else 0.0)
 
 
-def _ladder(share: float, least: float) -> tuple[tuple[float, ...], int]:
-    """The tallest ladder whose first rung still trains something, and its width; empty when none does."""
+def _ladder(share: float, least: float, least_below: float) -> tuple[tuple[float, ...], int]:
+    """The tallest ladder whose first rung still trains enough, and its width; empty when none does."""
     shapes = [*((rungs, WIDTH) for rungs in range(MOST_RUNGS, 1, -1)), *((1, width) for width in WIDTHS_ALONE)]
     for rungs, width in shapes:
         unit = tuple(float(ETA) ** (i + 1 - rungs) for i in range(rungs))  # with a top rung of 1
         # Each rung of a bracket costs as much as its recipes on the top rung.
         top = share / (rungs * width + _baselines(unit))
-        if top * unit[0] >= least:
+        if top * unit[0] >= (least_below if rungs > 2 else least):
             return tuple(top * rung for rung in unit), width
     return (), WIDTH
 
