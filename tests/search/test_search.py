@@ -147,7 +147,7 @@ def test_a_budget_that_is_too_small_says_how_much_is_needed():
         make_plan(Budget(seconds=3), FACTS, Cost(seconds=2.5), 1, 1.5)
 
 
-@pytest.mark.parametrize(("seconds", "rungs"), [(8, 0), (25, 1), (120, 2), (3600, 4)])
+@pytest.mark.parametrize(("seconds", "rungs"), [(8, 0), (25, 1), (120, 2), (3600, 3), (7200, 4)])
 def test_the_ladder_fits_the_budget(seconds, rungs):
     """Short budgets get fewer rungs, and never one on which nothing but baselines fits."""
     facts = replace(FACTS, train_seconds=4e-4, setup_seconds=0.1)
