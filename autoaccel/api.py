@@ -104,7 +104,8 @@ def run_folder(out: str | Path | None, name: str, resume: bool = False) -> Itera
         try:
             yield folder
         except BaseException as error:
-            if fresh and (isinstance(error, UsageError | TaskError) or not folder.has_log()):
+            useless = isinstance(error, UsageError | TaskError) or not folder.has_log()
+            if fresh and useless and not folder.has_result():
                 folder.remove()
             raise
 

@@ -155,7 +155,10 @@ class Tuning:
         if left is None:
             return {}
         weights = self._folder.weights(entry.request.trial)
-        return executor.score(entry.request.recipe, weights, cost.seconds + (left.seconds or 60.0))
+        try:
+            return executor.score(entry.request.recipe, weights, cost.seconds + (left.seconds or 60.0))
+        except TaskError:  # the run is complete without that score
+            return {}
 
     def _broken(self, outcome: Outcome) -> TaskError:
         error = TaskError(f"plain training fails: {outcome.reason}", outcome.where or None)

@@ -166,3 +166,14 @@ task = Task(model=Net, train=(x, y), test=(x[:100], y[:100]), metric="loss")
     assert delivered["what"] in ("trial", "plain") and delivered["test"]["metric"] < 1.0
     assert result.data["final"]["test"]["metric"] > delivered["test"]["metric"]
     assert sum(phase["flops"] for phase in result.data["spent"].values()) <= 1.5e7
+
+
+def test_a_fault_after_the_last_trial_loses_nothing(tmp_path, monkeypatch):
+    def fail(keeper, *_):
+        raise TaskError("late")
+
+    monkeypatch.setattr("autoaccel.keeper.Keeper.deliver", fail)
+    path = write(tmp_path, "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))")
+    with pytest.raises(TaskError, match="late"):
+        tune(path, "4e6 FLOPs", out=tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "recipe.yaml").exists() and (tmp_path / "run" / "model.safetensors").exists()

@@ -98,6 +98,10 @@ class RunFolder:
         """Whether anything was begun here."""
         return (self.path / LOG).exists()
 
+    def has_result(self) -> bool:
+        """Whether a trial was completed here, so that there is a recipe and its weights."""
+        return (self.path / "result.json").exists()
+
     def remove(self) -> None:
         """Delete the folder: nothing worth keeping was made."""
         self.close()

@@ -21,7 +21,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from autoaccel.budget import Cost
 from autoaccel.clock import Clock
 from autoaccel.techniques.tensors import call, map_tensors
-from autoaccel.training.sources import first_tensor
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -133,8 +132,3 @@ def _shape(inputs: Any) -> Any:
     if isinstance(inputs, dict):
         return tuple((key, _shape(part)) for key, part in inputs.items())
     return tuple(_shape(part) for part in inputs) if isinstance(inputs, tuple) else None
-
-
-def batch_length(inputs: Any) -> int:
-    """Number of samples in a batch of inputs."""
-    return len(first_tensor(inputs))
