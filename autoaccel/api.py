@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from autoaccel.search.plan import make_plan
 from autoaccel.search_spaces import read as read_space
 from autoaccel.store.folder import RunFolder, choose_folder
 from autoaccel.target import slug, target_name, task_ref
-from autoaccel.trial import Outcome, OutcomeKind, Purpose, TrialRequest
+from autoaccel.trial import Outcome, OutcomeKind, Purpose, Reference, TrialRequest
 from autoaccel.tuning import DEFAULT_SPACES, PATIENCE, Tuning, load_space, reserve
 
 TRAIN_RESERVE = 0.9
@@ -143,6 +143,7 @@ def train(
     out: str | Path | None = None,
     seed: int = 0,
     devices: str = "",
+    reference: str | Path | None = None,
     quiet: bool = False,
     elapsed: float = 0.0,
 ) -> Result:
@@ -155,6 +156,7 @@ def train(
         out: The run folder; `runs/NAME-train` when missing.
         seed: Seeds the split and the training.
         devices: GPU numbers, or `cpu`.
+        reference: The folder of a run whose model the recipe learns from, where it needs one.
         quiet: Show nothing.
         elapsed: Seconds of the budget that had passed before this call.
 
@@ -170,7 +172,11 @@ def train(
     with run_folder(out, f"{slug(target)}-train") as folder:
         with closing(Supervisor(task_ref(task, folder.path), place, clock, folder.path)) as executor:
             executor.load(budget.seconds)
-            outcome = _train(executor, recipe, budget, seed, clock, Display(budget, quiet=quiet))
+            request = TrialRequest(
+                0, recipe, budget, Purpose.FINAL, seed, (0.5, 1.0), test=True, origin="given",
+                reference=None if reference is None else _reference(Path(reference)),
+            )  # fmt: skip
+            outcome = _train(executor, request, clock, Display(budget, quiet=quiet))
         folder.deliver_weights(0)
         folder.drop_weights(set())
         data = _trained(outcome, recipe, budget, target, folder.path)
@@ -179,15 +185,17 @@ def train(
         return Result(folder.path, data, None if isinstance(task, str) else task)
 
 
-def _train(
-    executor: Supervisor, recipe: Recipe, budget: Budget, seed: int, clock: SystemClock, view: Display
-) -> Outcome:
-    left = budget
+def _reference(run: Path) -> Reference:
+    result = Result.load(run)
+    return Reference(result.best_recipe, weights=str((run / "model.safetensors").resolve()))
+
+
+def _train(executor: Supervisor, request: TrialRequest, clock: SystemClock, view: Display) -> Outcome:
+    budget = request.budget
     if budget.seconds:
-        left = budget.less(Cost(seconds=clock.now() + TRAIN_RESERVE)) or budget
+        budget = budget.less(Cost(seconds=clock.now() + TRAIN_RESERVE)) or budget
     # It ends by itself, and nobody kills it: there would be nothing to show for the budget.
-    request = TrialRequest(0, recipe, left, Purpose.FINAL, seed, (0.5, 1.0), test=True, origin="given")
-    executor.start(request)
+    executor.start(replace(request, budget=budget))
     while True:
         for event in executor.poll(PATIENCE):
             if isinstance(event, Reported):

@@ -18,6 +18,8 @@ from autoaccel.schedules import Number, Schedule
 Value = bool | int | str | Number
 SLOTS = ("optimizer", "learning_rate", "batch_size")
 """What every recipe has exactly one of. All other techniques are optional."""
+REFERENCE = "reference"
+"""What techniques need that learn from a finished model: no task has it, a run comes to have it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class TechniqueInfo:
         roles: What it does to the training, for the clashes of others.
         clashes: Roles that it cannot share a recipe with.
         order: Techniques with a low order come first in every hook.
+        parallel: Whether it works where several processes share each batch.
         extra: The extra of the package that it needs, if any.
         available: Whether that extra is installed.
         paper: Where it comes from.
@@ -94,6 +97,7 @@ class TechniqueInfo:
     roles: frozenset[str] = frozenset()
     clashes: frozenset[str] = frozenset()
     order: int = 50
+    parallel: bool = True
     extra: str = ""
     available: bool = True
     paper: str = ""

@@ -85,6 +85,7 @@ def train(
     out: Out = None,
     seed: Seed = 0,
     devices: Devices = "",
+    reference: Annotated[Path | None, typer.Option(help="A run whose model the recipe learns from")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -100,6 +101,7 @@ def train(
         out=out,
         seed=seed,
         devices=devices,
+        reference=reference,
         quiet=quiet or as_json,
         elapsed=seconds_since_process_start(),
     )

@@ -98,9 +98,10 @@ class Keeper:
 
     def _keep_weights(self) -> None:
         best, final = self._search.trials.best(), self._search.trials.final()
-        running = {entry.request.trial for entry in self._search.trials.running()}
+        running = [entry.request for entry in self._search.trials.running()]
+        learned_from = {request.reference.trial for request in running if request.reference}
         kept = {entry.request.trial for entry in (best[0] if best else None, final) if entry is not None}
-        self._folder.drop_weights(kept | running)
+        self._folder.drop_weights(kept | learned_from | {request.trial for request in running})
 
     def _promote_weights(self) -> None:
         _, entry = delivery(self._search)

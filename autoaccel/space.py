@@ -8,7 +8,7 @@ nesting: `momentum` under `sgd` exists only where SGD is chosen.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
@@ -21,7 +21,7 @@ from autoaccel.axes import (
     read_slot,
     read_techniques,
 )
-from autoaccel.catalog import SLOTS, Catalog, Domain, Value, check
+from autoaccel.catalog import REFERENCE, SLOTS, Catalog, Domain, Value, check
 from autoaccel.errors import UsageError, suggestion
 from autoaccel.recipe import Choice, Recipe
 from autoaccel.schedules import Schedule
@@ -87,18 +87,23 @@ class SearchSpace:
     known_good: Mapping[str, Recipe] = field(default_factory=dict)
     description: str = ""
 
-    def draw(self, chooser: Chooser) -> Recipe:
-        """A recipe whose values `chooser` picks. Forbidden combinations are never offered to it."""
+    def draw(self, chooser: Chooser, reference: bool = True) -> Recipe:
+        """A recipe whose values `chooser` picks. Forbidden combinations are never offered to it.
+
+        Args:
+            chooser: Picks the values.
+            reference: Whether there is a finished model that a recipe may learn from.
+        """
         flat: dict[str, Scalar] = {}
         names: list[str] = []
         for slot in SLOTS:
-            offered = [name for name in self.slots[slot] if self._fits(name, names)]
+            offered = [name for name in self.slots[slot] if self._leads_on(slot, name, names)]
             name = str(_pick(chooser, slot, tuple(offered)))
             names.append(name)
             flat[slot] = name
             _choose_axes(chooser, f"{slot}.{name}", self.slots[slot][name], flat)
         for name, axes in self.techniques.items():
-            if not self._fits(name, names):
+            if not self._fits(name, names) or not (reference or REFERENCE not in self.catalog[name].needs):
                 continue
             path = f"techniques.{name}"
             if name in self.required or chooser.choose(path, ON_OFF):
@@ -112,8 +117,20 @@ class SearchSpace:
         """A random recipe; the same for the same seed."""
         return self.draw(RandomChooser(seed))
 
+    def learns(self, recipe: Recipe) -> bool:
+        """Whether a recipe learns from a finished model."""
+        return any(REFERENCE in self.catalog[name].needs for name in recipe.chosen() if name in self.catalog)
+
     def _fits(self, name: str, chosen: Iterable[str]) -> bool:
         return not check({key: {} for key in (*chosen, name)}, self.catalog)
+
+    def _leads_on(self, slot: str, name: str, chosen: Sequence[str]) -> bool:
+        """Whether a slot's choice leaves one for every slot after it."""
+        if not self._fits(name, chosen):
+            return False
+        later = SLOTS[SLOTS.index(slot) + 1 :]
+        taken = [*chosen, name]
+        return not later or any(self._leads_on(later[0], other, taken) for other in self.slots[later[0]])
 
     def domains(self) -> dict[str, Domain]:
         """Every parameter that can be searched, under the name that `draw` asks for it with."""
@@ -136,7 +153,7 @@ class SearchSpace:
         Raises:
             UsageError: If nothing is left of a slot.
         """
-        offered = set(traits)
+        offered = {*traits, REFERENCE}
         notes: list[str] = []
 
         def keep(name: str) -> bool:

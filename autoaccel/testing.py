@@ -18,13 +18,14 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from autoaccel.budget import Budget, Cost
-from autoaccel.catalog import Value
+from autoaccel.catalog import REFERENCE, Value
 from autoaccel.clock import SimulatedClock
 from autoaccel.recipe import Choice, Recipe
 from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build, classes
-from autoaccel.training.assemble import assemble
+from autoaccel.training.assemble import prepare_context, set_up
 from autoaccel.training.context import TrainingContext
+from autoaccel.training.data import build_model
 from autoaccel.training.evaluation import Score
 from autoaccel.training.loop import Milestones, train
 from autoaccel.training.progress import Progress
@@ -64,7 +65,10 @@ def _trained(
     name: str, task: Task, parameters: Mapping[str, Value], steps: int
 ) -> tuple[TrainingContext, list[Score]]:
     techniques = build(alone(name, parameters).chosen())
-    context = assemble(task, techniques, {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
+    context = prepare_context(task, techniques, {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
+    if REFERENCE in classes()[name].info.needs:
+        context.teacher = build_model(task, {}).eval().requires_grad_(False)
+    set_up(context, cpu=True)
     scores: list[Score] = []
 
     def report(index: int, score: Score, cost: Cost) -> bool:

@@ -87,6 +87,30 @@ class TaskFacts:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A finished model that a trial learns from.
+
+    Args:
+        recipe: What it was trained with.
+        trial: The trial of the same run that made it; -1 where `weights` say where it lies.
+        weights: Path of its weights.
+    """
+
+    recipe: Recipe
+    trial: int = -1
+    weights: str = ""
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"recipe": self.recipe.to_data(), "trial": self.trial, "weights": self.weights}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Reference:
+        """The inverse of `to_data`."""
+        return cls(**{**data, "recipe": Recipe.from_data(data["recipe"])})
+
+
+@dataclass(frozen=True)
 class TrialRequest:
     """One recipe to be trained with one budget.
 
@@ -105,6 +129,7 @@ class TrialRequest:
         evaluation: Expected cost of one evaluation; set aside until one was measured.
         landing: Set aside for the time after the last evaluation: saving, the test set.
         grace: Seconds beyond those of its budget after which it is killed; None for never.
+        reference: The finished model that the recipe learns from, if it needs one.
     """
 
     trial: int
@@ -121,6 +146,7 @@ class TrialRequest:
     evaluation: Cost = field(default_factory=Cost)
     landing: Cost = field(default_factory=Cost)
     grace: float | None = None
+    reference: Reference | None = None
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -134,6 +160,7 @@ class TrialRequest:
             "milestones": list(self.milestones),
             "evaluation": asdict(self.evaluation),
             "landing": asdict(self.landing),
+            "reference": self.reference and self.reference.to_data(),
         }
 
     @classmethod
@@ -148,6 +175,7 @@ class TrialRequest:
                 "milestones": tuple(data["milestones"]),
                 "evaluation": Cost(**data["evaluation"]),
                 "landing": Cost(**data["landing"]),
+                "reference": Reference.from_data(data["reference"]) if data.get("reference") else None,
             }
         )
 

@@ -16,7 +16,7 @@ from autoaccel.errors import UsageError
 from autoaccel.export.cutting import Cut, Definition, cut, read_file
 from autoaccel.recipe import Recipe
 
-FOUNDATION = ("schedules", "techniques.base", "techniques.tensors")
+FOUNDATION = ("schedules", "techniques.base", "techniques.tensors", "techniques.modules", "techniques.weights")
 TRAINING = (
     "training.loop",
     "training.batches",
@@ -82,8 +82,9 @@ class Meter:
 
     def __init__(self, *_: object):
         self.steps = 0
+        self.variants = {{}}
 
-    def forward(self, inputs: object) -> None:
+    def forward(self, inputs: object, model: object = None) -> None:
         """A forward costs nothing here."""
 
     def step(self, samples: int, update: Callable[[], object]) -> None:

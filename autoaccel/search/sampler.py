@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from autoaccel.axes import Scalar
 from autoaccel.catalog import Domain
 from autoaccel.recipe import Recipe
-from autoaccel.space import SearchSpace, draw
+from autoaccel.space import RandomChooser, SearchSpace, draw
 
 STARTUP = 8
 """Results that TPE needs before it is asked."""
@@ -97,7 +97,11 @@ class RecipeSampler:
             )
         self._study = optuna.create_study(sampler=tpe)
         fitted = {name: space.fit(recipe) for name, recipe in space.known_good.items()}
-        self._queue = [Proposal(r, f"known-good {name}") for name, r in fitted.items() if r is not None]
+        self._queue = [
+            Proposal(recipe, f"known-good {name}")
+            for name, recipe in fitted.items()
+            if recipe is not None and not space.learns(recipe)
+        ]
         self._told = 0
         self._seen: set[Recipe] = set()
 
@@ -124,9 +128,10 @@ class RecipeSampler:
             chooser = NeighborChooser(parent.flat(), self._source)
             return Proposal(self._space.draw(chooser), "neighbor of a good one")
         if self._told < STARTUP or dice > 0.9:
-            return Proposal(self._space.sample(self._source.getrandbits(32)), "random")
+            chosen = RandomChooser(self._source.getrandbits(32))
+            return Proposal(self._space.draw(chosen, reference=bool(best)), "random")
         trial = self._study.ask()
-        return Proposal(self._space.draw(OptunaChooser(trial)), "model", trial.number)
+        return Proposal(self._space.draw(OptunaChooser(trial), reference=bool(best)), "model", trial.number)
 
     def tell(self, proposal: Proposal, value: float | None) -> None:
         """Learn a result.

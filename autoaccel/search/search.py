@@ -6,6 +6,7 @@ the next. When its share of the budget is spent it commits: the best recipe is t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
 from autoaccel.budget import Budget, Cost
@@ -30,7 +31,7 @@ from autoaccel.search.requests import final_request, search_request
 from autoaccel.search.sampler import Proposal, RecipeSampler
 from autoaccel.search.trials import FINAL, Entry, Trials
 from autoaccel.space import SearchSpace
-from autoaccel.trial import Outcome, OutcomeKind, Purpose, Report, TrialRequest
+from autoaccel.trial import Outcome, OutcomeKind, Purpose, Reference, Report, TrialRequest
 
 FRUITLESS = 10
 """After so many failures in a row, more proposals would fail as well."""
@@ -243,6 +244,7 @@ class Search:
         assert self.plan is not None
         trial = len(self.trials)
         request = search_request(self.plan, rung, trial, recipe, self._seed, origin, purpose, parent)
+        request = replace(request, reference=self._reference(recipe))
         self.trials.add(Entry(request, rung, proposal))
         return request
 
@@ -262,8 +264,14 @@ class Search:
         if chosen := next((e for e, _ in self.trials.ranked() if e.request.recipe not in failed), None):
             recipe, origin, parent = chosen.request.recipe, chosen.request.origin, chosen.request.trial
         request = final_request(self.plan, left, len(self.trials), recipe, self._seed, origin, parent)
+        request = replace(request, reference=self._reference(recipe))
         self.trials.add(Entry(request, FINAL))
         return [Start(request)]
+
+    def _reference(self, recipe: Recipe) -> Reference | None:
+        """The best model so far, for a recipe that learns from one."""
+        found = self.trials.best() if self._space.learns(recipe) else None
+        return Reference(found[0].request.recipe, found[0].request.trial) if found else None
 
     def _pending(self) -> float:
         """Share of the budget that running trials will still take: wall seconds pass once for all of them."""

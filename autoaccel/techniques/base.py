@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
@@ -63,6 +63,10 @@ class Context(Protocol):
         mixed_precision: `no`, `bf16` or `fp16`; read after `setup`.
         sample_loss: Last task loss of each training sample, shape [n_train]; NaN where it was never seen.
         generator: Random numbers on `device`, seeded per trial and rank.
+        shared: Random numbers on the CPU that are the same on all ranks.
+        variants: What the cost of a forward depends on beside shapes, such as how many blocks are skipped, by the
+            name of the technique that sets it.
+        seen: Training samples that all ranks together have been trained on.
     """
 
     p: float
@@ -76,9 +80,17 @@ class Context(Protocol):
     mixed_precision: str
     sample_loss: Tensor
     generator: torch.Generator
+    shared: torch.Generator
+    variants: dict[str, Hashable]
+    seen: int
 
-    def forward(self, inputs: Any) -> Any:
-        """The model's output for `inputs`, its cost booked, under autocast and the caller's grad mode."""
+    def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
+        """The model's output for `inputs`, its cost booked, under autocast and the caller's grad mode.
+
+        Args:
+            inputs: What the model is called with.
+            model: Another model on the same device that is to be run, such as a teacher.
+        """
         ...
 
     def per_sample(self, output: Any, targets: Tensor) -> Tensor:
@@ -101,14 +113,31 @@ class Context(Protocol):
         """Inputs of about `samples` random training samples, batch by batch, without augmentation."""
         ...
 
+    def sweep(self, size: int = 256) -> Iterator[Batch]:
+        """Every training sample once, in the order of its index, without augmentation."""
+        ...
+
+    def begin_pass(self) -> None:
+        """End the pass over the data with the present batch, so that `select` is asked again."""
+        ...
+
+    def reference(self) -> nn.Module:
+        """The best finished model of this run in eval mode, for those that need `reference`."""
+        ...
+
     def keep_data_on_device(self, share: float) -> bool:
         """Hold the training data on the device if they take less than `share` of its free memory."""
         ...
 
 
 class Technique:
-    """Base of all techniques: every hook does nothing. Override what is needed."""
+    """Base of all techniques: every hook does nothing. Override what is needed.
 
+    Attributes:
+        parallel: Whether it works where several processes share each batch.
+    """
+
+    parallel: ClassVar[bool] = True
     if TYPE_CHECKING:  # given by the decorator `technique`
         info: ClassVar[TechniqueInfo]
 
@@ -215,6 +244,7 @@ def technique(
             roles=frozenset(roles),
             clashes=frozenset(clashes),
             order=order,
+            parallel=cls.parallel,
             extra=extra,
             available=not requires or importlib.util.find_spec(requires) is not None,
             paper=paper,

@@ -8,6 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+IGNORED = -100
+"""Targets with this value do not count, as in `torch.nn.functional.cross_entropy`."""
+
+
+def mean_of_counted(each: Tensor, targets: Tensor) -> Tensor:
+    """The mean over all but the first dimension, leaving out positions whose whole-number target is ignored."""
+    if targets.shape == each.shape and not targets.is_floating_point():
+        counted = (targets != IGNORED).to(each.dtype)
+        return (each * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)
+    return each.flatten(1).mean(1)
+
 
 def map_tensors(change: Callable[[Tensor], Any], data: Any) -> Any:
     """Apply `change` to a tensor, or to each in a tuple or mapping of tensors."""

@@ -10,6 +10,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 
 from autoaccel.clock import Clock
+from autoaccel.errors import UsageError
 from autoaccel.techniques.base import Technique
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.cost import Meter
@@ -42,19 +43,48 @@ def assemble(
     Raises:
         TaskError: If the task cannot be trained.
     """
+    context = prepare_context(task, techniques, model_parameters, seed, split_seed, clock, started, cpu)
+    set_up(context, cpu)
+    return context
+
+
+def prepare_context(
+    task: Task,
+    techniques: Sequence[Technique],
+    model_parameters: Mapping[str, Any],
+    seed: int,
+    split_seed: int,
+    clock: Clock,
+    started: float,
+    cpu: bool = False,
+) -> TrainingContext:
+    """Build model, data and context, before any technique has touched them; see `assemble` for the arguments.
+
+    Raises:
+        TaskError: If the task cannot be trained.
+    """
     device = pick_device(cpu)
     set_seed(seed)
     model = build_model(task, model_parameters)
     data = prepare(task, model, split_seed)
     model.to(device)
     meter = Meter(model, clock, started, PartialState().num_processes)
-    context = TrainingContext(model, data, techniques, meter, seed, device)
-    for technique in techniques:
+    return TrainingContext(model, data, techniques, meter, seed, device)
+
+
+def set_up(context: TrainingContext, cpu: bool = False) -> None:
+    """Let the techniques install themselves, then hand all to Accelerate.
+
+    Raises:
+        UsageError: If a technique does not work with the several processes that there are.
+    """
+    for technique in context.techniques:
+        if PartialState().num_processes > 1 and not technique.parallel:
+            raise UsageError(f"{type(technique).__name__} does not work with several processes that share a batch")
         technique.setup(context)
     # Built after the techniques' setup, since one of them may have asked for a precision.
     context.accelerator = Accelerator(mixed_precision=context.mixed_precision, cpu=cpu)
     context.prepare()
-    return context
 
 
 def pick_device(cpu: bool) -> torch.device:

@@ -52,6 +52,9 @@ class Passes:
             if len(index) < context.batch_size and done > len(index):
                 return  # a short last batch would have a noisier gradient; its samples come in another pass
             yield self._batch(index[self._rank :: self._world], weight)
+            if context.restart:
+                context.restart = False
+                return
 
     def _weights(self, count: int) -> Tensor | None:
         if not self._selectors:
@@ -75,13 +78,8 @@ class Passes:
         self._context.sample_loss = self._shared.clone()
 
     def _batch(self, index: Tensor, weight: Tensor | None) -> Batch:
-        device = self._context.device
-        inputs, targets = self._context.data.train.take(index)
-        if device.type != "cpu":
-            inputs = map_tensors(lambda t: t.to(device, non_blocking=True), inputs)
-            targets, index = targets.to(device, non_blocking=True), index.to(device, non_blocking=True)
-        each = torch.ones(len(index), device=device) if weight is None else weight[index]
-        return Batch(inputs, targets, index, each)
+        batch = self._context.fetch(index)
+        return batch if weight is None else batch.replace(weight=weight[batch.index])
 
 
 def chunks(batch: Batch, size: int) -> list[tuple[Batch, float]]:

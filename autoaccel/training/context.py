@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from autoaccel.errors import UsageError
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
 from autoaccel.techniques.tensors import call, map_tensors
 from autoaccel.training.cost import Meter
@@ -32,6 +33,8 @@ class TrainingContext:
 
     Attributes:
         micro_batch: Largest batch computed at once; 0 for no limit.
+        restart: Whether the pass over the data is to end with the present batch.
+        teacher: The best finished model of the run, where the recipe needs one.
     """
 
     def __init__(
@@ -57,19 +60,24 @@ class TrainingContext:
         self.mixed_precision = "no"
         self.sample_loss = torch.full((len(data.train),), float("nan"), device=device)
         self.generator = torch.Generator(device).manual_seed(seed)
+        self.shared = torch.Generator().manual_seed(seed)
+        self.variants = meter.variants
+        self.seen = 0
+        self.restart = False
+        self.teacher: nn.Module | None = None
         self.optimizer: torch.optim.Optimizer = None  # type: ignore[assignment]  # set by the optimizer's setup
         self.accelerator: Accelerator | None = None
         self.network: nn.Module = model
         self.current: list[tuple[Batch, float]] = []
         self._order = torch.Generator().manual_seed(seed)
 
-    def forward(self, inputs: Any) -> Any:
-        """The model's output, its cost booked."""
-        self.meter.forward(inputs)
+    def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
+        """The output of the model, or of another one, its cost booked."""
+        self.meter.forward(inputs, model)
         if self.accelerator is None or self.mixed_precision == "no":
-            return call(self.network, inputs)
+            return call(model or self.network, inputs)
         with self.accelerator.autocast():
-            output = call(self.network, inputs)
+            output = call(model or self.network, inputs)
         return output.float() if isinstance(output, Tensor) else output
 
     def per_sample(self, output: Any, targets: Tensor) -> Tensor:
@@ -120,11 +128,19 @@ class TrainingContext:
         return len(found)
 
     def rebuild(self) -> None:
-        """Build the optimizer anew over the present parameters, and count costs anew."""
+        """Build the optimizer anew over the present parameters, and count costs anew.
+
+        Parameters that are still there, in their shape, keep what the optimizer knows of them.
+        """
         self.meter.forget()
+        known = dict(self.optimizer.state)
         for technique in self.techniques:
             if isinstance(technique, OptimizerTechnique):
                 technique.setup(self)
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter in known and _fits(known[parameter], parameter):
+                    self.optimizer.state[parameter] = known[parameter]
         self.prepare()
 
     def prepare(self) -> None:
@@ -146,6 +162,33 @@ class TrainingContext:
             inputs, _ = self.data.train.take(part)
             yield map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)
 
+    def sweep(self, size: int = 256) -> Iterator[Batch]:
+        """Every training sample once, in the order of its index, without augmentation."""
+        for index in torch.arange(len(self.data.train)).split(size):
+            yield self.fetch(index)
+
+    def fetch(self, index: Tensor) -> Batch:
+        """The training samples at `index`, on the device."""
+        inputs, targets = self.data.train.take(index)
+        if self.device.type != "cpu":
+            inputs = map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)
+            targets, index = targets.to(self.device, non_blocking=True), index.to(self.device, non_blocking=True)
+        return Batch(inputs, targets, index, torch.ones(len(index), device=self.device))
+
+    def begin_pass(self) -> None:
+        """End the pass over the data with the present batch."""
+        self.restart = True
+
+    def reference(self) -> nn.Module:
+        """The best finished model of this run in eval mode.
+
+        Raises:
+            UsageError: If the trial was given none.
+        """
+        if self.teacher is None:
+            raise UsageError("a recipe that learns from a finished model needs one: train(..., reference=RUN)")
+        return self.teacher
+
     def keep_data_on_device(self, share: float) -> bool:
         """Move the training data to the device if they take less than `share` of its free memory."""
         source = self.data.train
@@ -158,6 +201,12 @@ class TrainingContext:
     def evaluating(self) -> list[AbstractContextManager[None]]:
         """The techniques' `evaluate` contexts, in the order in which they are entered."""
         return [technique.evaluate(self) for technique in self.techniques]
+
+
+def _fits(state: Mapping[str, Any], parameter: Tensor) -> bool:
+    """Whether an optimizer's state of a parameter has the parameter's shape; counters have none."""
+    tensors = [part for part in state.values() if isinstance(part, Tensor) and part.dim()]
+    return all(part.shape == parameter.shape for part in tensors)
 
 
 def free_memory(device: torch.device) -> int:

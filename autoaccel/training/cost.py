@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -71,6 +71,9 @@ class Meter:
         clock: Where seconds come from.
         started: Reading of that clock when the trial was asked for.
         world: Processes that do the same work side by side; each books for all.
+
+    Attributes:
+        variants: What the cost of a forward depends on beside shapes; see `Context`.
     """
 
     def __init__(self, model: nn.Module, clock: Clock, started: float, world: int = 1):
@@ -83,19 +86,21 @@ class Meter:
         self._steps = 0
         self._samples = 0
         self._table: dict[Any, float] = {}
+        self.variants: dict[str, Hashable] = {}
         self._optimizer_flops: float | None = None
 
-    def forward(self, inputs: Any) -> None:
-        """Book a forward in the model's present mode, with its backward when gradients are on."""
-        self._flops += self._world * self.flops_of(inputs, torch.is_grad_enabled())
+    def forward(self, inputs: Any, model: nn.Module | None = None) -> None:
+        """Book a forward in the present mode of the model or another, and its backward when gradients are on."""
+        self._flops += self._world * self.flops_of(inputs, torch.is_grad_enabled(), model)
 
-    def flops_of(self, inputs: Any, backward: bool) -> float:
+    def flops_of(self, inputs: Any, backward: bool, model: nn.Module | None = None) -> float:
         """FLOPs of one forward for inputs of this shape, with its backward or without."""
-        key = (_shape(inputs), backward, self._model.training)
+        run = model or self._model
+        key = (run, _shape(inputs), backward, run.training, tuple(self.variants.items()))
         if key not in self._table:
             # The random state is kept, so that counting once or from a cache trains the same model.
             with torch.random.fork_rng(devices=[]):
-                self._table[key] = count_flops(self._model, inputs, backward)
+                self._table[key] = count_flops(run, inputs, backward)
         return self._table[key]
 
     def step(self, samples: int, update: Callable[[], Any]) -> None:

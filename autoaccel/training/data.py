@@ -12,9 +12,9 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor, nn
 
 from autoaccel.errors import TaskError
-from autoaccel.techniques.tensors import call
+from autoaccel.techniques.tensors import IGNORED, call
 from autoaccel.training.metrics import Metric, make_metric
-from autoaccel.training.objective import IGNORED, Objective, make_objective
+from autoaccel.training.objective import Objective, make_objective
 from autoaccel.training.sources import ArraySource, Source, SubsetSource, as_source, first_tensor
 from autoaccel.training.task import KINDS, Task
 

@@ -108,6 +108,7 @@ class Step:
         self._steppers = _overriding(context.techniques, "step")
         self._remember = bool(_overriding(context.techniques, "select"))
         self._count = 0
+        self._world = context.accelerator.num_processes if context.accelerator else 1
 
     def __call__(self, batch: Batch) -> None:
         """Train on one batch."""
@@ -124,6 +125,7 @@ class Step:
                 stack.enter_context(technique.step(context))
             context.meter.step(len(batch.weight), context.optimizer.step)
         context.optimizer.zero_grad()
+        context.seen += len(batch.weight) * self._world
         self._count += 1
         if self._count % CHECK_EVERY == 1:
             _check_finite(losses, context.p)

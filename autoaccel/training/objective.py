@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autoaccel.errors import TaskError, suggestion
+from autoaccel.techniques.tensors import mean_of_counted
 
-IGNORED = -100
-"""Targets with this value do not count, as in `torch.nn.functional.cross_entropy`."""
 SCALABLE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 """Losses that may be computed on standardized targets."""
 
@@ -52,7 +51,7 @@ class Objective:
                 f"the loss {self.name} must return one value a sample, shape [{len(targets)}], got {got}"
             )
         if each.dim() > 1:
-            each = _mean_of_counted(each, targets)
+            each = mean_of_counted(each, targets)
         if self.class_weights is not None:
             each = each * self.class_weights.to(each.device)[targets]
         return each
@@ -74,13 +73,6 @@ class Objective:
         if isinstance(self.mean, float):
             return self(output, targets)
         return self.function(self.original(output), targets).reshape(len(targets), -1).mean(1)
-
-
-def _mean_of_counted(each: Tensor, targets: Tensor) -> Tensor:
-    if targets.shape == each.shape and not targets.is_floating_point():
-        counted = (targets != IGNORED).to(each.dtype)
-        return (each * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)
-    return each.flatten(1).mean(1)
 
 
 def cross_entropy(output: Tensor, targets: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autoaccel.techniques.modules import repeated_blocks
 from autoaccel.techniques.tensors import call, map_tensors
 from autoaccel.training.cost import meta_copy
 from autoaccel.training.data import Data
@@ -44,6 +45,15 @@ def _any_length(task: Task, data: Data, model: nn.Module) -> bool:
     return data.kind in ("tokens", "series") and _accepts(model, _few_inputs(data), half)
 
 
+def _labels(task: Task, data: Data, model: nn.Module) -> bool:
+    return data.classes > 0 and data.train.take(torch.arange(1))[1].dim() == 1
+
+
+def _blocks(task: Task, data: Data, model: nn.Module) -> bool:
+    device = next(model.parameters()).device
+    return len(repeated_blocks(model, map_tensors(lambda t: t.to(device), _few_inputs(data)))) > 1
+
+
 TRAITS: Mapping[str, Offer] = MappingProxyType(
     {
         **{kind: _kind(kind) for kind in KINDS},
@@ -51,6 +61,9 @@ TRAITS: Mapping[str, Offer] = MappingProxyType(
         "continuous": _continuous,
         "flips": lambda task, data, model: task.flips,
         "convolutions": _convolutions,
+        "labels": _labels,
+        "cross_entropy": lambda task, data, model: data.objective.name == "cross_entropy",
+        "blocks": _blocks,
         "any_size": _any_size,
         "any_length": _any_length,
     }

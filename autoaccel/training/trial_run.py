@@ -11,12 +11,15 @@ from pathlib import Path
 import torch
 
 from autoaccel.budget import Cost
+from autoaccel.catalog import REFERENCE
 from autoaccel.clock import Clock
 from autoaccel.errors import TaskError, UsageError
 from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import assemble
+from autoaccel.training.assemble import prepare_context, set_up
+from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.context import TrainingContext
+from autoaccel.training.data import build_model
 from autoaccel.training.discovery import user_line
 from autoaccel.training.evaluation import Score, expected_cost
 from autoaccel.training.landing import land
@@ -24,7 +27,7 @@ from autoaccel.training.loop import Milestones, NotFiniteError, train
 from autoaccel.training.progress import Progress
 from autoaccel.training.task import Task
 from autoaccel.training.traits import TRAITS, task_traits
-from autoaccel.trial import Outcome, OutcomeKind, Report, TrialRequest
+from autoaccel.trial import Outcome, OutcomeKind, Reference, Report, TrialRequest
 
 WEIGHTS = "model.safetensors"
 
@@ -92,7 +95,7 @@ def _cost(spent: Cost, around: Surroundings) -> Cost:
 
 def _assemble(task: Task, request: TrialRequest, around: Surroundings) -> TrainingContext:
     techniques = build(request.recipe.chosen())
-    context = assemble(
+    context = prepare_context(
         task,
         techniques,
         request.recipe.model,
@@ -102,11 +105,16 @@ def _assemble(task: Task, request: TrialRequest, around: Surroundings) -> Traini
         around.started,
         around.cpu,
     )
-    _check_needs(task, techniques, context)
+    _check_needs(task, techniques, context, request.reference)
+    if request.reference is not None:
+        context.teacher = _finished_model(task, request.reference, context, around)
+    set_up(context, around.cpu)
     return context
 
 
-def _check_needs(task: Task, techniques: Sequence[Technique], context: TrainingContext) -> None:
+def _check_needs(
+    task: Task, techniques: Sequence[Technique], context: TrainingContext, reference: Reference | None
+) -> None:
     """A recipe that was not drawn for this task may ask for what the task does not offer."""
     asked = TRAITS.keys() & {need for technique in techniques for need in technique.info.needs}
     offered = task_traits(task, context.data, context.model, asked)
@@ -114,6 +122,23 @@ def _check_needs(task: Task, techniques: Sequence[Technique], context: TrainingC
         if missing := (technique.info.needs & asked) - offered:
             words = " and ".join(sorted(missing)).replace("_", " ")
             raise UsageError(f"{technique.info.name} needs {words}, which this task does not offer")
+        if REFERENCE in technique.info.needs and reference is None:
+            raise UsageError(f"{technique.info.name} learns from a finished model: train(..., reference=RUN)")
+
+
+def _finished_model(
+    task: Task, reference: Reference, context: TrainingContext, around: Surroundings
+) -> torch.nn.Module:
+    """The model that a finished trial left behind, in eval mode."""
+    path = Path(reference.weights)
+    if not reference.weights and around.folder is not None:
+        path = around.folder.parent / f"{reference.trial:04d}" / WEIGHTS
+    if not path.is_file():
+        raise UsageError(f"the finished model to learn from is not at {path}")
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(task, reference.recipe.model)
+    load_weights(model, path)
+    return model.to(context.device).eval().requires_grad_(False)
 
 
 def _progress(context: TrainingContext, request: TrialRequest) -> Progress:

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from torch import nn
+from sample_tasks import image_task, task_for
 
 from autoaccel.clock import SimulatedClock
 from autoaccel.recipe import Recipe
@@ -14,30 +14,14 @@ from autoaccel.techniques.optimization.averaging import Ema
 from autoaccel.techniques.registry import build, catalog, classes
 from autoaccel.testing import check_technique
 from autoaccel.training.assemble import assemble
-from autoaccel.training.task import Task
-
-
-def net():
-    body = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()]
-    return nn.Sequential(*body, nn.Linear(64, 3))
-
-
-def image_task():
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(300, 1, 8, 8, generator=generator)
-    return Task(model=net, train=(x, torch.arange(300) % 3), flips=True)
-
-
-def token_task():
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randint(0, 7, (300, 33), generator=generator)
-    model = lambda: nn.Sequential(nn.Embedding(7, 8), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 7))  # noqa: E731
-    return Task(model=model, train=(x[:, :-1], x[:, 1:]))
 
 
 @pytest.mark.parametrize("name", sorted(catalog()))
 def test_every_technique_keeps_the_contract(name):
-    check_technique(name, token_task() if "any_length" in catalog()[name].needs else image_task())
+    info = catalog()[name]
+    if not info.available:
+        pytest.skip(f"needs the extra {info.extra}")
+    check_technique(name, task_for(info))
 
 
 def test_the_contract_finds_a_broken_technique(monkeypatch):

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autoaccel.schedules import half_life_decay
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.weights import in_place_of
 
 
 @technique(
@@ -58,17 +59,8 @@ class Ema(Technique):
         if not self.average:
             yield
             return
-        live = [p.detach() for p in context.model.parameters()]
-        saved = [p.clone() for p in live]
-        buffers = {name: b.clone() for name, b in context.model.named_buffers()}
-        torch._foreach_copy_(live, self.average)
-        try:
-            recalibrate_batch_norm(context, self.recalibrate)
+        with in_place_of(context, self.average, self.recalibrate):
             yield
-        finally:
-            torch._foreach_copy_(live, saved)
-            for name, buffer in context.model.named_buffers():
-                buffer.data.copy_(buffers[name])
 
     def state_dict(self) -> dict[str, object]:
         """The average and the progress at which it was last moved."""
@@ -77,29 +69,3 @@ class Ema(Technique):
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Take them back."""
         self.average, self.last = state["average"], state["last"]  # type: ignore[assignment]
-
-
-def recalibrate_batch_norm(context: Context, samples: int) -> None:
-    """Measure BatchNorm's running statistics for the weights that are in place now."""
-    norms = [m for m in context.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    norms = [m for m in norms if m.track_running_stats]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    training = [module for module in context.model.modules() if module.training]
-    context.model.eval()
-    for norm in norms:
-        norm.train()
-    try:
-        with torch.no_grad():
-            for i, inputs in enumerate(context.training_batches(samples)):
-                # The mean over all batches; torch's own way to it reads a counter, which stops a device.
-                for norm in norms:
-                    norm.momentum = 1 / (i + 1)
-                context.forward(inputs)
-    finally:
-        context.model.eval()
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module in training:
-            module.training = True

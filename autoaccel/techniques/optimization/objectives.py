@@ -7,13 +7,14 @@ from typing import Any
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.tensors import mean_of_counted
 
 
 @technique(
     "label_smoothing",
     family="optimization",
     cell="efficient objectives",
-    needs=("classes",),
+    needs=("cross_entropy",),
     roles=("smooths",),
     order=45,
     paper="arXiv 1512.00567",
@@ -29,12 +30,10 @@ class LabelSmoothing(Technique):
 
     def loss(self, context: Context, batch: Batch, output: Any, each: Tensor) -> Tensor:
         """Mix in the cross entropy with the uniform distribution."""
-        if output.dim() < 2 or output.shape[-1] == 1:
-            return each
         eps = value(self.eps, context.p)
         classes = -1 if context.kind == "tokens" else 1
         uniform: Tensor = -output.log_softmax(classes).mean(classes)
         if uniform.dim() > 1:
-            uniform = uniform.flatten(1).mean(1)
+            uniform = mean_of_counted(uniform, batch.targets)
         smoothed: Tensor = (1 - eps) * each + eps * uniform
         return smoothed

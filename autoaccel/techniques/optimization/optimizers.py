@@ -212,15 +212,20 @@ class MuonWithAdamW(torch.optim.Optimizer):
         grads = [p.grad for p in trained if p.grad is not None]
         means = [self._buffer(p, "mean") for p in trained]
         squares = [self._buffer(p, "square") for p in trained]
-        group["steps"] = group.get("steps", 0) + 1
+        steps = [self._count(p) for p in trained]
         torch._foreach_lerp_(means, grads, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
         scale = torch._foreach_sqrt(squares)
-        torch._foreach_mul_(scale, (1 - beta2 ** group["steps"]) ** -0.5)
+        torch._foreach_mul_(scale, [(1 - beta2**n) ** -0.5 for n in steps])
         torch._foreach_add_(scale, group["eps"])
         torch._foreach_mul_(trained, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_addcdiv_(trained, means, scale, -group["lr"] / (1 - beta1 ** group["steps"]))
+        torch._foreach_addcdiv_(trained, means, scale, [-group["lr"] / (1 - beta1**n) for n in steps])
+
+    def _count(self, p: Tensor) -> int:
+        state = self.state[p]
+        state["steps"] = state.get("steps", 0) + 1
+        return int(state["steps"])
 
     def _buffer(self, p: Tensor, name: str) -> Tensor:
         state: dict[str, Tensor] = self.state[p]

@@ -1,0 +1,87 @@
+"""Changing what modules do while they stay where they are: names of parameters, and so saved weights, are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoaccel.techniques.tensors import call
+
+
+def extend(module: nn.Module, behavior: type[nn.Module]) -> None:
+    """Put the methods of `behavior` before those of the module's class, as torch's own parametrizations do.
+
+    A closure over the old `forward` would go on pointing to this module in every copy of it; a class does not.
+
+    Args:
+        module: Changed in place.
+        behavior: A class whose `forward` may call `super().forward`.
+    """
+    module.__class__ = type(f"{behavior.__name__}{type(module).__name__}", (behavior, type(module)), {})
+
+
+def restore(module: nn.Module, behavior: type[nn.Module]) -> None:
+    """Undo `extend`, also under other behaviors that were put on top of it."""
+    behaviors = []
+    while isinstance(module, behavior):
+        above, module.__class__ = type(module).__bases__
+        behaviors.append(above)
+    for above in reversed(behaviors[:-1]):
+        extend(module, above)
+
+
+def repeated_blocks(model: nn.Module, inputs: Any) -> list[nn.Module]:
+    """The blocks of a deep model in the order in which they run: each maps a tensor to one of the same shape.
+
+    Blocks are siblings in a `ModuleList` or `Sequential` that have layers of their own. They are taken for
+    residual: leaving one out leaves the shapes, and most of what flows, as they are.
+
+    Args:
+        model: Called once, in eval mode and without gradients.
+        inputs: Any batch that it accepts.
+    """
+    found: list[nn.Module] = []
+
+    def hook(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        same = bool(given) and isinstance(given[0], Tensor) and isinstance(output, Tensor)
+        if same and given[0].shape == output.shape and module not in found:
+            found.append(module)
+
+    with _hooked(list(_candidates(model)), hook), torch.no_grad(), evaluating(model):
+        call(model, inputs)
+    inner = {id(part) for block in found for part in block.modules() if part is not block}
+    return [block for block in found if id(block) not in inner]
+
+
+def _candidates(model: nn.Module) -> Iterator[nn.Module]:
+    for container in model.modules():
+        if isinstance(container, nn.ModuleList | nn.Sequential):
+            yield from (
+                child for child in container if len(list(child.children())) and len(list(child.parameters()))
+            )
+
+
+@contextmanager
+def _hooked(modules: list[nn.Module], hook: Callable[..., None]) -> Iterator[None]:
+    handles = [module.register_forward_hook(hook) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The whole model in eval mode, and then every module in the mode that it had."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

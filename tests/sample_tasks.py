@@ -1,0 +1,102 @@
+"""Small tasks, and the one among them that offers what a technique needs."""
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from autoaccel.catalog import REFERENCE
+from autoaccel.training.data import build_model, prepare
+from autoaccel.training.task import Task
+from autoaccel.training.traits import task_traits
+
+MACHINE = frozenset({"fast_bf16", "fp16", "fp8", "compiler"})
+"""Traits of a machine, which no task offers."""
+
+
+def net():
+    body = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()]
+    return nn.Sequential(*body, nn.Linear(64, 3))
+
+
+def image_task(model=net):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(300, 1, 8, 8, generator=generator)
+    return Task(model=model, train=(x, torch.arange(300) % 3), flips=True)
+
+
+def token_task(model=None, length=32):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 7, (300, length + 1), generator=generator)
+    plain = lambda: nn.Sequential(nn.Embedding(7, 8), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 7))  # noqa: E731
+    return Task(model=model or plain, train=(x[:, :-1], x[:, 1:]))
+
+
+class ConvBlock(nn.Module):
+    """A residual block of an image net."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+def residual_net():
+    blocks = [ConvBlock(4) for _ in range(4)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(4, 3)]
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), *blocks, *head)
+
+
+class AttentionBlock(nn.Module):
+    """A pre-norm transformer block with causal attention."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.feed = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(0.1), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x):
+        q, k, v = self.qkv(self.norms[0](x)).view(*x.shape[:2], 3, 2, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).reshape(x.shape))
+        return x + self.feed(self.norms[1](x))
+
+
+def transformer():
+    blocks = [AttentionBlock(8) for _ in range(4)]
+    return nn.Sequential(nn.Embedding(7, 8), *blocks, nn.LayerNorm(8), nn.Linear(8, 7))
+
+
+SAMPLES = {
+    "image": image_task,
+    "token": token_task,
+    "residual": lambda: image_task(residual_net),
+    "transformer": lambda: token_task(transformer),
+}
+
+
+@cache
+def _traits(name):
+    task = SAMPLES[name]()
+    model = build_model(task, {})
+    return task_traits(task, prepare(task, model, 0), model)
+
+
+def task_for(info):
+    """The first small task that offers what a technique needs."""
+    asked = info.needs - MACHINE - {REFERENCE}
+    for name, make in SAMPLES.items():
+        if asked <= _traits(name):
+            return make()
+    raise LookupError(f"no small task offers {', '.join(asked)} to {info.name}")
