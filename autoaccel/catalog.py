@@ -10,11 +10,41 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from autoaccel.errors import suggestion
 from autoaccel.schedules import Number, Schedule
 
+ROLES: Mapping[str, str] = MappingProxyType(
+    {
+        "adapts": "trains small matrices beside frozen weights",
+        "anneals": "lowers the learning rate towards the end",
+        "averages": "judges an average of the weights",
+        "changes_shapes": "changes the shape of the inputs",
+        "compiles": "compiles the model as it is at the start",
+        "distills": "learns the outputs of another model for each sample as it is",
+        "fakes_precision": "trains rounded weights",
+        "filters_batches": "leaves out a part of each batch by the loss of its samples",
+        "freezes": "stops training a part of the weights",
+        "initializes": "sets the first weights",
+        "masks_weights": "keeps chosen weights at zero",
+        "mixes": "blends samples, whose loss says nothing of a single one",
+        "own_schedule": "brings a schedule and an average of its own",
+        "precision": "sets the number format",
+        "pulls_weights": "pulls the weights towards older ones",
+        "recomputes": "computes activations twice",
+        "regrads": "computes the gradient of a step again at other weights",
+        "replaces_loss": "trains on a loss of its own",
+        "reshapes_weights": "changes the shapes of the weights",
+        "scales_gradients": "scales the gradients",
+        "selects_by_loss": "chooses the samples of a pass by their loss",
+        "skips_blocks": "leaves out blocks of the model",
+        "skips_tokens": "leaves out tokens inside the model",
+        "smooths": "softens the targets",
+    }
+)
+"""What the roles in use mean, for messages. Techniques may declare others."""
 Value = bool | int | str | Number
 SLOTS = ("optimizer", "learning_rate", "batch_size")
 """What every recipe has exactly one of. All other techniques are optional."""
@@ -81,6 +111,7 @@ class TechniqueInfo:
         roles: What it does to the training, for the clashes of others.
         clashes: Roles that it cannot share a recipe with.
         order: Techniques with a low order come first in every hook.
+        hooks: The hooks of training that it takes part in, in the order in which they run.
         parallel: Whether it works where several processes share each batch.
         extra: The extra of the package that it needs, if any.
         available: Whether that extra is installed.
@@ -97,6 +128,7 @@ class TechniqueInfo:
     roles: frozenset[str] = frozenset()
     clashes: frozenset[str] = frozenset()
     order: int = 50
+    hooks: tuple[str, ...] = ()
     parallel: bool = True
     extra: str = ""
     available: bool = True
@@ -121,7 +153,7 @@ class TechniqueInfo:
             for name, p in data["parameters"].items()
         }
         sets = {name: frozenset(data[name]) for name in ("needs", "roles", "clashes")}
-        return cls(**{**data, "parameters": parameters, **sets})
+        return cls(**{**data, "parameters": parameters, "hooks": tuple(data["hooks"]), **sets})
 
 
 Catalog = Mapping[str, TechniqueInfo]
@@ -168,10 +200,11 @@ def _clashes(infos: list[TechniqueInfo]) -> list[str]:
     faults = []
     for i, a in enumerate(infos):
         for b in infos[i + 1 :]:
-            shared = (a.clashes & b.roles) | (b.clashes & a.roles)
-            faults += (
-                [f"{a.name} and {b.name} do not work together: one of them {_words(shared)}"] if shared else []
-            )
+            for one, other in ((a, b), (b, a)):
+                if why := one.clashes & other.roles:
+                    does = " and ".join(sorted(ROLES.get(role, _words([role])) for role in why))
+                    faults.append(f"{a.name} and {b.name} do not work together: {other.name} {does}")
+                    break
     return faults
 
 

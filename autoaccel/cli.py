@@ -13,9 +13,11 @@ import typer
 
 from autoaccel import __version__, api
 from autoaccel.budget import Budget, format_flops, parse_budget, parse_flops
+from autoaccel.cards import card, card_lines, in_order, summary_lines
 from autoaccel.clock import seconds_since_process_start
 from autoaccel.display import Display
-from autoaccel.errors import AutoaccelError, InterruptedRunError, UsageError
+from autoaccel.effects import read_effects
+from autoaccel.errors import AutoaccelError, InterruptedRunError, UsageError, suggestion
 from autoaccel.export.files import FORMATS, export
 from autoaccel.options import Options
 from autoaccel.report.html import write_report
@@ -152,6 +154,27 @@ def spaces(name: Annotated[str | None, typer.Argument(help="A space to show")] =
         return
     read_space(name)
     print(space_text(name), end="")
+
+
+@app.command()
+def techniques(
+    name: Annotated[str | None, typer.Argument(help="A technique to show")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the techniques, or show one with its ranges and what it did where it was measured."""
+    # Imported here: what techniques there are is known only to the classes, and those load torch.
+    from autoaccel.techniques.registry import catalog
+
+    known, effects = catalog(), read_effects()
+    if name is not None and name not in known:
+        raise UsageError(f"no technique {name!r}; `autoaccel techniques` lists all{suggestion(name, known)}")
+    if as_json:
+        chosen = [known[name]] if name else in_order(known)
+        print(json.dumps([card(info, effects.get(info.name, [])) for info in chosen]))
+    elif name:
+        print("\n".join(card_lines(known[name], effects.get(name, []), known)))
+    else:
+        print("\n".join(summary_lines(known)))
 
 
 @app.command()

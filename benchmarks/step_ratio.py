@@ -1,22 +1,29 @@
-"""A step of the trainer against a hand-written Accelerate loop that does the same work.
+"""A step of the trainer against two hand-written Accelerate loops that do the same work.
 
     python benchmarks/step_ratio.py digits
+    python benchmarks/step_ratio.py images
     python benchmarks/step_ratio.py shakespeare
 
-Both train the same net with AdamW, a linear learning rate and batches of 64 indexed from tensors in memory. Blocks
-of steps alternate, so that both see the same machine; the ratio is that of the medians of each pair of blocks.
+All train the same net with AdamW, a linear learning rate and batches of 64: the trainer with the technique
+`device_data`, one loop on batches indexed from tensors on the device, and the loop that most people write, on a
+shuffling DataLoader. Blocks of steps alternate, so that all see the same machine; a ratio is the median over the
+rounds of blocks.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
+from autoaccel.budget import Budget, Cost
 from autoaccel.clock import SystemClock
 from autoaccel.recipe import PLAIN
 from autoaccel.techniques.registry import build
@@ -30,37 +37,50 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 BATCH = 64
 
 
-def hand_written(task, steps: int) -> Iterator[Callable[[], None]]:
-    """The loop that a careful user writes: a step at each call."""
+def hand_written(task, steps: int, loader: bool) -> Iterator[Callable[[], None]]:
+    """The loop that a user writes, a step at each call: over a DataLoader, or over indexed tensors."""
     accelerator = Accelerator()
     model = task.model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     model, optimizer = accelerator.prepare(model, optimizer)
-    x, y = (torch.as_tensor(part).to(accelerator.device) for part in task.train)
+    x, y = (torch.as_tensor(part) for part in task.train)
     count = int(0.8 * len(x))
+    data = DataLoader(TensorDataset(x[:count], y[:count]), BATCH, shuffle=True, drop_last=True)
+    batches = _loaded(accelerator.prepare(data)) if loader else _indexed(x, y, count, accelerator.device)
     model.train()
+
+    def step() -> None:
+        inputs, targets = next(batches)
+        output = model(inputs)
+        loss = F.cross_entropy(output.flatten(0, -2), targets.flatten())
+        accelerator.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+
     while True:
-        for index in torch.randperm(count)[: count // BATCH * BATCH].split(BATCH):
+        yield step
 
-            def step(index: torch.Tensor = index) -> None:
-                output = model(x[index])
-                loss = F.cross_entropy(output.flatten(0, -2), y[index].flatten())
-                accelerator.backward(loss)
-                optimizer.step()
-                optimizer.zero_grad()
-                schedule.step()
 
-            yield step
+def _indexed(x: Tensor, y: Tensor, count: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    x, y = x.to(device), y.to(device)
+    while True:
+        for index in torch.randperm(count, device=device)[: count // BATCH * BATCH].split(BATCH):
+            yield x[index], y[index]
+
+
+def _loaded(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
+    while True:
+        yield from loader
 
 
 def trainer(task, steps: int) -> Iterator[Callable[[], None]]:
     """What a trial does between two evaluations, progress and selection of batches included."""
     clock = SystemClock()
-    context = assemble(task, build(PLAIN["plain"].chosen()), {}, 0, 0, clock, clock.now())
+    recipe = replace(PLAIN["plain"], techniques={"device_data": {}})
+    context = assemble(task, build(recipe.chosen()), {}, 0, 0, clock, clock.now())
     take, batches = Step(context), iter(Passes(context, 0))
-    from autoaccel.budget import Budget, Cost
-
     progress = Progress(Budget(steps=steps), context.meter.spent(), Cost(), 1, Cost())
     context.model.train()
 
@@ -93,20 +113,26 @@ def main() -> None:
     given = parser.parse_args()
     task = resolve(load_target(str(EXAMPLES / f"{given.task}.py")))
     total = (given.blocks + 2) * given.steps
-    ours, theirs = trainer(task, total), hand_written(task, total)
-    for steps in (ours, theirs):
+    loops = {
+        "trainer": trainer(task, total),
+        "indexed": hand_written(task, total, loader=False),
+        "loader": hand_written(task, total, loader=True),
+    }
+    for steps in loops.values():
         block(steps, given.steps)
-    ratios, hand = [], []
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
     for turn in range(given.blocks):
-        order = (ours, theirs) if turn % 2 else (theirs, ours)
-        seconds = {id(steps): block(steps, given.steps) for steps in order}
-        ratios.append(seconds[id(ours)] / seconds[id(theirs)])
-        hand.append(seconds[id(theirs)] / given.steps)
-    low, _, high = quantiles(ratios, n=4)
-    print(
-        f"{given.task}: trainer / hand-written = {median(ratios):.3f} (quartiles {low:.3f} to {high:.3f}); "
-        f"a hand-written step takes {1e3 * median(hand):.2f} ms"
-    )
+        names = list(loops)
+        for name in names[turn % 3 :] + names[: turn % 3]:
+            seconds[name].append(block(loops[name], given.steps))
+    for name, text in (("indexed", "a loop over indexed tensors"), ("loader", "a loop over a DataLoader")):
+        ratios = [ours / theirs for ours, theirs in zip(seconds["trainer"], seconds[name], strict=True)]
+        low, _, high = quantiles(ratios, n=4)
+        step = 1e3 * median(seconds[name]) / given.steps
+        print(
+            f"{given.task}: trainer / {text} = {median(ratios):.3f} (quartiles {low:.3f} to {high:.3f}); "
+            f"its step takes {step:.2f} ms"
+        )
 
 
 if __name__ == "__main__":

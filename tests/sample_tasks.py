@@ -78,6 +78,24 @@ def transformer():
     return nn.Sequential(nn.Embedding(7, 8), *blocks, nn.LayerNorm(8), nn.Linear(8, 7))
 
 
+class DenseBlock(nn.Module):
+    """A residual block of a multi-layer perceptron."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, width))
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+def table_task():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 5, generator=generator)
+    model = lambda: nn.Sequential(nn.Linear(5, 8), DenseBlock(8), DenseBlock(8), nn.Linear(8, 3))  # noqa: E731
+    return Task(model=model, train=(x, torch.arange(300) % 3))
+
+
 SAMPLES = {
     "image": image_task,
     "token": token_task,

@@ -181,3 +181,11 @@ def test_what_the_users_file_prints_does_not_mix_with_the_result(tmp_path):
     done = call("train", "model.py", "--recipe", "plain", "--steps", "3", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["status"] == "complete"
     assert "hello" in (tmp_path / "runs/model-train/import.txt").read_text()
+
+
+def test_techniques_are_listed_and_shown(tmp_path):
+    assert "progressive_resizing" in call("techniques", cwd=tmp_path).stdout
+    (shown,) = json.loads(call("techniques", "ema", "--json", cwd=tmp_path).stdout)
+    assert shown["parameters"]["half_life"]["domain"]["log"] and shown["hooks"] == ["step", "evaluate"]
+    wrong = call("techniques", "emma", cwd=tmp_path)
+    assert wrong.returncode == 2 and "did you mean 'ema'" in wrong.stderr

@@ -23,6 +23,10 @@ from autoaccel.schedules import Number, value
 __all__ = ["Batch", "Context", "Number", "OptimizerTechnique", "Technique", "parameter", "technique", "value"]
 
 
+HOOKS = ("setup", "select", "batch", "loss", "step", "evaluate", "finish")
+"""In the order in which they run."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """One batch on its way to the model.
@@ -244,6 +248,7 @@ def technique(
             roles=frozenset(roles),
             clashes=frozenset(clashes),
             order=order,
+            hooks=tuple(hook for hook in HOOKS if getattr(cls, hook) is not getattr(Technique, hook)),
             parallel=cls.parallel,
             extra=extra,
             available=not requires or importlib.util.find_spec(requires) is not None,

@@ -1,0 +1,91 @@
+"""Some recipes against plain training on some tasks, paired by seed: what the three experiments share."""
+
+import argparse
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from statistics import mean, median, stdev
+
+from runner import OUT, Job, Results, run_jobs
+from scipy.stats import t as student
+
+from autoaccel.budget import Budget
+from autoaccel.recipe import PLAIN, Recipe
+
+
+def with_techniques(**techniques: Mapping[str, object]) -> Recipe:
+    """Plain training with some techniques."""
+    return replace(PLAIN["plain"], techniques=techniques)
+
+
+Pairs = Sequence[tuple[dict, dict]]
+"""The results of two recipes for some seeds."""
+
+
+def paired(pairs: Pairs, sign: int) -> tuple[float, float]:
+    """Mean gain of the first in the test metric and half of its 95 % interval (Student's t); more is better."""
+    gains = [sign * (one["test"]["metric"] - other["test"]["metric"]) for one, other in pairs]
+    if len(gains) < 2:
+        return (gains[0] if gains else 0.0), 0.0
+    return mean(gains), student.ppf(0.975, len(gains) - 1) * stdev(gains) / len(gains) ** 0.5
+
+
+def ratio(pairs: Pairs, account: str) -> float:
+    """Median ratio of what was spent."""
+    return median(one["cost"][account] / other["cost"][account] for one, other in pairs) if pairs else 0.0
+
+
+class Experiment:
+    """Trains every recipe on every task and prints a table.
+
+    Args:
+        file: Where the tasks are.
+        name: Of the file with the results.
+        tasks: Names of the tasks, each with 1 when a larger metric is better and -1 otherwise.
+        recipes: By name; `uniform` is the plain one.
+    """
+
+    def __init__(self, file: str, name: str, tasks: Mapping[str, int], recipes: Mapping[str, Recipe]):
+        self.file, self.tasks = file, tasks
+        self.recipes = {"uniform": PLAIN["plain"], **recipes}
+        self.results = Results(OUT / f"{name}.jsonl")
+
+    def run(self, budgets: Mapping[str, Iterable[Budget]], seeds: int) -> None:
+        """Make what is missing and print one row a recipe, task and budget."""
+        print("| task | budget | recipe | test metric | gain | seconds | FLOPs |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
+        for task, sign in self.tasks.items():
+            for budget in budgets[task]:
+                jobs = [
+                    Job(f"{task}/{budget}/{name}/{seed}", recipe, budget, seed)
+                    for seed in range(seeds)
+                    for name, recipe in self.recipes.items()
+                ]
+                workers = 1 if budget.seconds else max(1, len(os.sched_getaffinity(0)))
+                run_jobs(f"{self.file}:{task}", jobs, self.results, workers, f"{task}, {budget}")
+                for name in self.recipes:
+                    print(self.row(task, sign, budget, name, seeds), flush=True)
+
+    def row(self, task: str, sign: int, budget: Budget, name: str, seeds: int) -> str:
+        """One comparison."""
+        rows = self.results.rows
+        both = [
+            (rows[f"{task}/{budget}/{name}/{seed}"], rows[f"{task}/{budget}/uniform/{seed}"])
+            for seed in range(seeds)
+        ]
+        pairs = [pair for pair in both if all(row["kind"] == "complete" for row in pair)]
+        if not pairs:
+            reasons = {one["reason"] or one["kind"] for one, _ in both}
+            return f"| {task} | {budget} | {name} | none: {'; '.join(sorted(reasons))} | | | |"
+        gain, half = paired(pairs, sign)
+        metric = mean(one["test"]["metric"] for one, _ in pairs)
+        spent = [f"x {ratio(pairs, account):.2f}" for account in ("seconds", "flops")]
+        return f"| {task} | {budget} | {name} | {metric:.4f} | {gain:+.4f} ± {half:.4f} | {' | '.join(spent)} |"
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """The options that all experiments have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="Factor on all budgets")
+    return parser.parse_args()

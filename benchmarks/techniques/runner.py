@@ -1,0 +1,127 @@
+"""Many trainings in processes of their own, two or one at a time, each kept in a file and never made again."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from autoaccel.budget import Budget
+from autoaccel.clock import SystemClock
+from autoaccel.events import Finished
+from autoaccel.execution.place import Place, TaskRef
+from autoaccel.execution.supervisor import Supervisor
+from autoaccel.recipe import Recipe
+from autoaccel.trial import Purpose, Reference, TrialRequest
+
+OUT = Path(__file__).parents[2] / "runs" / "techniques"
+PATIENCE = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Args:
+        key: Names it among all.
+        recipe: What to train with.
+        budget: How much.
+        seed: Of the training.
+        reference: Folder of a trial that it learns from, and that trial's recipe.
+    """
+
+    key: str
+    recipe: Recipe
+    budget: Budget
+    seed: int
+    reference: Reference | None = None
+
+
+@dataclass
+class Results:
+    """What is done, by the key of its job; a file that grows by a line for each.
+
+    Args:
+        path: The file.
+    """
+
+    path: Path
+    rows: dict[str, dict] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        self.rows = {row["key"]: row for row in map(json.loads, lines)}
+
+    def add(self, row: dict) -> None:
+        """Keep a result."""
+        self.rows[row["key"]] = row
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def run_jobs(target: str, jobs: Sequence[Job], results: Results, workers: int, title: str, keep: str = "") -> None:
+    """Make the trainings that are not made yet.
+
+    Args:
+        target: The task's file and name.
+        jobs: All that are wanted.
+        results: Where finished ones are kept.
+        workers: Trainings side by side; the cores are divided between them.
+        title: For people.
+        keep: A folder for the weights; they are thrown away when missing.
+    """
+    missing = [job for job in jobs if job.key not in results.rows]
+    if not missing:
+        return
+    columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory() as temporary, Progress(*columns, TimeRemainingColumn()) as progress:
+        folder = Path(keep or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        place = Place(workers=workers)
+        with closing(Supervisor(TaskRef(target), place, SystemClock(), folder)) as executor:
+            executor.load(None)
+            waiting = list(enumerate(missing))
+            running: dict[int, Job] = {}
+            bar = progress.add_task(title, total=len(missing))
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    trial, job = waiting.pop(0)
+                    running[trial] = job
+                    executor.start(_request(trial, job))
+                for event in executor.poll(PATIENCE):
+                    if isinstance(event, Finished):
+                        results.add(_row(running.pop(event.trial), event.outcome))
+                        progress.advance(bar)
+
+
+def _request(trial: int, job: Job) -> TrialRequest:
+    return TrialRequest(
+        trial, job.recipe, job.budget, Purpose.FINAL, job.seed, test=True, reference=job.reference, grace=600.0
+    )
+
+
+def _row(job: Job, outcome) -> dict:
+    return {
+        "key": job.key,
+        "kind": outcome.kind.value,
+        "reason": outcome.reason,
+        "test": dict(outcome.test),
+        "cost": asdict(outcome.cost),
+        "first_step": outcome.first_step,
+    }
+
+
+def completed(results: Results, keys: Iterable[str]) -> list[dict]:
+    """The results of those jobs that were completed."""
+    return [results.rows[key] for key in keys if results.rows.get(key, {}).get("kind") == "complete"]

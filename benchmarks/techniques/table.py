@@ -1,0 +1,219 @@
+"""Every technique alone against plain training, on four tasks, at equal FLOPs and at equal seconds, paired by seed.
+
+    python benchmarks/techniques/table.py                        # about 90 minutes on two cores
+    python benchmarks/techniques/table.py --scale 4 --seeds 10   # effects about a third as large are seen
+
+Trainings with a budget in FLOPs run side by side, one thread each. Those with a budget in seconds run alone, and
+only for techniques whose seconds and FLOPs part ways: those of the family system, and those that took 1.3 times the
+seconds of plain training or more, or 0.77 times or less, for the same FLOPs. What is done is kept in
+runs/techniques and not done again; `--write` puts the table into the package (autoaccel/effects.json).
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import mean, median
+
+from experiment import paired, ratio
+from runner import OUT, Job, Results, run_jobs
+
+from autoaccel.budget import Budget, format_flops
+from autoaccel.catalog import REFERENCE, Catalog, TechniqueInfo, check
+from autoaccel.clock import SystemClock
+from autoaccel.effects import FILE, Effect
+from autoaccel.execution.place import Place, TaskRef
+from autoaccel.execution.supervisor import Supervisor
+from autoaccel.recipe import PLAIN, Choice, Recipe
+from autoaccel.trial import Reference, TaskFacts
+
+HERE = Path(__file__).parent
+FLOPS = {"image": 6.6e11, "text": 5.4e11, "table": 6.9e10, "regression": 5.5e10}
+"""About 600, 450, 3,000 and 2,500 steps of plain training."""
+SECONDS = {"image": 8.0, "text": 8.0, "table": 4.0, "regression": 4.0}
+APART = 1.3
+TEACHER_SEED = 1000
+
+
+def alone(base: Recipe, info: TechniqueInfo) -> Recipe:
+    """Plain training with one technique at its default parameters."""
+    if info.slot:
+        return replace(base, **{info.slot: Choice(info.name)})
+    return replace(base, techniques={info.name: {}})
+
+
+def recipes(catalog: Catalog, facts: TaskFacts, base: str) -> dict[str, Recipe]:
+    """The recipe of each technique that applies to a task, by its name."""
+    other = next(name for name in PLAIN if name != base)
+    found = {}
+    for name, info in catalog.items():
+        applies = info.available and info.needs <= facts.traits | {REFERENCE}
+        if not applies or name in ("linear", "constant_batch"):
+            continue
+        recipe = alone(PLAIN[base], info)
+        # An optimizer that brings its own schedule wants a constant rate.
+        found[name] = alone(PLAIN[other], info) if check(recipe.chosen(), catalog) else recipe
+    return found
+
+
+class TaskTable:
+    """The rows of one task.
+
+    Args:
+        task: Its name in tasks.py.
+        scale: Factor on its budgets.
+        seeds: Trainings of each kind.
+        results: What is done.
+    """
+
+    def __init__(self, task: str, scale: float, seeds: int, results: Results):
+        self.task, self.seeds, self.results = task, range(seeds), results
+        self.target = f"{HERE / 'tasks.py'}:{task}"
+        self.budgets = {
+            "flops": Budget(flops=scale * FLOPS[task]),
+            "seconds": Budget(seconds=scale * SECONDS[task]),
+        }
+
+    def look(self) -> None:
+        """Learn what the task offers and what techniques there are."""
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            closing(Supervisor(TaskRef(self.target), Place(), SystemClock(), Path(folder))) as executor,
+        ):
+            self.catalog = executor.load(None)
+            self.facts, _ = executor.profile(None)
+
+    def train(self, equal: str, names: dict[str, Recipe], reference: Reference | None = None) -> None:
+        """Make all trainings of some recipes."""
+        learns = {n for n in names if REFERENCE in self.catalog.get(n, TechniqueInfo(n, "", "")).needs}
+        jobs = [
+            Job(
+                self.key(equal, name, seed),
+                recipe,
+                self.budgets[equal],
+                seed,
+                reference if name in learns else None,
+            )
+            for seed in self.seeds
+            for name, recipe in names.items()
+        ]
+        # Timed trainings run alone; the others share the cores, which changes nothing that they are judged by.
+        workers = 1 if equal == "seconds" else max(1, len(os.sched_getaffinity(0)))
+        run_jobs(self.target, jobs, self.results, workers, f"{self.task}, equal {equal}")
+
+    def teacher(self) -> Reference:
+        """A finished plain training, for the techniques that learn from one."""
+        key, folder = self.key("flops", "teacher", TEACHER_SEED), OUT / f"teacher-{self.task}"
+        run_jobs(
+            self.target,
+            [Job(key, PLAIN["plain"], self.budgets["flops"], TEACHER_SEED)],
+            self.results,
+            1,
+            f"{self.task}, a finished model",
+            str(folder),
+        )
+        return Reference(PLAIN["plain"], weights=str(folder / "trials" / "0000" / "model.safetensors"))
+
+    def key(self, equal: str, name: str, seed: int) -> str:
+        """Names a training."""
+        return f"{self.task}/{self.budgets[equal]}/{name}/{seed}"
+
+    def rows(self, equal: str, name: str) -> dict[int, dict]:
+        """Completed trainings of a recipe by seed."""
+        found = {seed: self.results.rows.get(self.key(equal, name, seed), {}) for seed in self.seeds}
+        return {seed: row for seed, row in found.items() if row.get("kind") == "complete"}
+
+    def plain(self, equal: str) -> str:
+        """The better form of plain training."""
+        sign = 1 if self.facts.maximize else -1
+        return max(
+            PLAIN, key=lambda form: sign * mean(r["test"]["metric"] for r in self.rows(equal, form).values())
+        )
+
+    def apart(self, names: dict[str, Recipe]) -> list[str]:
+        """Techniques whose seconds and FLOPs part ways."""
+        found = []
+        for name in names:
+            effect = self.effect("flops", name)
+            system = name in self.catalog and self.catalog[name].family == "system"
+            if system or (effect.seeds > 1 and not 1 / APART < effect.seconds < APART):
+                found.append(name)
+        return found
+
+    def effect(self, equal: str, name: str) -> Effect:
+        """The paired comparison with plain training."""
+        sign = 1 if self.facts.maximize else -1
+        ours, plain = self.rows(equal, name), self.rows(equal, self.plain(equal))
+        pairs = [(ours[seed], plain[seed]) for seed in self.seeds if seed in ours and seed in plain]
+        gain, half = paired(pairs, sign)
+        failed = [self.results.rows.get(self.key(equal, name, seed), {}) for seed in self.seeds if seed not in ours]
+        reasons = {f"{row.get('kind', 'not run')}: {row.get('reason', '')}".strip(": ") for row in failed}
+        learns = name in self.catalog and REFERENCE in self.catalog[name].needs
+        notes = [f"{len(failed)} of {len(self.seeds)} {reason}" for reason in sorted(reasons)]
+        notes += ["the finished model that it learns from came free"] if learns else []
+
+        budget = self.budgets[equal]
+        return Effect(
+            technique=name,
+            task=self.task,
+            budget=format_flops(budget.flops) if budget.flops else str(budget),
+            equal=equal,
+            metric=self.facts.metric.replace("neg_", "").replace("_", " "),
+            seeds=len(pairs),
+            gain=gain,
+            half=half,
+            seconds=ratio(pairs, "seconds"),
+            flops=ratio(pairs, "flops"),
+            note="; ".join(notes),
+        )
+
+
+def measure(task: str, scale: float, seeds: int, only: set[str], timed: bool) -> list[Effect]:
+    """Make what is missing of a task's table and return its rows."""
+    table = TaskTable(task, scale, seeds, Results(OUT / f"table-{task}.jsonl"))
+    table.look()
+    table.train("flops", dict(PLAIN))
+    base = table.plain("flops")
+    names = recipes(table.catalog, table.facts, base)
+    names = {name: recipe for name, recipe in names.items() if not only or name in only}
+    table.train("flops", names, table.teacher())
+    effects = [table.effect("flops", name) for name in names]
+    print(f"{task}: the better form of plain training is {base}", flush=True)
+    if timed:
+        table.train("seconds", dict(PLAIN))
+        chosen = table.apart(names)
+        timed_names = recipes(table.catalog, table.facts, table.plain("seconds"))
+        table.train("seconds", {name: timed_names[name] for name in chosen}, table.teacher())
+        effects += [table.effect("seconds", name) for name in chosen]
+    return effects
+
+
+def main() -> None:
+    """Measure, print, and keep."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", nargs="+", default=list(FLOPS), choices=list(FLOPS))
+    parser.add_argument("--only", nargs="+", default=[], help="These techniques, not all")
+    parser.add_argument("--scale", type=float, default=1.0, help="Factor on all budgets")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--no-seconds", action="store_true", help="Leave the timed part for later")
+    parser.add_argument("--write", action="store_true", help="Put the table into the package")
+    given = parser.parse_args()
+    effects = []
+    for task in given.tasks:
+        effects += measure(task, given.scale, given.seeds, set(given.only), not given.no_seconds)
+    for effect in effects:
+        print(f"{effect.technique:24} {effect.task:10} {effect.budget:>14}  {effect}")
+    for task in given.tasks:
+        halves = [e.half for e in effects if e.task == task and e.equal == "flops" and e.seeds > 1]
+        if halves:
+            print(f"{task}: effects below about {median(halves):.4f} are not seen (half of an interval, median)")
+    if given.write:
+        path = HERE.parents[1] / "autoaccel" / FILE
+        path.write_text(json.dumps([asdict(effect) for effect in effects], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

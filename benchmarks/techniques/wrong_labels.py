@@ -1,0 +1,52 @@
+"""Learnability selection by a small proxy, its cost on the clock, on clean data and with 20 % wrong labels.
+
+    python benchmarks/techniques/wrong_labels.py --seeds 5
+
+The setting of 'Bad Students Make Great Teachers' (arXiv 2312.05328): does a small net that learns alongside choose
+better samples than chance, once its own cost is charged?
+"""
+
+from dataclasses import replace
+
+import torch
+from experiment import Experiment, arguments, with_techniques
+from tasks import make_image
+
+from autoaccel import Task
+from autoaccel.budget import Budget
+
+WRONG = 0.2
+
+
+def spoiled(task: Task) -> Task:
+    """The same task with a part of the training labels replaced by others; validation and test stay clean."""
+    x, y = task.train
+    generator = torch.Generator().manual_seed(0)
+    wrong = torch.rand(len(y), generator=generator) < WRONG
+    other = (y + torch.randint(1, 10, y.shape, generator=generator)) % 10
+    held = len(y) * 4 // 5
+    return replace(
+        task, train=(x[:held], torch.where(wrong, other, y)[:held]), valid=(x[held:], y[held:]), test=task.test
+    )
+
+
+clean = make_image()
+wrong = spoiled(clean)
+RECIPES = {
+    "learnability by a proxy": with_techniques(proxy_learnability={}),
+    "selective_backprop": with_techniques(selective_backprop={}),
+    "loss_curriculum": with_techniques(loss_curriculum={}),
+    "label_smoothing": with_techniques(label_smoothing={}),
+}
+
+
+def main() -> None:
+    """Train and print."""
+    given = arguments(__doc__.splitlines()[0])
+    budgets = [Budget(flops=given.scale * 6.6e11), Budget(seconds=given.scale * 8.0)]
+    experiment = Experiment(__file__, "wrong-labels", {"clean": 1, "wrong": 1}, RECIPES)
+    experiment.run({"clean": budgets, "wrong": budgets}, given.seeds)
+
+
+if __name__ == "__main__":
+    main()

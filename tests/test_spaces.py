@@ -1,0 +1,129 @@
+"""Every recipe of every shipped space builds, trains and follows its schedules."""
+
+import math
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from autoaccel.search_spaces import names
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sample_tasks import image_task, residual_net, table_task, token_task, transformer
+
+from autoaccel import SearchSpace
+from autoaccel.catalog import REFERENCE, check
+from autoaccel.clock import SimulatedClock
+from autoaccel.schedules import Schedule
+from autoaccel.techniques.registry import build, catalog
+from autoaccel.training.assemble import prepare_context, set_up
+from autoaccel.training.batches import Passes
+from autoaccel.training.data import build_model, prepare
+from autoaccel.training.loop import Step
+from autoaccel.training.traits import task_traits
+
+TASKS = {
+    "vision": lambda: image_task(residual_net),
+    "text": lambda: token_task(transformer),
+    "tabular": table_task,
+    "finetune": lambda: image_task(residual_net),
+    "minimal": table_task,
+}
+FEW = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def fitted(name):
+    task = TASKS[name]()
+    model = build_model(task, {})
+    traits = task_traits(task, prepare(task, model, 0), model)
+    space, _ = SearchSpace.load(name).for_task(traits)
+    return task, traits, space
+
+
+def trains(task, traits, recipe, count=True):
+    """Three steps at the start, in the middle and at the end of progress; counting FLOPs takes most of the time."""
+    assert not check(recipe.chosen(), catalog(), traits | {REFERENCE})
+    AcceleratorState._reset_state(reset_partial_state=True)
+    techniques = build(recipe.chosen())
+    context = prepare_context(task, techniques, recipe.model, 0, 0, SimulatedClock(), 0.0, cpu=True)
+    if any(REFERENCE in technique.info.needs for technique in techniques):
+        context.teacher = build_model(task, {}).eval().requires_grad_(False)
+    if not count:
+        context.meter.flops_of = lambda *_: 1.0
+    set_up(context, cpu=True)
+    take, batches = Step(context), iter(Passes(context, 0))
+    context.model.train()
+    for p in (0.0, 0.5, 1.0):
+        context.p, factor, optimizer = p, context.lr_factor, context.optimizer
+        take(next(batches))
+        if context.optimizer is optimizer:  # surgery builds it anew
+            follows_schedules(context, recipe, p, factor)
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in context.model.parameters()), recipe
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def follows_schedules(context, recipe, p, factor):
+    rate = rate_factor(recipe.learning_rate, p) * factor
+    for group in context.optimizer.param_groups:
+        assert float(group["lr"]) == pytest.approx(group["initial_lr"] * rate, rel=1e-6, abs=1e-12)
+    for parameters in recipe.chosen().values():
+        for number in parameters.values():
+            if isinstance(number, Schedule) and p in (0.0, 1.0) and 0 < number.since <= number.until <= 1:
+                assert number(p) == (number.start if p == 0 else number.end)
+
+
+def rate_factor(choice, p):
+    """The shapes once more, from their definitions."""
+    given = {**{name: p.default for name, p in catalog()[choice.name].parameters.items()}, **choice.parameters}
+    warmup, floor = given["warmup"], given.get("floor", 0.0)
+    if p < warmup:
+        return 0.02 + 0.98 * p / warmup
+    t = (p - warmup) / (1 - warmup)
+    if choice.name == "wsd":
+        since = max(warmup, 1 - given["cooldown"])
+        return 1.0 if p <= since else 1 - math.sqrt((p - since) / (1 - since))
+    shapes = {
+        "linear": 1 - t,
+        "cosine": (1 + math.cos(math.pi * t)) / 2,
+        "one_cycle": (1 + math.cos(math.pi * t)) / 2,
+        "rex": (1 - t) / (0.5 + 0.5 * (1 - t)),
+        "constant": 1.0,
+    }
+    return floor + (1 - floor) * shapes[choice.name]
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_few_recipes_of_each_space_train(name):
+    task, traits, space = fitted(name)
+
+    @FEW
+    @given(st.integers(0, 2**32 - 1))
+    def check_seed(seed):
+        trains(task, traits, space.sample(seed))
+
+    check_seed()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", names())
+def test_many_recipes_of_each_space_train(name):
+    task, traits, space = fitted(name)
+
+    @MANY
+    @given(st.integers(0, 2**32 - 1))
+    def check_seed(seed):
+        trains(task, traits, space.sample(seed), count=False)
+
+    check_seed()
+
+
+@pytest.mark.parametrize("name", names())
+def test_known_good_recipes_lie_in_their_space_and_train(name):
+    task, traits, space = fitted(name)
+    assert len(space.known_good) >= 3
+    for recipe in space.known_good.values():
+        chosen = space.fit(recipe)
+        assert chosen is not None
+        if not any(catalog()[technique].needs - traits - {REFERENCE} for technique in chosen.chosen()):
+            trains(task, traits, chosen)
