@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from autoaccel.techniques.tensors import call
+from autoaccel.techniques.tensors import call, tensors_in
 
 
 def extend(module: nn.Module, behavior: type[nn.Module]) -> None:
@@ -55,6 +55,81 @@ def repeated_blocks(model: nn.Module, inputs: Any) -> list[nn.Module]:
         call(model, inputs)
     inner = {id(part) for block in found for part in block.modules() if part is not block}
     return [block for block in found if id(block) not in inner]
+
+
+def token_blocks(model: nn.Module, inputs: Any) -> list[nn.Module]:
+    """The blocks whose input is [n, t, d] and that work on any part of the t positions.
+
+    Args:
+        model: Called in eval mode and without gradients.
+        inputs: Any batch that it accepts.
+    """
+    if len(tensors_in(inputs)) > 1:
+        return []  # a mask that comes with the inputs reaches the blocks at full length, at the latest when it masks
+    blocks = repeated_blocks(model, inputs)
+    with torch.no_grad(), evaluating(model):
+        calls = first_calls(blocks, lambda: call(model, inputs))
+        return [block for block in blocks if _takes_fewer(block, *calls[block])]
+
+
+def _takes_fewer(block: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    x, *others = given
+    if x.dim() != 3 or x.shape[1] < 2:
+        return False
+    fewer = x[:, : x.shape[1] // 2]
+    try:
+        return bool(block(fewer, *others, **named).shape == fewer.shape)
+    except Exception:  # whatever the user's block raises says that it does not accept the shape
+        return False
+
+
+def first_calls(
+    modules: Iterable[nn.Module], run: Callable[[], Any]
+) -> dict[nn.Module, tuple[tuple[Any, ...], dict[str, Any]]]:
+    """What each module is called with for the first time, in the order of these calls.
+
+    Args:
+        modules: Those that are watched; one that is never called is left out.
+        run: Calls the model that they are part of.
+    """
+    watched = list(modules)
+    calls: dict[nn.Module, tuple[tuple[Any, ...], dict[str, Any]]] = {}
+
+    def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        calls.setdefault(module, (given, named))
+
+    handles = [module.register_forward_pre_hook(hook, with_kwargs=True) for module in watched]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    # A copy that was made for counting costs has copied the hooks.
+    known = set(watched)
+    return {module: called for module, called in calls.items() if module in known}
+
+
+def layers_in_order(module: nn.Module, run: Callable[[], Any]) -> list[nn.Module]:
+    """The parts with parameters of their own, in the order in which they first run.
+
+    One that is never called, as its weights are read by the module around it, comes right after that module.
+
+    Args:
+        module: What is taken apart.
+        run: Calls the module, or the model that it is part of.
+    """
+    order = {part: i for i, part in enumerate(first_calls(module.modules(), run))}
+    places: dict[nn.Module, int] = {}
+
+    def visit(part: nn.Module, around: int) -> None:
+        place = order.get(part, around)
+        if part not in places and any(True for _ in part.parameters(recurse=False)):
+            places[part] = place
+        for child in part.children():
+            visit(child, place)
+
+    visit(module, -1)
+    return sorted(places, key=places.__getitem__)
 
 
 def _candidates(model: nn.Module) -> Iterator[nn.Module]:

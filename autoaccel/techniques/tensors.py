@@ -31,6 +31,13 @@ def map_tensors(change: Callable[[Tensor], Any], data: Any) -> Any:
     return data
 
 
+def tensors_in(data: Any) -> list[Tensor]:
+    """The tensors of a tensor, tuple or mapping."""
+    found: list[Tensor] = []
+    map_tensors(found.append, data)
+    return found
+
+
 def map_images(change: Callable[[Tensor], Tensor], inputs: Any) -> Any:
     """Apply `change` to every tensor of shape [n, c, h, w]."""
     return map_tensors(lambda t: change(t) if t.dim() == 4 else t, inputs)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoaccel.techniques.modules import repeated_blocks
+from autoaccel.techniques.modules import repeated_blocks, token_blocks
 from autoaccel.techniques.tensors import call, map_tensors
 from autoaccel.training.cost import meta_copy
 from autoaccel.training.data import Data
@@ -50,8 +50,11 @@ def _labels(task: Task, data: Data, model: nn.Module) -> bool:
 
 
 def _blocks(task: Task, data: Data, model: nn.Module) -> bool:
-    device = next(model.parameters()).device
-    return len(repeated_blocks(model, map_tensors(lambda t: t.to(device), _few_inputs(data)))) > 1
+    return len(repeated_blocks(model, _inputs_beside(model, data))) > 1
+
+
+def _token_blocks(task: Task, data: Data, model: nn.Module) -> bool:
+    return len(token_blocks(model, _inputs_beside(model, data))) > 1
 
 
 TRAITS: Mapping[str, Offer] = MappingProxyType(
@@ -64,6 +67,7 @@ TRAITS: Mapping[str, Offer] = MappingProxyType(
         "labels": _labels,
         "cross_entropy": lambda task, data, model: data.objective.name == "cross_entropy",
         "blocks": _blocks,
+        "token_blocks": _token_blocks,
         "any_size": _any_size,
         "any_length": _any_length,
     }
@@ -85,6 +89,11 @@ def task_traits(task: Task, data: Data, model: nn.Module, asked: Collection[str]
 
 def _few_inputs(data: Data) -> Any:
     return data.train.take(torch.arange(min(len(data.train), 8)))[0]
+
+
+def _inputs_beside(model: nn.Module, data: Data) -> Any:
+    device = next(model.parameters()).device
+    return map_tensors(lambda t: t.to(device), _few_inputs(data))
 
 
 def _accepts(model: nn.Module, inputs: Any, cut: Callable[[Tensor], Tensor]) -> bool:

@@ -151,7 +151,13 @@ class SGD(GroupedOptimizer):
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
         """torch's own, fused."""
-        return torch.optim.SGD(groups, fused=True)
+        made = torch.optim.SGD(groups, fused=True)
+        # Fused, it fails where some parameters had a gradient before and others have their first one now. A buffer
+        # of zeros leads to the same first step as none.
+        for group in made.param_groups:
+            for trained in group["params"]:
+                made.state[trained]["momentum_buffer"] = torch.zeros_like(trained)
+        return made
 
 
 def orthogonalized(update: Tensor, steps: int = 5) -> Tensor:

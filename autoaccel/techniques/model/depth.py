@@ -1,0 +1,218 @@
+"""Fewer blocks of a deep model: some left out at random, or most of them until the first have learned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from autoaccel.schedules import Schedule
+from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
+from autoaccel.techniques.modules import evaluating, extend, first_calls, repeated_blocks, restore
+from autoaccel.techniques.tensors import call
+
+
+def kinds_of_blocks(model: nn.Module, inputs: Any) -> dict[nn.Module, Hashable]:
+    """The blocks in the order in which they run, each with what its cost depends on.
+
+    Blocks of equal kind have parameters of the same names and shapes, and see inputs of the same shape.
+    """
+    blocks = repeated_blocks(model, inputs)
+    with torch.no_grad(), evaluating(model):
+        calls = first_calls(blocks, lambda: call(model, inputs))
+    return {
+        block: (
+            type(block).__name__,
+            calls[block][0][0].shape,
+            tuple((name, p.shape) for name, p in block.named_parameters()),
+        )
+        for block in blocks
+    }
+
+
+class DroppedBlock(nn.Module):
+    """A residual block that passes its input through while it is dropped, and always runs in eval mode."""
+
+    drops_now = False
+    survival = 1.0
+
+    def forward(self, x: Tensor, *others: Any, **named: Any) -> Any:
+        """The block's output, what it adds scaled up so that its expectation is that of the whole block."""
+        if not self.training:
+            return super().forward(x, *others, **named)
+        if self.drops_now:
+            return x
+        output = super().forward(x, *others, **named)
+        return output if self.survival == 1 else x + (output - x) / self.survival
+
+
+@technique(
+    "layer_drop",
+    family="model",
+    cell="curriculum learning",
+    needs=("blocks",),
+    roles=("skips_blocks",),
+    # A frozen block costs less than its like, so that counts of skipped blocks would not say what a step costs.
+    clashes=("skips_blocks", "freezes", "compiles"),
+    order=56,
+    paper="arXiv 1603.09382; arXiv 2010.13369",
+)
+class LayerDrop(Technique):
+    """Skip residual blocks at random, deep ones more often and more of them as training goes on.
+
+    Args:
+        max_drop: Chance at the end that the last block is skipped; the first of L blocks has an L-th of it.
+        since: Progress at which it begins.
+        until: Progress at which the chances have arrived.
+    """
+
+    # DistributedDataParallel waits for the gradients of every parameter.
+    parallel: ClassVar[bool] = False
+
+    max_drop: float = parameter(0.2, 0.0, 0.4)
+    since: float = parameter(0.0, 0.0, 0.2)
+    until: float = parameter(0.8, 0.6, 1.0)
+    blocks: list[str] = field(init=False, default_factory=list, repr=False)
+    kinds: list[int] = field(init=False, default_factory=list, repr=False)
+
+    def setup(self, context: Context) -> None:
+        """Make the blocks droppable."""
+        found = kinds_of_blocks(context.model, next(context.training_batches(2)))
+        names = {module: name for name, module in context.model.named_modules()}
+        numbers = {kind: i for i, kind in enumerate(dict.fromkeys(found.values()))}
+        self.blocks = [names[block] for block in found]
+        self.kinds = [numbers[kind] for kind in found.values()]
+        for block in found:
+            extend(block, DroppedBlock)
+        context.variants["layer_drop"] = ()
+
+    def batch(self, context: Context, batch: Batch) -> Batch:
+        """Draw the blocks that this step skips."""
+        most = Schedule(0.0, self.max_drop, self.since, self.until)(context.p)
+        chances = most * torch.arange(1, len(self.blocks) + 1) / len(self.blocks)
+        drops = (torch.rand(len(self.blocks), generator=context.shared) < chances).tolist()
+        for name, chance, dropped in zip(self.blocks, chances.tolist(), drops, strict=True):
+            block: Any = context.model.get_submodule(name)
+            block.drops_now, block.survival = dropped, 1 - chance
+        skipped = Counter(kind for kind, dropped in zip(self.kinds, drops, strict=True) if dropped)
+        context.variants["layer_drop"] = tuple(sorted(skipped.items()))
+        return batch
+
+    @contextmanager
+    def evaluate(self, context: Context) -> Iterator[None]:
+        """Every block runs, whatever the last step skipped."""
+        before = context.variants["layer_drop"]
+        context.variants["layer_drop"] = ()
+        try:
+            yield
+        finally:
+            context.variants["layer_drop"] = before
+
+    def state_dict(self) -> dict[str, object]:
+        """The names of the blocks and which of them are alike."""
+        return {"blocks": self.blocks, "kinds": self.kinds}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take them back."""
+        self.blocks, self.kinds = state["blocks"], state["kinds"]  # type: ignore[assignment]
+
+
+class BypassedBlock(nn.Module):
+    """A block that is not there yet: it passes its input through."""
+
+    def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
+        """The input."""
+        return x
+
+
+@technique(
+    "depth_growth",
+    family="model",
+    cell="curriculum learning",
+    needs=("blocks",),
+    roles=("skips_blocks",),
+    # Until it has grown, blocks share their parameters: none can be frozen, cut or adapted by itself.
+    clashes=("skips_blocks", "freezes", "reshapes_weights", "adapts", "compiles"),
+    order=56,
+    paper="arXiv 2405.15319",
+)
+class DepthGrowth(Technique):
+    """Train the first blocks only, then stack copies of them to the full depth and go on.
+
+    Blocks are copied among their like: each stage of a convolutional net grows by itself.
+
+    Args:
+        growth: How many times deeper the model becomes.
+        at: Progress at which it happens.
+    """
+
+    growth: int = parameter(2, options=(2, 4))
+    at: float = parameter(0.3, 0.1, 0.5)
+    copies: list[str] = field(init=False, default_factory=list, repr=False)
+
+    def setup(self, context: Context) -> None:
+        """Take the later blocks out, and let them share the tensors of those whose copies they will be.
+
+        What keeps account of the model's parameters, such as an average of them, then sees only those that are
+        trained, and begins anew when there are more.
+        """
+        found = kinds_of_blocks(context.model, next(context.training_batches(2)))
+        names = {module: name for name, module in context.model.named_modules()}
+        for kind in dict.fromkeys(found.values()):
+            alike = [block for block, other in found.items() if other == kind]
+            trained = -(-len(alike) // self.growth)
+            for i, block in enumerate(alike[trained:]):
+                self.copies += [f"{names[block]}.{name}" for name in _share(alike[i % trained], block)]
+                extend(block, BypassedBlock)
+
+    @contextmanager
+    def step(self, context: Context) -> Iterator[None]:
+        """Grow after the step that reaches the point."""
+        yield
+        if self.copies and context.p >= self.at:
+            self._grow(context)
+
+    def finish(self, context: Context) -> None:
+        """Grow if the point was never reached, so that the model is whole."""
+        if self.copies:
+            self._grow(context)
+
+    def _grow(self, context: Context) -> None:
+        for block in [m for m in context.model.modules() if isinstance(m, BypassedBlock)]:
+            restore(block, BypassedBlock)
+        for name in self.copies:
+            path, _, key = name.rpartition(".")
+            part = context.model.get_submodule(path)
+            setattr(part, key, _clone(getattr(part, key)))
+        self.copies = []
+        context.rebuild()
+
+    def state_dict(self) -> dict[str, object]:
+        """The names of the tensors that are still those of other blocks."""
+        return {"copies": self.copies}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take them back."""
+        self.copies = state["copies"]  # type: ignore[assignment]
+
+
+def _share(source: nn.Module, block: nn.Module) -> list[str]:
+    """Put the tensors of one block into another; returns the names of those that were not shared before."""
+    shared = []
+    for path, part in block.named_modules():
+        other = source.get_submodule(path)
+        for key, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+            if getattr(other, key) is not tensor:
+                setattr(part, key, getattr(other, key))
+                shared.append(f"{path}.{key}" if path else key)
+    return shared
+
+
+def _clone(tensor: Tensor) -> Tensor:
+    copy = tensor.detach().clone()
+    return nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy

@@ -1,0 +1,94 @@
+"""Early layers stop learning: the backward ends where the first trained layer begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import field
+
+import torch
+from torch import nn
+
+from autoaccel.schedules import Schedule
+from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.modules import evaluating, layers_in_order
+
+
+@technique(
+    "layer_freezing",
+    family="model",
+    cell="curriculum learning",
+    roles=("freezes",),
+    # Adapters freeze layers of their own, pruned layers come with new parameters that know of no freezing,
+    # and every other set of trained parameters is another compilation.
+    clashes=("adapts", "reshapes_weights", "compiles"),
+    order=55,
+    paper="arXiv 1706.04983; arXiv 2201.06227",
+)
+class LayerFreezing(Technique):
+    """Stop training early layers towards the end, or in fine-tuning begin with the last ones.
+
+    A falling share thaws layers step by step; a share of 1 trains the last layer only. What the last layer
+    shares with others, such as an embedding, is never frozen.
+
+    Args:
+        share: Share of the layers, in the order in which they run and without the last, that is frozen.
+        levels: The share is a multiple of one part in so many.
+    """
+
+    share: Number = parameter(Schedule(0.0, 0.5, since=0.4, until=0.8), 0.0, 0.7)
+    levels: int = parameter(4, 2, 8, integer=True)
+    level: int = field(init=False, default=0, repr=False)
+    frozen: list[str] = field(init=False, default_factory=list, repr=False)
+
+    def setup(self, context: Context) -> None:
+        """Freeze what is frozen from the start, before the optimizer is built."""
+        self._follow(context)
+
+    @contextmanager
+    def step(self, context: Context) -> Iterator[None]:
+        """Freeze or thaw after the step that reaches another level."""
+        yield
+        if self._follow(context):
+            context.rebuild()
+
+    def finish(self, context: Context) -> None:
+        """Thaw everything."""
+        self._thaw(context.model)
+
+    def _follow(self, context: Context) -> bool:
+        level = round(value(self.share, context.p) * self.levels)
+        if level == self.level:
+            return False
+        self.level = level
+        self._thaw(context.model)
+        self._freeze(context, level / self.levels)
+        return True
+
+    def _thaw(self, model: nn.Module) -> None:
+        parameters = dict(model.named_parameters())
+        for name in self.frozen:
+            parameters[name].requires_grad_(True)
+        self.frozen = []
+
+    def _freeze(self, context: Context, share: float) -> None:
+        inputs = next(context.training_batches(2))
+        with torch.no_grad(), evaluating(context.model):
+            layers = layers_in_order(context.model, lambda: context.forward(inputs))
+        trained = [
+            own for layer in layers if (own := [p for p in layer.parameters(recurse=False) if p.requires_grad])
+        ]
+        chosen = {p for own in trained[: round(share * (len(trained) - 1))] for p in own} - set(trained[-1])
+        for name, parameter_ in context.model.named_parameters():
+            if parameter_ in chosen:
+                parameter_.requires_grad_(False)
+                parameter_.grad = None
+                self.frozen.append(name)
+
+    def state_dict(self) -> dict[str, object]:
+        """The level, and the names of the parameters that are frozen for it."""
+        return {"level": self.level, "frozen": self.frozen}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take them back."""
+        self.level, self.frozen = state["level"], state["frozen"]  # type: ignore[assignment]
