@@ -55,9 +55,11 @@ def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | Non
 
 
 def alone(name: str, parameters: Mapping[str, Value]) -> Recipe:
-    """Plain training with one technique."""
+    """Plain training with one technique, at a constant learning rate if it cannot live with one that decays."""
     slot = classes()[name].info.slot
     chosen: dict[str, Any] = {slot: Choice(name, parameters)} if slot else {"techniques": {name: parameters}}
+    if "anneals" in classes()[name].info.clashes:
+        chosen["learning_rate"] = Choice("constant")
     return Recipe(**chosen)
 
 

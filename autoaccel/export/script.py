@@ -16,7 +16,14 @@ from autoaccel.errors import UsageError
 from autoaccel.export.cutting import Cut, Definition, cut, read_file
 from autoaccel.recipe import Recipe
 
-FOUNDATION = ("schedules", "techniques.base", "techniques.tensors", "techniques.modules", "techniques.weights")
+FOUNDATION = (
+    "schedules",
+    "techniques.base",
+    "techniques.tensors",
+    "techniques.modules",
+    "techniques.weights",
+    "techniques.groups",
+)
 TRAINING = (
     "training.loop",
     "training.batches",
@@ -87,7 +94,7 @@ class Meter:
     def forward(self, inputs: object, model: object = None) -> None:
         """A forward costs nothing here."""
 
-    def step(self, samples: int, update: Callable[[], object]) -> None:
+    def step(self, samples: int, update: Callable[[], object], period: int) -> None:
         """Make one optimizer step."""
         update()
         self.steps += 1

@@ -184,6 +184,10 @@ class Technique:
 class OptimizerTechnique(Technique):
     """Base of what fills the optimizer's slot: `setup` sets `context.optimizer`, again after a rebuild."""
 
+    def period(self) -> int:
+        """Updates after which the optimizer's matrix products repeat; the first update may differ from all."""
+        return 1
+
 
 T = TypeVar("T", bound=type[Technique])
 

@@ -2,12 +2,14 @@
 
 FLOPs are counted with torch's own counter on a copy of the model on the `meta` device, which holds no numbers,
 once per shape of the inputs and set of trained parameters. Plain CPU tensors would count zero for attention
-and recurrent layers.
+and recurrent layers. Matrix decompositions, which torch leaves out, are counted by the formulas of Golub & Van
+Loan, Matrix Computations, 4th edition.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import replace
@@ -21,6 +23,25 @@ from torch.utils.flop_counter import FlopCounterMode
 from autoaccel.budget import Cost
 from autoaccel.clock import Clock
 from autoaccel.techniques.tensors import call, map_tensors
+
+
+def _qr_flops(shape: torch.Size, *_: Any, **__: Any) -> int:
+    """Both factors by Householder reflections (5.2): 4 (m n^2 - n^3 / 3) for m >= n, 8/3 n^3 where m = n."""
+    *batch, m, n = shape
+    k = min(m, n)
+    return math.prod(batch) * 4 * (max(m, n) * k * k - k**3 // 3)
+
+
+def _eigh_flops(shape: torch.Size, *_: Any, **__: Any) -> int:
+    """All eigenvalues and eigenvectors by the symmetric QR algorithm (8.3): about 9 n^3."""
+    return math.prod(shape[:-2]) * 9 * shape[-1] ** 3
+
+
+DECOMPOSITIONS = {torch.ops.aten.linalg_qr: _qr_flops, torch.ops.aten._linalg_eigh: _eigh_flops}
+
+
+def _counter() -> FlopCounterMode:
+    return FlopCounterMode(display=False, custom_mapping=dict(DECOMPOSITIONS))
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -56,7 +77,7 @@ def count_flops(model: nn.Module, inputs: Any, backward: bool) -> float:
 
 
 def _count(model: nn.Module, inputs: Any, backward: bool) -> float:
-    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
+    with _counter() as counter, torch.set_grad_enabled(backward):
         output = call(model, inputs)
         if backward and isinstance(output, Tensor) and output.requires_grad:
             output.sum().backward()
@@ -87,7 +108,8 @@ class Meter:
         self._samples = 0
         self._table: dict[Any, float] = {}
         self.variants: dict[str, Hashable] = {}
-        self._optimizer_flops: float | None = None
+        self._update_flops: list[float] = []
+        self._updates = 0
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> None:
         """Book a forward in the present mode of the model or another, and its backward when gradients are on."""
@@ -103,22 +125,32 @@ class Meter:
                 self._table[key] = count_flops(run, inputs, backward)
         return self._table[key]
 
-    def step(self, samples: int, update: Callable[[], Any]) -> None:
-        """Make one optimizer step over `samples` and book it; its matrix products are counted the first time."""
-        if self._optimizer_flops is None:
-            with FlopCounterMode(display=False) as counter:
-                update()
-            self._optimizer_flops = float(counter.get_total_flops())
-        else:
+    def step(self, samples: int, update: Callable[[], Any], period: int = 1) -> None:
+        """Make one optimizer step over `samples` and book it.
+
+        Args:
+            samples: Samples that its gradient is of.
+            update: Makes the step.
+            period: Updates after which its matrix products repeat. Those of the first update, which may set things
+                up, and of one period after it are counted.
+        """
+        place = self._updates if self._updates <= period else 1 + (self._updates - 1) % period
+        if place < len(self._update_flops):
             update()
-        self._flops += self._world * self._optimizer_flops
+        else:
+            with _counter() as counter:
+                update()
+            self._update_flops.append(float(counter.get_total_flops()))
+        self._flops += self._world * self._update_flops[place]
+        self._updates += 1
         self._steps += 1
         self._samples += self._world * samples
 
     def forget(self) -> None:
         """Count anew: the model or the set of trained parameters has changed."""
         self._table.clear()
-        self._optimizer_flops = None
+        self._update_flops.clear()
+        self._updates = 0
 
     def seconds(self) -> float:
         """Seconds since the trial was asked for."""

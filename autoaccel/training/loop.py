@@ -14,7 +14,7 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from autoaccel.budget import Cost
-from autoaccel.techniques.base import Batch, Technique
+from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
 from autoaccel.training.batches import Passes, chunks
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.evaluation import Score, evaluate
@@ -107,6 +107,7 @@ class Step:
         self._batchers = _overriding(context.techniques, "batch")
         self._steppers = _overriding(context.techniques, "step")
         self._remember = bool(_overriding(context.techniques, "select"))
+        self._period = max((t.period() for t in context.techniques if isinstance(t, OptimizerTechnique)), default=1)
         self._count = 0
         self._world = context.accelerator.num_processes if context.accelerator else 1
 
@@ -123,7 +124,7 @@ class Step:
         with ExitStack() as stack:
             for technique in self._steppers:
                 stack.enter_context(technique.step(context))
-            context.meter.step(len(batch.weight), context.optimizer.step)
+            context.meter.step(len(batch.weight), context.optimizer.step, self._period)
         context.optimizer.zero_grad()
         context.seen += len(batch.weight) * self._world
         self._count += 1

@@ -43,6 +43,7 @@ class LearningRate(Technique):
     family="optimization",
     cell="learning rate selection",
     slot="learning_rate",
+    roles=("anneals",),
     order=62,
     paper="arXiv 1905.04753",
 )
@@ -67,6 +68,7 @@ class Linear(LearningRate):
     family="optimization",
     cell="learning rate selection",
     slot="learning_rate",
+    roles=("anneals",),
     order=62,
     paper="arXiv 1608.03983",
 )
@@ -91,6 +93,7 @@ class Cosine(LearningRate):
     family="optimization",
     cell="learning rate selection",
     slot="learning_rate",
+    roles=("anneals",),
     order=62,
     paper="arXiv 2107.04197",
 )
@@ -115,6 +118,7 @@ class Rex(LearningRate):
     family="optimization",
     cell="learning rate selection",
     slot="learning_rate",
+    roles=("anneals",),
     order=62,
     paper="arXiv 2405.18392",
 )
@@ -140,6 +144,7 @@ class Wsd(LearningRate):
     family="optimization",
     cell="learning rate selection",
     slot="learning_rate",
+    roles=("anneals",),
     order=62,
     paper="arXiv 1708.07120",
 )

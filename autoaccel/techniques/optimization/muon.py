@@ -1,163 +1,15 @@
-"""Optimizers, with weight decay kept away from gains, biases and embeddings."""
+"""Muon: matrices move by the nearest orthogonal matrix to their momentum."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from autoaccel.schedules import Schedule
-from autoaccel.techniques.base import Context, Number, OptimizerTechnique, parameter, technique, value
-
-Group = dict[str, Any]
-
-
-class GroupedOptimizer(OptimizerTechnique):
-    """Base of the optimizers here: parameters by group, and the numbers of a group at each progress."""
-
-    def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
-        """The trained parameters by the name of their group."""
-        raise NotImplementedError
-
-    def numbers(self, group: str, p: float) -> Group:
-        """Hyperparameters of a group at progress `p`; `initial_lr` is the learning rate's peak."""
-        raise NotImplementedError
-
-    def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """The optimizer over groups that hold their own numbers."""
-        raise NotImplementedError
-
-    def setup(self, context: Context) -> None:
-        """Build the optimizer over the model as it is now."""
-        split = self.split(context.model)
-        context.optimizer = self.build(
-            [self._group(name, context.p) | {"params": params} for name, params in split.items() if params]
-        )
-
-    def _group(self, name: str, p: float) -> Group:
-        numbers = self.numbers(name, p)
-        return {"name": name, "lr": numbers["initial_lr"], **numbers}
-
-    @contextmanager
-    def step(self, context: Context) -> Iterator[None]:
-        """Follow the numbers that are schedules; the learning rate's shape multiplies its peak afterwards."""
-        if any(isinstance(number, Schedule) for number in vars(self).values()):
-            for group in context.optimizer.param_groups:
-                group.update(self.numbers(group["name"], context.p))
-        yield
-
-
-def decay_split(model: nn.Module, decay_all: bool) -> dict[str, list[Tensor]]:
-    """Trained parameters with and without weight decay.
-
-    Args:
-        model: Its trained parameters are split.
-        decay_all: Decay every parameter, as torch does by itself.
-    """
-    spared = set() if decay_all else spared_from_decay(model)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return {
-        "decayed": [p for p in trained if id(p) not in spared],
-        "spared": [p for p in trained if id(p) in spared],
-    }
-
-
-def spared_from_decay(model: nn.Module) -> set[int]:
-    """Ids of gains, biases and embeddings."""
-    small = {id(p) for p in model.parameters() if p.ndim < 2}
-    return small | {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
-
-
-@technique(
-    "adamw",
-    family="optimization",
-    cell="learning rate selection",
-    slot="optimizer",
-    order=60,
-    paper="arXiv 1711.05101",
-)
-class AdamW(GroupedOptimizer):
-    """Adam with decoupled weight decay.
-
-    Args:
-        lr: Learning rate at its peak.
-        weight_decay: Decoupled weight decay.
-        beta1: Memory of the mean gradient.
-        beta2: Memory of its square.
-        decay_all: Decay every parameter, not only matrices.
-    """
-
-    lr: Number = parameter(1e-3, 1e-4, 3e-2, log=True)
-    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
-    beta1: Number = parameter(0.9, 0.8, 0.95)
-    beta2: Number = parameter(0.999, 0.9, 0.999)
-    decay_all: bool = parameter(False, options=(False, True))
-
-    def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
-        """Matrices apart from the rest."""
-        return decay_split(model, self.decay_all)
-
-    def numbers(self, group: str, p: float) -> Group:
-        """Everything but the decay is the same in both groups."""
-        decay = value(self.weight_decay, p) if group == "decayed" else 0.0
-        betas = (value(self.beta1, p), value(self.beta2, p))
-        return {"initial_lr": value(self.lr, p), "weight_decay": decay, "betas": betas}
-
-    def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """torch's own, fused."""
-        return torch.optim.AdamW(groups, fused=True)
-
-
-@technique(
-    "sgd",
-    family="optimization",
-    cell="learning rate selection",
-    slot="optimizer",
-    order=60,
-    paper="Sutskever et al. 2013",
-)
-class SGD(GroupedOptimizer):
-    """Stochastic gradient descent with Nesterov momentum.
-
-    Args:
-        lr: Learning rate at its peak.
-        momentum: Share of the last step that is kept.
-        weight_decay: L2 penalty.
-        decay_all: Decay every parameter, not only matrices.
-    """
-
-    lr: Number = parameter(0.05, 1e-2, 1.0, log=True)
-    momentum: Number = parameter(0.9, 0.8, 0.98)
-    weight_decay: Number = parameter(5e-4, 1e-6, 1e-2, log=True)
-    decay_all: bool = parameter(False, options=(False, True))
-
-    def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
-        """Matrices apart from the rest."""
-        return decay_split(model, self.decay_all)
-
-    def numbers(self, group: str, p: float) -> Group:
-        """Everything but the decay is the same in both groups."""
-        decay = value(self.weight_decay, p) if group == "decayed" else 0.0
-        momentum = value(self.momentum, p)
-        return {
-            "initial_lr": value(self.lr, p),
-            "weight_decay": decay,
-            "momentum": momentum,
-            "nesterov": momentum > 0,
-        }
-
-    def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """torch's own, fused."""
-        made = torch.optim.SGD(groups, fused=True)
-        # Fused, it fails where some parameters had a gradient before and others have their first one now. A buffer
-        # of zeros leads to the same first step as none.
-        for group in made.param_groups:
-            for trained in group["params"]:
-                made.state[trained]["momentum_buffer"] = torch.zeros_like(trained)
-        return made
+from autoaccel.techniques.base import Number, parameter, technique, value
+from autoaccel.techniques.groups import Group, GroupedOptimizer, spared_from_decay
 
 
 def orthogonalized(update: Tensor, steps: int = 5) -> Tensor:
@@ -245,6 +97,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
     family="optimization",
     cell="learning rate selection",
     slot="optimizer",
+    # The factors of a low-rank update are no hidden matrices: only their product is a direction in weight space.
+    clashes=("adapts",),
     order=60,
     paper="Jordan et al. 2024; arXiv 2502.16982",
 )
