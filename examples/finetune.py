@@ -39,4 +39,6 @@ def digits(first: int, last: int) -> tuple[Tensor, Tensor]:
     return x, torch.as_tensor(y[first:last])
 
 
-task = Task(model=pretrained, train=digits(0, 300), valid=digits(300, 800), test=digits(800, 1797), metric="accuracy")
+task = Task(
+    model=pretrained, train=digits(0, 300), valid=digits(300, 800), test=digits(800, 1797), metric="accuracy"
+)

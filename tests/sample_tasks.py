@@ -5,6 +5,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import Dataset
 
 from autoaccel.catalog import REFERENCE
 from autoaccel.training.data import build_model, prepare
@@ -96,10 +97,53 @@ def table_task():
     return Task(model=model, train=(x, torch.arange(300) % 3))
 
 
+class Config:
+    """Of a Hugging Face model."""
+
+    def __init__(self):
+        self._attn_implementation = "eager"
+
+
+class Eager(nn.Linear):
+    """What a Hugging Face model that computes attention product by product looks like from outside."""
+
+    _supports_sdpa = True
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.config = Config()
+
+    def set_attn_implementation(self, name):
+        self.config._attn_implementation = name
+
+
+def eager_task():
+    return token_task(lambda: nn.Sequential(nn.Embedding(7, 8), Eager(8, 7)))
+
+
+class Images(Dataset):
+    """Fetched one by one."""
+
+    def __init__(self):
+        self.x, self.y = image_task().train
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, place):
+        return self.x[place], self.y[place]
+
+
+def dataset_task():
+    return Task(model=net, train=Images())
+
+
 SAMPLES = {
     "image": image_task,
     "token": token_task,
     "residual": lambda: image_task(residual_net),
+    "eager": eager_task,
+    "dataset": dataset_task,
     "transformer": lambda: token_task(transformer),
 }
 

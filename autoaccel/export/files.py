@@ -32,7 +32,7 @@ def accelerate_config(recipe: Recipe) -> str:
     data: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": "NO",
-        "mixed_precision": "bf16" if "bf16" in recipe.techniques else "no",
+        "mixed_precision": next((p for p in ("bf16", "fp16") if p in recipe.techniques), "no"),
         "num_machines": 1,
         "num_processes": 1,
         "use_cpu": False,

@@ -63,6 +63,7 @@ class Context(Protocol):
         kind: image, tokens, table or series.
         classes: Number of classes; 0 for other targets.
         batch_size: Samples per optimizer step over all ranks; may be changed between steps.
+        micro_batch: Samples computed at once; 0 for the whole batch.
         lr_factor: Factor on every learning rate, for a rule that follows the batch size.
         mixed_precision: `no`, `bf16` or `fp16`; read after `setup`.
         sample_loss: Last task loss of each training sample, shape [n_train]; NaN where it was never seen.
@@ -80,6 +81,7 @@ class Context(Protocol):
     kind: str
     classes: int
     batch_size: int
+    micro_batch: int
     lr_factor: float
     mixed_precision: str
     sample_loss: Tensor

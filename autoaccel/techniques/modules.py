@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from autoaccel.techniques.tensors import call, tensors_in
 
+_JOINED: dict[tuple[type[nn.Module], type[nn.Module]], type[nn.Module]] = {}
+"""One class for all modules of a kind: a compiler takes modules of different classes for different code."""
+
 
 def extend(module: nn.Module, behavior: type[nn.Module]) -> None:
     """Put the methods of `behavior` before those of the module's class, as torch's own parametrizations do.
@@ -21,7 +24,10 @@ def extend(module: nn.Module, behavior: type[nn.Module]) -> None:
         module: Changed in place.
         behavior: A class whose `forward` may call `super().forward`.
     """
-    module.__class__ = type(f"{behavior.__name__}{type(module).__name__}", (behavior, type(module)), {})
+    kinds = (behavior, type(module))
+    if kinds not in _JOINED:
+        _JOINED[kinds] = type(f"{behavior.__name__}{type(module).__name__}", kinds, {})
+    module.__class__ = _JOINED[kinds]
 
 
 def restore(module: nn.Module, behavior: type[nn.Module]) -> None:
@@ -65,7 +71,7 @@ def token_blocks(model: nn.Module, inputs: Any) -> list[nn.Module]:
         inputs: Any batch that it accepts.
     """
     if len(tensors_in(inputs)) > 1:
-        return []  # a mask that comes with the inputs reaches the blocks at full length, at the latest when it masks
+        return []  # a mask that comes with the inputs reaches the blocks at its full length, if it masks anything
     blocks = repeated_blocks(model, inputs)
     with torch.no_grad(), evaluating(model):
         calls = first_calls(blocks, lambda: call(model, inputs))
@@ -148,6 +154,22 @@ def _hooked(modules: list[nn.Module], hook: Callable[..., None]) -> Iterator[Non
     finally:
         for handle in handles:
             handle.remove()
+
+
+def eager_attention(model: nn.Module) -> list[nn.Module]:
+    """Hugging Face models within a model that compute attention product by product and could have it fused."""
+    return [
+        module
+        for module in model.modules()
+        if getattr(getattr(module, "config", None), "_attn_implementation", "") == "eager"
+        and getattr(module, "_supports_sdpa", False)
+        and hasattr(module, "set_attn_implementation")
+    ]
+
+
+def dropouts(model: nn.Module) -> list[nn.modules.dropout._DropoutNd]:
+    """The modules that leave out a random part of what flows through them."""
+    return [module for module in model.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -18,6 +19,9 @@ from autoaccel.techniques.tensors import call, map_tensors
 from autoaccel.training.cost import Meter
 from autoaccel.training.data import Data
 from autoaccel.training.sources import ArraySource, SubsetSource
+
+PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"bf16": torch.bfloat16, "fp16": torch.float16})
+"""What autocast computes in, by the name that Accelerate has for it."""
 
 
 class TrainingContext:
@@ -74,9 +78,10 @@ class TrainingContext:
     def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
         """The output of the model, or of another one, its cost booked."""
         self.meter.forward(inputs, model)
-        if self.accelerator is None or self.mixed_precision == "no":
+        if self.mixed_precision == "no":
             return call(model or self.network, inputs)
-        with self.accelerator.autocast():
+        # Not Accelerate's own context: what runs during setup, before there is an Accelerator, has to run alike.
+        with torch.autocast(self.device.type, PRECISIONS[self.mixed_precision]):
             output = call(model or self.network, inputs)
         return output.float() if isinstance(output, Tensor) else output
 
@@ -106,6 +111,12 @@ class TrainingContext:
         else:
             self.accelerator.backward(loss)
         return plain.detach()
+
+    def unscale(self) -> None:
+        """Give the gradients their true size again where a gradient scaler has enlarged them."""
+        if self.accelerator is not None and self.accelerator.scaler is not None:
+            # The scaler knows the optimizer that it is asked to step, which is the one inside the wrapper.
+            self.accelerator.scaler.unscale_(self.optimizer.optimizer)  # type: ignore[attr-defined]
 
     def regrad(self) -> None:
         """Zero the gradients and compute those of the current step's batch again."""

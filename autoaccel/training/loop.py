@@ -116,11 +116,10 @@ class Step:
         context = self._context
         for technique in self._batchers:
             batch = technique.batch(context, batch)
-        context.current = chunks(batch, context.micro_batch)
-        for part, share in context.current:
-            losses = context.backward(part, share)
-            if self._remember and part.other is None:
-                context.sample_loss[part.index] = losses.float()
+        while (losses := self._gradients(batch)) is None:
+            self._halve(len(batch.weight))
+        # Techniques see true gradients; the scaler skips the step by itself where one of them is not finite.
+        context.unscale()
         with ExitStack() as stack:
             for technique in self._steppers:
                 stack.enter_context(technique.step(context))
@@ -130,6 +129,38 @@ class Step:
         self._count += 1
         if self._count % CHECK_EVERY == 1:
             _check_finite(losses, context.p)
+
+    def _gradients(self, batch: Batch) -> Tensor | None:
+        """Add the gradients of a batch; returns the losses of its last part, or None if memory did not suffice.
+
+        What the failed attempt has used is spent: its random numbers, its share of BatchNorm's statistics and
+        its cost.
+        """
+        context = self._context
+        context.current = chunks(batch, context.micro_batch)
+        try:
+            for part, share in context.current:
+                losses = context.backward(part, share)
+                if self._remember and part.other is None:
+                    context.sample_loss[part.index] = losses.float()
+        except torch.OutOfMemoryError:
+            # Other ranks would wait for as many backward passes as they make themselves.
+            if self._world > 1 or _computed_at_once(context, len(batch.weight)) == 1:
+                raise
+            return None
+        return losses
+
+    def _halve(self, count: int) -> None:
+        """Compute half as much at once from now on, after a batch of `count` samples has not fitted."""
+        context = self._context
+        context.micro_batch = (_computed_at_once(context, count) + 1) // 2
+        context.optimizer.zero_grad()
+        if context.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _computed_at_once(context: TrainingContext, count: int) -> int:
+    return min(context.micro_batch or count, count)
 
 
 def _overriding(techniques: Sequence[Technique], hook: str) -> list[Technique]:

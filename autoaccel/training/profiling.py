@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import inspect
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -117,10 +120,10 @@ def measure_sizes(
     for size in sizes:
         if size > len(context.data.train):
             return
-        try:
-            yield measure_step(context, size, clock)
-        except torch.OutOfMemoryError:
+        cost = measure_step(context, size, clock)
+        if context.micro_batch:  # it did not fit in one piece
             return
+        yield cost
 
 
 def measure_step(context: TrainingContext, size: int, clock: Clock) -> StepCost:
@@ -160,28 +163,41 @@ def _peak_memory(context: TrainingContext) -> int:
 
 
 def _largest_batch(context: TrainingContext, clock: Clock) -> int:
-    """The largest of a few sizes that fits the device; 0 when all do."""
-    fits = 0
+    """What a step came down to at the first of a few sizes that did not fit the device; 0 when all do."""
     for size in (128, 256, 512, 1024):
         if size > len(context.data.train):
-            return 0
-        try:
-            measure_step(context, size, clock)
-        except torch.OutOfMemoryError:
-            context.optimizer.zero_grad()
-            torch.cuda.empty_cache()
-            return fits or 64
-        fits = size
-    return 0
+            break
+        measure_step(context, size, clock)
+        if context.micro_batch:
+            break
+    return context.micro_batch
 
 
 def _machine_traits(device: torch.device) -> frozenset[str]:
-    """What the hardware is good at. Bfloat16 without matrix units costs more in conversions than it saves."""
+    """What the hardware is good at, and whether torch finds what it compiles with."""
+    cuda = device.type == "cuda"
+    offers = {
+        "fast_bf16": _fast_bf16(device),
+        "fp16": cuda,
+        "fp8": cuda and torch.cuda.get_device_capability(device) >= (8, 9),
+        "compiler": _finds_compiler(device),
+    }
+    return frozenset(name for name, offered in offers.items() if offered)
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    """Bfloat16 without matrix units costs more in conversions than it saves."""
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
-    return frozenset({"fast_bf16"} if fast else ())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def _finds_compiler(device: torch.device) -> bool:
+    """Whether there is what torch's Inductor calls: a C++ compiler, or Triton and the C compiler that it needs."""
+    if device.type == "cuda":
+        has_c = any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang"))
+        return has_c and importlib.util.find_spec("triton") is not None
+    return device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def _device_name(device: torch.device) -> str:

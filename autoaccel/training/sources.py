@@ -97,6 +97,11 @@ class SubsetSource:
         return SubsetSource(self.source.to(device), self.positions.to(device))
 
 
+def root_of(source: Source) -> Source:
+    """The source that holds the samples, beneath any choice of some of them."""
+    return root_of(source.source) if isinstance(source, SubsetSource) else source
+
+
 def first_tensor(data: Any) -> Tensor:
     """The first tensor in a batch of inputs: its length is the batch's, its dtype tells the kind.
 

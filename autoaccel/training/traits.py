@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoaccel.techniques.modules import repeated_blocks, token_blocks
+from autoaccel.techniques.modules import dropouts, eager_attention, repeated_blocks, token_blocks
 from autoaccel.techniques.tensors import call, map_tensors
 from autoaccel.training.cost import meta_copy
 from autoaccel.training.data import Data
-from autoaccel.training.sources import first_tensor
+from autoaccel.training.sources import DatasetSource, first_tensor, root_of
 from autoaccel.training.task import KINDS, Task
 
 Offer = Callable[[Task, Data, nn.Module], bool]
@@ -68,6 +68,9 @@ TRAITS: Mapping[str, Offer] = MappingProxyType(
         "cross_entropy": lambda task, data, model: data.objective.name == "cross_entropy",
         "blocks": _blocks,
         "token_blocks": _token_blocks,
+        "dropout": lambda task, data, model: bool(dropouts(model)),
+        "eager_attention": lambda task, data, model: bool(eager_attention(model)),
+        "dataset": lambda task, data, model: isinstance(root_of(data.train), DatasetSource),
         "any_size": _any_size,
         "any_length": _any_length,
     }

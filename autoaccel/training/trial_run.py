@@ -108,6 +108,7 @@ def _assemble(task: Task, request: TrialRequest, around: Surroundings) -> Traini
     _check_needs(task, techniques, context, request.reference)
     if request.reference is not None:
         context.teacher = _finished_model(task, request.reference, context, around)
+    context.micro_batch = request.micro_batch
     set_up(context, around.cpu)
     return context
 
@@ -165,7 +166,6 @@ def _train(context: TrainingContext, request: TrialRequest, around: Surroundings
         reports.append(made)
         return around.report(made)
 
-    context.micro_batch = request.micro_batch
     progress = _progress(context, request)
     milestones = Milestones(request.milestones, request.valid_samples, report, around.stopped)
     # A pause of the garbage collector in mid-training costs more than the few cycles that training leaves.

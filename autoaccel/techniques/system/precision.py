@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
 from autoaccel.techniques.base import Context, Technique, technique
 
 
@@ -21,3 +26,79 @@ class Bf16(Technique):
     def setup(self, context: Context) -> None:
         """Ask Accelerate for it."""
         context.mixed_precision = "bf16"
+
+
+@technique(
+    "fp16",
+    family="system",
+    cell="system-centric",
+    needs=("fp16",),
+    roles=("precision", "scales_gradients"),
+    # A second gradient within a step would be scaled once more than the scaler knows of.
+    clashes=("precision", "regrads"),
+    order=70,
+    paper="arXiv 1710.03740",
+)
+class Fp16(Technique):
+    """Compute in float16 under autocast, the loss scaled so that small gradients do not vanish.
+
+    A step whose gradients overflow is skipped, and the scale halved.
+    """
+
+    def setup(self, context: Context) -> None:
+        """Ask Accelerate for it, whose gradient scaler comes along."""
+        context.mixed_precision = "fp16"
+
+
+@technique(
+    "fp8",
+    family="system",
+    cell="system-centric",
+    needs=("fp8",),
+    roles=("precision",),
+    # Layers that simulate other numbers, or are cut later on, are no longer those that compute in float8.
+    clashes=("precision", "fakes_precision", "reshapes_weights"),
+    order=70,
+    requires="torchao",
+    extra="lowbit",
+    paper="arXiv 2209.05433",
+)
+class Fp8(Technique):
+    """Multiply the matrices of linear layers in float8, and compute all else in bfloat16.
+
+    Weights stay in float32 under their names. It pays for wide layers, and when the model is compiled.
+    """
+
+    def setup(self, context: Context) -> None:
+        """Convert all linear layers but the first and the last, which are the least stable (torchao's advice)."""
+        from torchao.float8 import Float8LinearConfig
+        from torchao.float8.float8_linear import Float8Linear
+
+        inner = {id(module) for module in _linear_layers(context.model)[1:-1] if _fits_units(module)}
+        config = Float8LinearConfig(pad_inner_dim=True)  # any number of rows: the last batch may have an odd one
+        context.swap(lambda m: id(m) in inner, lambda m: Float8Linear.from_float(m, config=config))
+        context.mixed_precision = "bf16"
+
+    @contextmanager
+    def evaluate(self, context: Context) -> Iterator[None]:
+        """Judge what is delivered: layers that know nothing of float8."""
+        from torchao.float8.float8_linear import Float8Linear
+
+        converted = [module for module in context.model.modules() if type(module) is Float8Linear]
+        for module in converted:
+            module.__class__ = nn.Linear
+        try:
+            yield
+        finally:
+            for module in converted:
+                module.__class__ = Float8Linear
+
+
+def _linear_layers(model: nn.Module) -> list[nn.Linear]:
+    """Plain linear layers; those that another technique has extended are its own."""
+    return [module for module in model.modules() if type(module) is nn.Linear]
+
+
+def _fits_units(layer: nn.Linear) -> bool:
+    """Whether float8 matrix units take the layer: both sides are multiples of 16."""
+    return layer.in_features % 16 == 0 and layer.out_features % 16 == 0

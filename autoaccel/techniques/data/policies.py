@@ -1,0 +1,156 @@
+"""How much training is disturbed: random changes of images of many kinds, and the model's own dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import field
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from autoaccel.schedules import Schedule
+from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.modules import dropouts
+from autoaccel.techniques.tensors import map_images
+
+PARTS = 4
+"""Parts of a batch that are changed in different ways: one way for each image would take as many calls."""
+MEASURED = 512
+"""Training samples whose smallest and largest value tell what black and white are."""
+LEVEL = 0.05
+"""A scheduled rate of dropout moves in steps of this size: a compiled model is compiled anew for each."""
+
+Change = Callable[[Tensor, Tensor], Tensor]
+
+
+@technique(
+    "trivial_augment",
+    family="data",
+    cell="data regularization",
+    needs=("image", "continuous"),
+    order=31,
+    requires="kornia",
+    extra="image",
+    paper="arXiv 2103.10158",
+)
+class TrivialAugment(Technique):
+    """Change each image in one randomly drawn way, by a randomly drawn amount.
+
+    Images may have any number of channels and any range, which is measured on a few training samples.
+
+    Args:
+        strength: Largest amount; at 1 images are rotated by up to 30 degrees, moved by 30 % of their side,
+            brightened or darkened by up to 90 %, and so on.
+    """
+
+    strength: Number = parameter(0.6, 0.1, 1.0)
+    low: float = field(init=False, default=0.0, repr=False)
+    high: float = field(init=False, default=1.0, repr=False)
+
+    def setup(self, context: Context) -> None:
+        """Measure which values stand for black and white."""
+        images: list[Tensor] = []
+        for inputs in context.training_batches(MEASURED):
+            map_images(lambda x: images.append(x) or x, inputs)  # type: ignore[func-returns-value]
+        self.low = min(float(x.min()) for x in images)
+        self.high = max(float(x.max()) for x in images)
+
+    def batch(self, context: Context, batch: Batch) -> Batch:
+        """Change every part of the batch in its own way."""
+        drawn = torch.randint(len(changes()), (PARTS,), generator=context.shared).tolist()
+        amount = torch.rand(len(batch.index), generator=context.generator, device=context.device)
+        amount = (2 * amount - 1) * value(self.strength, context.p)
+
+        def changed(x: Tensor) -> Tensor:
+            parts = zip(self._to_unit(x).chunk(PARTS), amount.to(x.dtype).chunk(PARTS), drawn, strict=False)
+            return self._from_unit(torch.cat([changes()[which](part, by) for part, by, which in parts]))
+
+        return batch.replace(inputs=map_images(changed, batch.inputs))
+
+    def _to_unit(self, x: Tensor) -> Tensor:
+        return ((x - self.low) / max(self.high - self.low, 1e-6)).clamp(0, 1)
+
+    def _from_unit(self, x: Tensor) -> Tensor:
+        return self.low + x * max(self.high - self.low, 1e-6)
+
+    def state_dict(self) -> dict[str, object]:
+        """Black and white."""
+        return {"low": self.low, "high": self.high}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take them back."""
+        self.low, self.high = state["low"], state["high"]  # type: ignore[assignment]
+
+
+@cache
+def changes() -> tuple[Change, ...]:
+    """Changes of images of [n, c, h, w] in [0, 1] by amounts of [n] in [-1, 1]; 0 changes nothing."""
+    from kornia import enhance, geometry
+
+    def across(amount: Tensor) -> Tensor:
+        return torch.stack((amount, torch.zeros_like(amount)), 1)
+
+    def along(amount: Tensor) -> Tensor:
+        return torch.stack((torch.zeros_like(amount), amount), 1)
+
+    return (
+        lambda x, by: x,
+        lambda x, by: geometry.rotate(x, 30 * by, padding_mode="border"),
+        lambda x, by: geometry.shear(x, across(0.3 * by), padding_mode="border", align_corners=True),
+        lambda x, by: geometry.shear(x, along(0.3 * by), padding_mode="border", align_corners=True),
+        lambda x, by: geometry.translate(x, across(0.3 * x.shape[-1] * by), padding_mode="border"),
+        lambda x, by: geometry.translate(x, along(0.3 * x.shape[-2] * by), padding_mode="border"),
+        lambda x, by: torch.clamp(x * _factor(by), 0, 1),
+        lambda x, by: _away_from(x.mean((1, 2, 3), keepdim=True), x, by),
+        lambda x, by: _away_from(x.mean(1, keepdim=True), x, by),
+        lambda x, by: enhance.sharpness(x, 1 + 0.9 * by),
+        lambda x, by: enhance.posterize(x, (8 - 4 * by.abs()).round().int()),
+        lambda x, by: enhance.solarize(x, 1 - by.abs()),
+        lambda x, by: torch.lerp(x, _stretched(x), by.abs()[:, None, None, None]),
+        lambda x, by: torch.lerp(x, enhance.equalize(x), by.abs()[:, None, None, None]),
+    )
+
+
+def _factor(amount: Tensor) -> Tensor:
+    return 1 + 0.9 * amount[:, None, None, None]
+
+
+def _away_from(centre: Tensor, x: Tensor, amount: Tensor) -> Tensor:
+    """Contrast is the distance from the mean grey, saturation that from each pixel's own."""
+    return torch.clamp(centre + (x - centre) * _factor(amount), 0, 1)
+
+
+def _stretched(x: Tensor) -> Tensor:
+    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+    return (x - low) / (high - low).clamp(min=1e-3)
+
+
+@technique(
+    "dropout",
+    family="data",
+    cell="data regularization",
+    needs=("dropout",),
+    order=35,
+    paper="JMLR 15 (2014), 1929-1958; arXiv 2303.01500",
+)
+class Dropout(Technique):
+    """Set the rate of all of the model's dropout modules, as a number or a schedule.
+
+    Dropout that a model calls as a function, as most attention does, is left as it is.
+
+    Args:
+        rate: Share that is left out.
+    """
+
+    rate: Number = parameter(0.1, 0.0, 0.5)
+
+    def batch(self, context: Context, batch: Batch) -> Batch:
+        """Set the present rate."""
+        rate = value(self.rate, context.p)
+        if isinstance(self.rate, Schedule):
+            rate = round(round(rate / LEVEL) * LEVEL, 6)
+        for module in dropouts(context.model):
+            if module.p != rate:
+                module.p = rate
+        return batch

@@ -1,0 +1,79 @@
+"""Compiling the model: the same numbers from fewer and larger kernels."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from autoaccel.techniques.base import Context, Technique, parameter, technique
+from autoaccel.techniques.modules import repeated_blocks
+
+
+@technique(
+    "compile",
+    family="system",
+    cell="system-centric",
+    needs=("compiler",),
+    roles=("compiles",),
+    # All of these change the graph, or which gradients it computes, in mid-training: each change is a compilation.
+    clashes=("freezes", "skips_blocks", "skips_tokens", "reshapes_weights", "fakes_precision"),
+    order=90,
+    paper="PyTorch 2: ASPLOS 2024, doi 10.1145/3620665.3640366",
+)
+class Compile(Technique):
+    """Compile the model with torch.compile before its first step.
+
+    The compilation is paid from the trial's budget but takes no progress, as long as the first batches have the
+    shape of full ones; another shape later on is compiled once more, for all sizes. Only training is compiled:
+    evaluations come in other sizes and modes, each a compilation of its own that few evaluations would earn back.
+
+    Args:
+        scope: The repeated blocks of a deep model, which share one compilation, or the whole model; a model
+            without repeated blocks is compiled whole.
+    """
+
+    scope: str = parameter("regional", options=("regional", "whole"))
+
+    def setup(self, context: Context) -> None:
+        """Compile in place, which keeps the names of parameters, and run once so that it happens now."""
+        model = context.model
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Inductor's own imports use what torch has deprecated
+            blocks = repeated_blocks(model, next(context.training_batches(2))) if self.scope == "regional" else []
+            for module in blocks if len(blocks) > 1 else [model]:
+                module.compile()
+            with _without_a_trace(model, context.device):
+                _run_once(context)
+
+    @contextmanager
+    def evaluate(self, context: Context) -> Iterator[None]:
+        """Run as written."""
+        with torch.compiler.set_stance("force_eager"):
+            yield
+
+
+def _run_once(context: Context) -> None:
+    """A forward and backward on as many samples as are computed at once."""
+    size = min(context.batch_size, context.micro_batch or context.batch_size)
+    batch = next(context.sweep(size))
+    context.per_sample(context.forward(batch.inputs), batch.targets).mean().backward()
+
+
+@contextmanager
+def _without_a_trace(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Train mode for a while; gradients, BatchNorm statistics and random numbers are as before at the end."""
+    training = model.training
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    model.train()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        model.train(training)
+        model.zero_grad(set_to_none=True)
+        for buffer, before in buffers:
+            buffer.data.copy_(before)
