@@ -16,7 +16,14 @@ from autoaccel.errors import UsageError
 from autoaccel.export.cutting import Cut, Definition, cut, read_file
 from autoaccel.recipe import Recipe
 
-FOUNDATION = ("schedules", "techniques.base", "techniques.tensors", "techniques.modules", "techniques.weights")
+FOUNDATION = (
+    "schedules",
+    "techniques.base",
+    "techniques.tensors",
+    "techniques.modules",
+    "techniques.quantized",
+    "techniques.weights",
+)
 TRAINING = (
     "training.loop",
     "training.batches",
