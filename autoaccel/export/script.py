@@ -21,6 +21,7 @@ FOUNDATION = (
     "techniques.base",
     "techniques.tensors",
     "techniques.modules",
+    "techniques.quantized",
     "techniques.weights",
     "techniques.groups",
 )

@@ -173,7 +173,7 @@ class Technique:
         yield
 
     def finish(self, context: Context) -> None:
-        """Once, at the end and inside the reserve: merge, fold, convert."""
+        """Once, at the end and inside the reserve, on the weights that are judged: merge, fold, convert."""
 
     def state_dict(self) -> dict[str, Any]:
         """What must be saved to continue exactly."""

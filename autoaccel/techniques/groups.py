@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from autoaccel.schedules import Schedule
 from autoaccel.techniques.base import Context, Number, OptimizerTechnique, value
+from autoaccel.techniques.modules import Factor
 
 Group = dict[str, Any]
 
@@ -87,6 +88,6 @@ def decay_split(model: nn.Module, decay_all: bool) -> dict[str, list[Tensor]]:
 
 
 def spared_from_decay(model: nn.Module) -> set[int]:
-    """Ids of gains, biases and embeddings."""
-    small = {id(p) for p in model.parameters() if p.ndim < 2}
+    """Ids of gains, biases, embeddings and the factors of low-rank products."""
+    small = {id(p) for p in model.parameters() if p.ndim < 2 or isinstance(p, Factor)}
     return small | {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,12 @@ from autoaccel.techniques.tensors import call, tensors_in
 
 _JOINED: dict[tuple[type[nn.Module], type[nn.Module]], type[nn.Module]] = {}
 """One class for all modules of a kind: a compiler takes modules of different classes for different code."""
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class Factor(nn.Parameter):
+    """A factor of a product of matrices. What optimizers do to whole matrices is not meant for it alone."""
 
 
 def extend(module: nn.Module, behavior: type[nn.Module]) -> None:
@@ -38,6 +45,61 @@ def restore(module: nn.Module, behavior: type[nn.Module]) -> None:
         behaviors.append(above)
     for above in reversed(behaviors[:-1]):
         extend(module, above)
+
+
+class Unfused(nn.Module):
+    """Put before `nn.TransformerEncoderLayer`: the layers inside it are called in eval mode too.
+
+    torch's fast path reads their weights and passes their `forward` by, and with it what extends them.
+    """
+
+    activation_relu_or_gelu = property(lambda self: 0)
+
+
+def unfuse(model: nn.Module) -> None:
+    """Keep torch's fast path away from every encoder layer of the model."""
+    for module in list(model.modules()):
+        if isinstance(module, nn.TransformerEncoderLayer) and not isinstance(module, Unfused):
+            extend(module, Unfused)
+
+
+def own_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Linear layers and convolutions by name whose weight no other module shares, and only their forward reads.
+
+    The output projection of torch's attention is left out: attention reads its weight and never calls it.
+    """
+    owners = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if (isinstance(module, LAYERS) or is_transposed_linear(module))
+        and not isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear)
+        and owners[id(module.weight)] == 1
+    }
+
+
+def is_transposed_linear(module: nn.Module) -> bool:
+    """Whether it is the linear layer of GPT-2 in transformers, whose weight is [in, out]."""
+    return hasattr(module, "nf") and any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
+
+
+def projections(model: nn.Module) -> dict[str, nn.Module]:
+    """Those of `own_layers` that multiply by a matrix."""
+    return {n: m for n, m in own_layers(model).items() if isinstance(m, nn.Linear) or is_transposed_linear(m)}
+
+
+def output_layers(model: nn.Module, run: Callable[[], Any]) -> list[nn.Module]:
+    """The layer that ran last, in a list: it makes the output, whose shape is the task's.
+
+    Args:
+        model: Run once, in eval mode and without gradients.
+        run: Calls the model with any batch.
+    """
+    ran: list[nn.Module] = []
+    layers: list[nn.Module] = [m for m in model.modules() if isinstance(m, LAYERS)]
+    with _hooked(layers, lambda module, *_: ran.append(module)), torch.no_grad(), evaluating(model):
+        run()
+    return ran[-1:]
 
 
 def repeated_blocks(model: nn.Module, inputs: Any) -> list[nn.Module]:

@@ -40,7 +40,8 @@ def recalibrated(context: Context, samples: int) -> Iterator[None]:
         yield
     finally:
         for name, buffer in context.model.named_buffers():
-            buffer.data.copy_(buffers[name])
+            if name in buffers:  # the end of a training may have added some
+                buffer.data.copy_(buffers[name])
 
 
 def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

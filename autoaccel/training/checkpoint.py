@@ -9,6 +9,8 @@ from pathlib import Path
 from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
 
+from autoaccel.techniques.quantized import store_alike
+
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the model's weights so that the file at `path` is always whole."""
@@ -20,12 +22,14 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Read weights into a model, whose layers are cut to the shapes that the weights have.
+    """Read weights into a model, whose layers are made what the weights were saved from: smaller, or in int8.
 
     Raises:
         RuntimeError: If names do not fit.
     """
-    shrink(model, load_file(path))
+    weights = load_file(path)
+    store_alike(model, weights)
+    shrink(model, weights)
     load_model(model, str(path))
 
 

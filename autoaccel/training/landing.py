@@ -11,7 +11,7 @@ from autoaccel.training.evaluation import Score, score
 
 
 def land(context: TrainingContext, path: Path | None, test: bool) -> Score | None:
-    """Finish, save and test.
+    """Finish, save and test. What is saved is the result: the model in memory is of no use afterwards.
 
     Args:
         context: A training that has reached its end.
@@ -21,11 +21,12 @@ def land(context: TrainingContext, path: Path | None, test: bool) -> Score | Non
     Returns:
         The score on the test set, or None without one.
     """
-    for technique in context.techniques:
-        technique.finish(context)
     with ExitStack() as stack:
         for manager in context.evaluating():
             stack.enter_context(manager)
+        # Inside, so that what is merged and converted are the weights that are judged, such as an average.
+        for technique in context.techniques:
+            technique.finish(context)
         if path is not None and (context.accelerator is None or context.accelerator.is_main_process):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_weights(context.model, path)

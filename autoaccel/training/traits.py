@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoaccel.techniques.modules import dropouts, eager_attention, repeated_blocks, token_blocks
+from autoaccel.techniques.modules import dropouts, eager_attention, projections, repeated_blocks, token_blocks
 from autoaccel.techniques.tensors import call, map_tensors
 from autoaccel.training.cost import meta_copy
 from autoaccel.training.data import Data
@@ -29,6 +29,10 @@ def _continuous(task: Task, data: Data, model: nn.Module) -> bool:
 
 def _convolutions(task: Task, data: Data, model: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in model.modules())
+
+
+def _projections(task: Task, data: Data, model: nn.Module) -> bool:
+    return len(projections(model)) > 1
 
 
 def _any_size(task: Task, data: Data, model: nn.Module) -> bool:
@@ -64,6 +68,7 @@ TRAITS: Mapping[str, Offer] = MappingProxyType(
         "continuous": _continuous,
         "flips": lambda task, data, model: task.flips,
         "convolutions": _convolutions,
+        "projections": _projections,
         "labels": _labels,
         "cross_entropy": lambda task, data, model: data.objective.name == "cross_entropy",
         "blocks": _blocks,

@@ -79,6 +79,7 @@ def low_frequencies(x: Tensor, height: int, width: int) -> Tensor:
     family="data",
     cell="curriculum learning",
     needs=("any_length",),
+    roles=("changes_shapes",),
     order=20,
     paper="arXiv 2108.06084",
 )

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from autoaccel.schedules import Schedule
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.modules import LAYERS, output_layers
 from autoaccel.techniques.tensors import call
-
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @technique(
@@ -79,30 +78,11 @@ def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> 
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=ratio,
         round_to=multiple,
-        ignored_layers=output_layers(model, inputs),
+        ignored_layers=output_layers(model, lambda: call(model, inputs)),
     )
     pruner.step()
     for trained in model.parameters():
         trained.grad = None
-
-
-def output_layers(model: nn.Module, inputs: Any) -> list[nn.Module]:
-    """The layer that ran last: it makes the output, whose shape is the task's."""
-    ran: list[nn.Module] = []
-    hooks = [
-        m.register_forward_hook(lambda module, *_: ran.append(module))
-        for m in model.modules()
-        if isinstance(m, LAYERS)
-    ]
-    training = model.training
-    try:
-        with torch.no_grad():
-            call(model.eval(), inputs)
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
-    return ran[-1:]
 
 
 @technique(

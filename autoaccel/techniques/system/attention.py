@@ -9,7 +9,7 @@ from autoaccel.techniques.modules import eager_attention
 @technique(
     "sdpa",
     family="system",
-    cell="system-centric",
+    cell="basic modules",
     needs=("eager_attention",),
     order=54,
     paper="arXiv 2205.14135",

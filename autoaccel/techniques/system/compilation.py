@@ -16,7 +16,7 @@ from autoaccel.techniques.modules import repeated_blocks
 @technique(
     "compile",
     family="system",
-    cell="system-centric",
+    cell="basic modules",
     needs=("compiler",),
     roles=("compiles",),
     # All of these change the graph, or which gradients it computes, in mid-training: each change is a compilation.

@@ -1,0 +1,83 @@
+"""Weights of 8 bits: trained for rounding in the last stretch, rounded at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import field
+
+from torch import nn
+
+from autoaccel.techniques.base import Context, Technique, parameter, technique
+from autoaccel.techniques.modules import Unfused, extend, output_layers, own_layers, restore, unfuse
+from autoaccel.techniques.quantized import FakeInt8, store_int8
+
+
+@technique(
+    "quantization",
+    family="model",
+    cell="model compression",
+    roles=("fakes_precision",),
+    clashes=("fakes_precision",),
+    order=56,
+    paper="arXiv 1712.05877",
+)
+class Quantization(Technique):
+    """Train for int8 weights in the last stretch, and deliver a file of a quarter of the size.
+
+    What is judged from then on are the rounded weights. Products are computed in floats: no speed is gained.
+
+    Args:
+        at: Progress from which weights are rounded in every forward.
+        output: Round the last layer too.
+    """
+
+    at: float = parameter(0.75, 0.6, 0.9)
+    output: bool = parameter(False, options=(False, True))
+    layers: list[str] = field(init=False, default_factory=list, repr=False)
+
+    def setup(self, context: Context) -> None:
+        """Choose the layers now: a compiled model would not tell which one runs last."""
+        spared: list[nn.Module] = []
+        if not self.output:
+            inputs = next(context.training_batches(2))
+            spared = output_layers(context.model, lambda: context.forward(inputs))
+        self.layers = [name for name, layer in own_layers(context.model).items() if layer not in spared]
+
+    @contextmanager
+    def step(self, context: Context) -> Iterator[None]:
+        """Begin after the step that reaches the point."""
+        yield
+        self._begin(context)
+
+    @contextmanager
+    def evaluate(self, context: Context) -> Iterator[None]:
+        """Judge rounded weights, also where the last steps were too long to begin before."""
+        self._begin(context)
+        yield
+
+    def _begin(self, context: Context) -> None:
+        if context.p < self.at:
+            return
+        if fresh := [layer for layer in self._layers(context) if not isinstance(layer, FakeInt8)]:
+            unfuse(context.model)
+        for layer in fresh:
+            extend(layer, FakeInt8)
+
+    def finish(self, context: Context) -> None:
+        """Store the weights in int8."""
+        for layer in self._layers(context):
+            store_int8(layer)
+        for module in context.model.modules():
+            restore(module, Unfused)
+
+    def _layers(self, context: Context) -> list[nn.Module]:
+        return [context.model.get_submodule(name) for name in self.layers]
+
+    def state_dict(self) -> dict[str, object]:
+        """Which layers are meant."""
+        return {"layers": self.layers}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take it back."""
+        self.layers = state["layers"]  # type: ignore[assignment]
