@@ -58,6 +58,7 @@ class Context(Protocol):
         device: Where the model lives.
         kind: image, tokens, table or series.
         classes: Number of classes; 0 for other targets.
+        class_weights: Weight of the loss of each class, shape [classes], or None.
         batch_size: Samples per optimizer step over all ranks; may be changed between steps.
         lr_factor: Factor on every learning rate, for a rule that follows the batch size.
         mixed_precision: `no`, `bf16` or `fp16`; read after `setup`.
@@ -75,6 +76,7 @@ class Context(Protocol):
     device: torch.device
     kind: str
     classes: int
+    class_weights: Tensor | None
     batch_size: int
     lr_factor: float
     mixed_precision: str
