@@ -62,6 +62,7 @@ class Context(Protocol):
         device: Where the model lives.
         kind: image, tokens, table or series.
         classes: Number of classes; 0 for other targets.
+        class_weights: Weight of the loss of each class, shape [classes], or None.
         batch_size: Samples per optimizer step over all ranks; may be changed between steps.
         micro_batch: Samples computed at once; 0 for the whole batch.
         lr_factor: Factor on every learning rate, for a rule that follows the batch size.
@@ -80,6 +81,7 @@ class Context(Protocol):
     device: torch.device
     kind: str
     classes: int
+    class_weights: Tensor | None
     batch_size: int
     micro_batch: int
     lr_factor: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,13 @@ Group = dict[str, Any]
 
 
 class GroupedOptimizer(OptimizerTechnique):
-    """Base of the optimizers here: parameters by group, and the numbers of a group at each progress."""
+    """Base of the optimizers here: parameters by group, and the numbers of a group at each progress.
+
+    Attributes:
+        counters: What a group itself counts, beside its parameters' states: kept when the optimizer is built anew.
+    """
+
+    counters: ClassVar[tuple[str, ...]] = ()
 
     def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
         """The trained parameters by the name of their group."""
@@ -33,10 +39,13 @@ class GroupedOptimizer(OptimizerTechnique):
 
     def setup(self, context: Context) -> None:
         """Build the optimizer over the model as it is now."""
-        split = self.split(context.model)
-        context.optimizer = self.build(
-            [self._group(name, context.p) | {"params": params} for name, params in split.items() if params]
-        )
+        before = {} if context.optimizer is None else {g["name"]: g for g in context.optimizer.param_groups}
+        groups = []
+        for name, params in self.split(context.model).items():
+            counted = {key: count for key, count in before.get(name, {}).items() if key in self.counters}
+            if params:
+                groups.append({**self._group(name, context.p), **counted, "params": params})
+        context.optimizer = self.build(groups)
 
     def _group(self, name: str, p: float) -> Group:
         numbers = self.numbers(name, p)

@@ -58,6 +58,8 @@ class TrainingContext:
         self.device = device
         self.kind = data.kind
         self.classes = data.classes
+        weights = data.objective.class_weights
+        self.class_weights = None if weights is None else weights.to(device)
         self.batch_size = 64
         self.micro_batch = 0
         self.lr_factor = 1.0

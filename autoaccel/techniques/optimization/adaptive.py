@@ -177,13 +177,15 @@ class AdamW8bit(DecayedOptimizer):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torchao says of kernels that fit other machines."""
-    logger = logging.getLogger("torchao")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without what torchao says of kernels that fit other machines, and torch of torchao."""
+    loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.tensors import mean_of_counted
+from autoaccel.techniques.tensors import IGNORED, mean_of_counted
 
 
 @technique(
@@ -37,3 +38,82 @@ class LabelSmoothing(Technique):
             uniform = mean_of_counted(uniform, batch.targets)
         smoothed: Tensor = (1 - eps) * each + eps * uniform
         return smoothed
+
+
+class ClassLoss(Technique):
+    """Base of the losses in place of cross entropy: they weight, mix and leave out what the task's own does."""
+
+    def of_labels(self, context: Context, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each label: logits of shape [..., classes], labels and losses of shape [...]."""
+        raise NotImplementedError
+
+    def loss(self, context: Context, batch: Batch, output: Any, each: Tensor) -> Tensor:
+        """The loss of each sample, with that of its second target where it is mixed."""
+        logits = output if context.kind == "tokens" else output.movedim(1, -1)
+        own = self._of_samples(context, logits, batch.targets)
+        if batch.other is None or batch.share is None:
+            return own
+        return batch.share * own + (1 - batch.share) * self._of_samples(context, logits, batch.other)
+
+    def _of_samples(self, context: Context, logits: Tensor, targets: Tensor) -> Tensor:
+        each = self.of_labels(context, logits, targets.clamp(min=0))
+        if each.dim() > 1:
+            return mean_of_counted(each, targets)
+        each = each * (targets != IGNORED)
+        return each if context.class_weights is None else each * context.class_weights[targets]
+
+
+@technique(
+    "bce",
+    family="optimization",
+    cell="efficient objectives",
+    needs=("cross_entropy", "classes"),
+    roles=("replaces_loss",),
+    # It smooths its targets itself: label smoothing would mix in another loss's uniform part.
+    clashes=("replaces_loss", "smooths"),
+    order=44,
+    paper="arXiv 2110.00476",
+)
+class OneAgainstRest(ClassLoss):
+    """Ask of each class by itself whether it is the one: binary cross entropies, summed over the classes.
+
+    Args:
+        smoothing: Share of the target that is spread over all classes.
+    """
+
+    smoothing: Number = parameter(0.0, 0.0, 0.2)
+
+    def of_labels(self, context: Context, logits: Tensor, labels: Tensor) -> Tensor:
+        """Targets are linear in this loss, so that no tensor of all classes has to hold them."""
+        smoothing = value(self.smoothing, context.p)
+        own = logits.gather(-1, labels[..., None]).squeeze(-1)
+        asked = (1 - smoothing) * own + smoothing * logits.mean(-1)
+        return F.softplus(logits).sum(-1) - asked
+
+
+@technique(
+    "focal",
+    family="optimization",
+    cell="efficient objectives",
+    needs=("cross_entropy", "classes"),
+    roles=("replaces_loss",),
+    clashes=("replaces_loss",),
+    order=44,
+    paper="arXiv 1708.02002",
+)
+class Focal(ClassLoss):
+    """Cross entropy that counts the less the surer the model is of the right class.
+
+    Args:
+        gamma: Power of the probability of being wrong that it is multiplied with.
+    """
+
+    gamma: Number = parameter(2.0, 0.5, 5.0)
+
+    def of_labels(self, context: Context, logits: Tensor, labels: Tensor) -> Tensor:
+        """Multiply the cross entropy."""
+        right = logits.log_softmax(-1).gather(-1, labels[..., None]).squeeze(-1)
+        # At a probability of exactly one, a power below one has no slope.
+        wrong = (-right.expm1()).clamp(min=1e-7)
+        focal: Tensor = -(wrong ** value(self.gamma, context.p)) * right
+        return focal

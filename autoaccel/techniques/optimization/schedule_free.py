@@ -44,6 +44,13 @@ class ScheduleFree(DecayedOptimizer):
     beta2: Number = parameter(0.999, 0.9, 0.999)
     recalibrate: int = parameter(512, 128, 2048, log=True, integer=True)
 
+    def setup(self, context: Context) -> None:
+        """Begin, or begin anew: its groups count for all of their parameters, so new ones cannot join old ones."""
+        if context.optimizer is not None:
+            for state in context.optimizer.state.values():
+                state.clear()
+        super().setup(context)
+
     def shared(self, p: float) -> Group:
         """The average's share and the memory."""
         return {"betas": (self.beta1, value(self.beta2, p))}

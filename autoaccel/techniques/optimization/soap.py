@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from autoaccel.techniques.base import Number, parameter, technique, value
@@ -32,6 +34,8 @@ class Soap(DecayedOptimizer):
         every: Updates between two corrections of the basis.
     """
 
+    # Averages that are old already must not be corrected for being young.
+    counters: ClassVar[tuple[str, ...]] = ("step",)
     lr: Number = parameter(3e-3, 3e-4, 3e-2, log=True)
     weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
     beta1: Number = parameter(0.95, 0.8, 0.98)
