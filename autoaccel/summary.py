@@ -204,4 +204,5 @@ def _final(search: Search) -> dict[str, Any] | None:
         "validation": {"metric": entry.final.metric, "loss": entry.final.loss, "noise": entry.final.noise},
         "test": dict(entry.outcome.test) or None,
         "cost": asdict(entry.outcome.cost),
+        "reason": entry.outcome.reason,
     }
