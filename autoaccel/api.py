@@ -25,7 +25,7 @@ from autoaccel.search_spaces import read as read_space
 from autoaccel.store.folder import RunFolder, choose_folder
 from autoaccel.target import slug, target_name, task_ref
 from autoaccel.trial import Outcome, OutcomeKind, Purpose, Reference, TrialRequest
-from autoaccel.tuning import DEFAULT_SPACES, PATIENCE, Tuning, load_space, reserve
+from autoaccel.tuning import DEFAULT_SPACES, PATIENCE, Tuning, interrupts, load_space, reserve
 
 TRAIN_RESERVE = 0.9
 """Seconds of `train`'s budget that are kept for the end of its processes."""
@@ -149,6 +149,9 @@ def train(
 ) -> Result:
     """Train one recipe with one budget, in a process of its own.
 
+    The first Ctrl-C asks the training to finish now: it anneals over a little more and is saved, with the status
+    `interrupted`. The second one stops it at once.
+
     Args:
         task: As for `tune`.
         recipe: A `Recipe`, a YAML file, or `plain` or `plain_constant`.
@@ -194,20 +197,28 @@ def _train(executor: Supervisor, request: TrialRequest, clock: SystemClock, view
     budget = request.budget
     if budget.seconds:
         budget = budget.less(Cost(seconds=clock.now() + TRAIN_RESERVE)) or budget
+    request, started, asked = replace(request, budget=budget), clock.now(), False
     # It ends by itself, and nobody kills it: there would be nothing to show for the budget.
-    executor.start(replace(request, budget=budget))
-    while True:
-        for event in executor.poll(PATIENCE):
-            if isinstance(event, Reported):
-                view.report(event.report, clock.now())
-                executor.proceed(event.report.trial)
-            if isinstance(event, Finished):
-                return _completed(event.outcome)
+    executor.start(request)
+    with interrupts() as interrupted:
+        while True:
+            if interrupted() and not asked:
+                asked = True
+                executor.hurry(request.trial)
+                view.finishing(request, started, clock.now())
+            for event in executor.poll(PATIENCE):
+                if isinstance(event, Reported):
+                    view.report(event.report, clock.now())
+                    executor.proceed(event.report.trial)
+                if isinstance(event, Finished):
+                    return _completed(event.outcome)
 
 
 def _completed(outcome: Outcome) -> Outcome:
     if outcome.kind is not OutcomeKind.COMPLETE or outcome.final is None:
         raise TaskError(f"training ended as {outcome.kind.value}: {outcome.reason}", outcome.where or None)
+    if not outcome.cost.steps:
+        raise KeyboardInterrupt  # asked to finish before its first step: there is nothing worth keeping
     return outcome
 
 
@@ -216,7 +227,7 @@ def _trained(outcome: Outcome, recipe: Recipe, budget: Budget, target: str, fold
     assert final is not None
     return {
         "schema": 1,
-        "status": "complete",
+        "status": "interrupted" if outcome.reason else "complete",
         "headline": f"Trained {outcome.cost.steps:.0f} steps: {outcome.metric} {final.metric:.4g}, "
         f"loss {final.loss:.4g} on the validation set.",
         "metric": {"name": outcome.metric},
@@ -225,6 +236,7 @@ def _trained(outcome: Outcome, recipe: Recipe, budget: Budget, target: str, fold
             "validation": {"metric": final.metric, "loss": final.loss, "noise": final.noise},
             "test": dict(outcome.test) or None,
             "cost": asdict(outcome.cost),
+            "reason": outcome.reason,
         },
         "recipe": recipe.to_data(),
         "target": target,

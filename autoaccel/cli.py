@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from autoaccel import __version__, api
-from autoaccel.budget import Budget, format_flops, parse_budget, parse_flops
+from autoaccel.budget import Budget, format_flops, format_seconds, parse_budget, parse_flops
 from autoaccel.cards import card, card_lines, in_order, summary_lines
 from autoaccel.clock import seconds_since_process_start
 from autoaccel.display import Display
@@ -72,8 +72,6 @@ def tune(
     view = Display(whole, quiet=quiet or as_json, verbose=verbose)
     result = api.tune(target, whole, options=options, view=view, elapsed=seconds_since_process_start())
     _show(result, as_json)
-    if result.data["status"] == "interrupted":
-        raise InterruptedRunError(f"interrupted; what was found is in {result.folder}")
 
 
 @app.command()
@@ -214,13 +212,22 @@ def _budget(budget: str, flops: str) -> Budget:
 
 
 def _show(result: Result, as_json: bool) -> None:
+    """Print a result; one that came before its time ends the command with an exit code of its own."""
     if as_json:
         print(json.dumps(result.data, default=str))
-        return
+    else:
+        _print(result)
+    if result.data["status"] == "interrupted":
+        raise InterruptedRunError(f"interrupted; what was found is in {result.folder}")
+
+
+def _print(result: Result) -> None:
     data, name = result.data, result.data["metric"]["name"]
     print(data["headline"])
     if final := data.get("final"):
-        print(f"Final training with {final['budget']}: {_scores(name, final['validation'], final['test'])}")
+        early = f", {final['reason']}, after {format_seconds(final['cost']['seconds'])}" if final["reason"] else ""
+        scores = _scores(name, final["validation"], final["test"])
+        print(f"Final training with {final['budget']}{early}: {scores}")
     delivered = data.get("delivered", {})
     if delivered.get("what") in ("trial", "plain"):
         print(f"Delivered is trial {delivered['trial']}: {_scores(name, delivered, delivered['test'])}")

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from autoaccel.budget import Budget, format_flops, format_seconds
-from autoaccel.events import Event, Finished, Profiled, Reported, Start
-from autoaccel.trial import Outcome, Purpose, Report, TaskFacts, TrialRequest
+from autoaccel.events import Event, Finished, Interrupted, Profiled, Reported, Start
+from autoaccel.trial import COOLDOWN, Outcome, Purpose, Report, TaskFacts, TrialRequest
 
 SHOWN = 8
 HEARTBEAT = 60.0
@@ -22,6 +22,7 @@ HEARTBEAT = 60.0
 @dataclass
 class _Row:
     request: TrialRequest
+    started: float
     report: Report | None = None
     outcome: Outcome | None = None
 
@@ -70,6 +71,19 @@ class Display:
             found = f"{report.progress:.0%}: metric {report.metric:.4g}, loss {report.loss:.4g}"
             self._console.print(Text(f"[{now:6.1f} s] {found}"))
 
+    def finishing(self, request: TrialRequest, started: float, now: float) -> None:
+        """Say, also when quiet, that a training was asked to finish now, and about how long that takes.
+
+        Args:
+            request: What was asked of it at first.
+            started: When it was asked for, in seconds of the run.
+            now: Seconds of the run.
+        """
+        used = now - started
+        ahead = min(COOLDOWN * used, max(0.0, (request.budget.seconds or float("inf")) - used))
+        self._phase = "finishing"
+        self.note(f"finishing: annealing over about the next {format_seconds(ahead)}; Ctrl-C again stops at once")
+
     def handle(self, entry: Event | Start, now: float) -> None:
         """Take in a start or an event."""
         self._now = now
@@ -77,13 +91,15 @@ class Display:
             case Profiled(facts):
                 self._facts = facts
             case Start(request):
-                self._rows[request.trial] = _Row(request)
+                self._rows[request.trial] = _Row(request, now)
                 self._phase = "final training" if request.purpose is Purpose.FINAL else "search"
             case Reported(report):
                 self._rows[report.trial].report = report
             case Finished(trial, outcome):
                 self._rows[trial].outcome = outcome
                 self._line(self._rows[trial])
+            case Interrupted():
+                self._interrupted()
             case _:
                 pass
 
@@ -99,6 +115,13 @@ class Display:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def _interrupted(self) -> None:
+        running = [row for row in self._rows.values() if row.outcome is None]
+        if final := next((row for row in running if row.request.purpose is Purpose.FINAL), None):
+            self.finishing(final.request, final.started, self._now)
+        else:
+            self.note("interrupted: ending with what was found; Ctrl-C again stops at once")
 
     def _line(self, row: _Row) -> None:
         if self._quiet or self._live is not None or row.outcome is None:

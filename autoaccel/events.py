@@ -69,6 +69,13 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Hurry:
+    """Action: ask a running trial to anneal over `COOLDOWN` of what it has used; it will finish as complete."""
+
+    trial: int
+
+
+@dataclass(frozen=True)
 class Wake:
     """Action: send a `Tick` no later than `at` (seconds of the run's clock)."""
 
@@ -80,7 +87,7 @@ class Finish:
     """Action: the run is over; no more events are wanted."""
 
 
-Action = Start | Proceed | Stop | Wake | Finish
+Action = Start | Proceed | Stop | Hurry | Wake | Finish
 
 
 class Executor(Protocol):
@@ -96,6 +103,10 @@ class Executor(Protocol):
 
     def stop(self, trial: int) -> None:
         """Ask a trial to end at its next step; returns at once."""
+        ...
+
+    def hurry(self, trial: int) -> None:
+        """Ask a trial to hurry to the end of its schedules; returns at once."""
         ...
 
     def poll(self, timeout: float) -> list[Event]:

@@ -18,6 +18,7 @@ from autoaccel.events import (
     Executor,
     Finish,
     Finished,
+    Hurry,
     Interrupted,
     Proceed,
     Start,
@@ -104,6 +105,8 @@ class Loop:
                     self.executor.proceed(trial)
                 case Stop(trial):
                     self.executor.stop(trial)
+                case Hurry(trial):
+                    self.executor.hurry(trial)
                 case Wake(at):
                     self._wake = at
                 case Finish():

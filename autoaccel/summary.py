@@ -40,7 +40,7 @@ def result_data(search: Search, now: float, status: str) -> dict[str, Any]:
         "headline": headline(search, compared),
         "metric": {"name": facts.metric, "direction": "max" if facts.maximize else "min"},
         "comparison": compared,
-        "final": _final(search, delivered),
+        "final": _final(search),
         "baseline": _baseline(search),
         "delivered": _delivered(delivered, entry),
         "recipe": recipe.to_data(),
@@ -193,7 +193,7 @@ def _baseline(search: Search) -> dict[str, Any] | None:
     return None
 
 
-def _final(search: Search, delivered: str) -> dict[str, Any] | None:
+def _final(search: Search) -> dict[str, Any] | None:
     entry = search.trials.final()
     if entry is None or entry.outcome is None or entry.final is None:
         return None
@@ -204,5 +204,5 @@ def _final(search: Search, delivered: str) -> dict[str, Any] | None:
         "validation": {"metric": entry.final.metric, "loss": entry.final.loss, "noise": entry.final.noise},
         "test": dict(entry.outcome.test) or None,
         "cost": asdict(entry.outcome.cost),
-        "delivered": delivered,
+        "reason": entry.outcome.reason,
     }

@@ -10,6 +10,9 @@ from typing import Any
 from autoaccel.budget import Budget, Cost
 from autoaccel.recipe import Recipe
 
+COOLDOWN = 0.15
+"""A training that is asked to finish now anneals within this share of what it has used until then."""
+
 
 class Purpose(StrEnum):
     """Why a trial is run."""
@@ -221,7 +224,7 @@ class Outcome:
         cost: All that it spent.
         final: The evaluation at the end of a complete trial.
         test: Metric and loss on the test set, where they were asked for.
-        reason: For people: why it was infeasible or failed, in one line.
+        reason: For people: why it was infeasible or failed, or that it was asked to finish early, in one line.
         where: `file:line` of the user's code that a failure came from.
         first_step: Seconds from the request to the first training step.
         metric: Name of the metric.

@@ -176,7 +176,7 @@ class Tuning:
         if self._view:
             self._show_plan(search, facts, log)
         listeners: list[Listener] = [keeper, *([self._view] if self._view else [])]
-        with _interrupts() as interrupted:
+        with interrupts() as interrupted:
             Loop(search, executor, self._clock, listeners, interrupted, PATIENCE).run(events, actions)
             return interrupted()
 
@@ -200,7 +200,7 @@ def load_space(name: str, catalog: Catalog) -> space.SearchSpace:
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
+def interrupts() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM ask the run to end with what it has; a second one ends it at once."""
     asked: list[int] = []
 

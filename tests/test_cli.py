@@ -126,6 +126,80 @@ def test_interrupt_leaves_a_recipe(tmp_path):
         assert (tmp_path / "runs/digits" / name).exists()
 
 
+def begin(folder, *arguments):
+    """A command in a process of its own."""
+    command = [sys.executable, "-m", "autoaccel.cli", *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path, text, seconds=40):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not (path.exists() and text in path.read_text()):
+        time.sleep(0.05)
+
+
+def begin_training(folder):
+    """A training of digits that would take minutes, once it is under way."""
+    (folder / "model.py").write_text(
+        f"import sys\nfrom dataclasses import replace\nsys.path.insert(0, {str(Path(DIGITS).parent)!r})\n"
+        "from digits import net, task as digits\n\n\n"
+        "def speaking():\n    made, calls = net(), []\n"
+        "    def count(*_):\n        calls.append(1)\n        if len(calls) == 100:\n"
+        "            print('under way', flush=True)\n"
+        "    made.register_forward_hook(count)\n    return made\n\n\ntask = replace(digits, model=speaking, space={})\n"
+    )
+    process = begin(folder, "train", "model.py", "--recipe", "plain", "--budget", "10m")
+    wait_for(folder / "runs/model-train/trials/0000/log.txt", "under way")
+    return process
+
+
+def test_an_interrupted_training_anneals_and_is_delivered(tmp_path):
+    process = begin_training(tmp_path)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 6, errors
+    lines = errors.splitlines()
+    assert lines[0].startswith("finishing: annealing over about the next ")
+    assert "100%: metric" in lines[-2] and "interrupted; what was found is in" in lines[-1]
+    assert "asked to finish early, after" in output
+    run = tmp_path / "runs/model-train"
+    data = json.loads((run / "result.json").read_text())
+    assert data["status"] == "interrupted" and data["final"]["test"]["loss"] > 0
+    assert 0 < data["final"]["cost"]["steps"] < 10000
+    assert (run / "model.safetensors").exists() and (run / "recipe.yaml").exists()
+
+
+def test_a_training_that_is_interrupted_twice_stops_at_once_and_leaves_nothing(tmp_path):
+    process = begin_training(tmp_path)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_final_training_anneals_and_is_delivered(tmp_path):
+    (tmp_path / "model.py").write_text(
+        "import torch\nfrom torch import nn\nfrom autoaccel import Task\nx = torch.rand(3000, 4)\n"
+        "y = (x.sum(1) > 2).long()\ntask = Task(model=lambda: nn.Linear(4, 2), train=(x, y), test=(x[:99], y[:99]))\n"
+    )
+    process = begin(tmp_path, "tune", "model.py", "--budget", "30s")
+    wait_for(tmp_path / "runs/model/events.log", '"purpose": "final"')
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 6, errors
+    assert sum(line.startswith("finishing: annealing") for line in errors.splitlines()) == 1
+    data = json.loads((tmp_path / "runs/model/result.json").read_text())
+    assert data["status"] == "interrupted" and data["final"]["reason"] == "asked to finish early"
+    assert data["final"]["test"] and data["final"]["cost"]["seconds"] < 8
+    resumed = call("tune", "model.py", "--budget", "30s", "--resume", "--json", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads(resumed.stdout)["final"] == data["final"]
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "code", "message"),
     [

@@ -7,7 +7,7 @@ from sample_run import FACTS, complete, entries, failed, request
 
 from autoaccel.budget import Budget
 from autoaccel.display import Display
-from autoaccel.events import Profiled, Start
+from autoaccel.events import Interrupted, Profiled, Start
 from autoaccel.trial import Purpose
 
 
@@ -45,6 +45,14 @@ def test_a_terminal_shows_time_phase_and_best_against_plain():
     line = next(line for line in text.splitlines() if line.startswith("best"))
     assert "best loss 0.4, plain 0.5, with 2.0 s each" in line
     assert "3 complete" in text
+
+
+def test_an_interruption_says_what_happens_next():
+    final = Start(request(2, Purpose.FINAL))
+    text = shown(False, [(1.0, Profiled(FACTS)), (10.0, final), (11.0, Interrupted())], quiet=True)
+    assert text == "finishing: annealing over about the next 0.1 s; Ctrl-C again stops at once\n"
+    text = shown(True, [*entries(), (4.0, Interrupted())])
+    assert "interrupted: ending with what was found; Ctrl-C again stops at once" in text
 
 
 def test_quiet_shows_nothing():

@@ -55,7 +55,7 @@ class Job:
             self.signal(signal.SIGKILL)
 
     def tell(self, word: str) -> None:
-        """Answer a trial that waits after a report; one that does not wait never reads it."""
+        """Say something to a trial: it looks before every step, and waits for an answer after some reports."""
         with suppress(OSError):
             self.channel.send(word)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 from autoaccel.budget import Cost
 from autoaccel.clock import SimulatedClock
 from autoaccel.events import Event, Finished, Reported
-from autoaccel.trial import Outcome, OutcomeKind, Report, TrialRequest
+from autoaccel.trial import COOLDOWN, Outcome, OutcomeKind, Report, TrialRequest
 
 Table = Callable[[TrialRequest, float], float]
 """The metric of a request at progress p in [0, 1]."""
@@ -75,6 +76,19 @@ class TableExecutor:
         heapq.heapify(self._queue)
         self._push(0.0, Finished(trial, Outcome(OutcomeKind.PRUNED, started, reason="stopped")))
 
+    def hurry(self, trial: int) -> None:
+        """Bring what is ahead of a trial closer: it takes `COOLDOWN` of what was spent, or less."""
+        now, spent = self._clock.now(), self._started(trial).seconds
+        ahead = [(moment - now, event) for moment, _, event in self._queue if _trial_of(event) == trial]
+        left = max((after for after, _ in ahead), default=0.0)
+        if left <= COOLDOWN * spent:
+            return
+        self._queue = [entry for entry in self._queue if _trial_of(entry[2]) != trial]
+        heapq.heapify(self._queue)
+        for after, event in sorted(ahead, key=lambda pair: pair[0]):
+            sooner = after * COOLDOWN * spent / left
+            self._push(sooner, _with_cost(event, Cost(spent + sooner, (spent + sooner) * self._speed)))
+
     def poll(self, timeout: float) -> list[Event]:
         """The next event, moving the clock on to it, or nothing when it is later than `timeout`."""
         end = self._clock.now() + timeout
@@ -100,6 +114,12 @@ class TableExecutor:
         moment, event = ends[0]
         seconds = max(0.0, event.outcome.cost.seconds - (moment - self._clock.now()))
         return Cost(seconds, seconds * self._speed)
+
+
+def _with_cost(event: Event, cost: Cost) -> Event:
+    if isinstance(event, Finished):
+        return replace(event, outcome=replace(event.outcome, cost=cost))
+    return replace(event, report=replace(event.report, cost=cost)) if isinstance(event, Reported) else event
 
 
 def _trial_of(event: Event) -> int | None:

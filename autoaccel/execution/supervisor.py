@@ -148,6 +148,11 @@ class Supervisor:
             job.tell("stop")
             job.ask(self._clock.now())
 
+    def hurry(self, trial: int) -> None:
+        """Ask a trial to hurry to its end; one that has not begun yet will find the word waiting."""
+        if job := self._jobs.get(trial):
+            job.tell("hurry")
+
     def poll(self, timeout: float) -> list[Event]:
         """Events since the last call; waits up to `timeout` seconds."""
         end = self._clock.now() + timeout

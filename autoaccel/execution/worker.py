@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import selectors
 import signal
 import socket
 import sys
@@ -86,12 +87,13 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
 
 def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClock, stopped: list[bool]) -> None:
     request = TrialRequest.from_data(job["request"])
+    words = Words(channel)
 
     def report(made: Report) -> bool:
         channel.send("report", report=made.to_data())
         last = made.milestone == len(request.milestones) - 1
         # Where time plays no part, how far a trial comes before it is stopped must not depend on it either.
-        return not stopped and (last or not request.budget.deterministic or _may_proceed(channel))
+        return not stopped and (last or not request.budget.deterministic or words.may_proceed())
 
     around = Surroundings(
         clock=clock,
@@ -101,16 +103,48 @@ def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClo
         split_seed=job["split_seed"],
         cpu=job["cpu"],
         stopped=lambda: bool(stopped),
+        finishing=words.finishing,
     )
     channel.send("outcome", outcome=run_trial(task, request, around).to_data())
 
 
-def _may_proceed(channel: Channel) -> bool:
-    """Wait for the supervisor's answer to a report; no if it is gone."""
-    messages: list[Mapping[str, Any]] | None = []
-    while messages == []:
-        messages = channel.receive()
-    return messages is not None and messages[0]["kind"] == "proceed"
+class Words:
+    """What the supervisor says to a trial while it trains: `proceed` or `stop` after a report, `hurry` at any time.
+
+    A message and no signal: it waits for a worker that has not begun, and disturbs no process of the user's.
+
+    Args:
+        channel: To the supervisor.
+    """
+
+    def __init__(self, channel: Channel):
+        self._channel = channel
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(channel, selectors.EVENT_READ)
+        self._answers: list[str] = []
+        self._finishing = False
+        self._open = True
+
+    def finishing(self) -> bool:
+        """Whether the trial was asked to hurry. It never waits: it is called before every step."""
+        while not self._finishing and self._open and self._selector.select(0):
+            self._listen()
+        return self._finishing
+
+    def may_proceed(self) -> bool:
+        """Wait for the answer to a report; no if the supervisor is gone."""
+        while not self._answers and self._open:
+            self._listen()
+        return bool(self._answers) and self._answers.pop(0) == "proceed"
+
+    def _listen(self) -> None:
+        messages = self._channel.receive()
+        self._open = messages is not None
+        for message in messages or []:
+            if message["kind"] == "hurry":
+                self._finishing = True
+            else:
+                self._answers.append(message["kind"])
 
 
 def _stop_on_sigterm() -> list[bool]:

@@ -15,6 +15,7 @@ from autoaccel.events import (
     Event,
     Finish,
     Finished,
+    Hurry,
     Interrupted,
     Proceed,
     Profiled,
@@ -98,8 +99,7 @@ class Search:
             case Finished(trial, outcome):
                 self._book(self.trials[trial], outcome)
             case Interrupted():
-                self.phase = Phase.DONE
-                actions += [Stop(entry.request.trial) for entry in self.trials.running()]
+                actions += self._end()
             case _:
                 pass
         return actions + self._next(now)
@@ -130,8 +130,9 @@ class Search:
         if entry.request.purpose is Purpose.BASELINE:
             return False
         if entry.request.purpose is Purpose.FINAL:
-            # A second final training is the last chance to use the budget.
-            return len(self.trials.finals()) == 1 and self.trials.hopeless(report)
+            # A second final training is the last chance to use the budget, and so is one after an interruption.
+            last = self.phase is Phase.DONE or len(self.trials.finals()) > 1
+            return not last and self.trials.hopeless(report)
         rivals = [
             self.trials.value(other.reports[report.milestone])[0]
             for other in self.trials
@@ -150,6 +151,12 @@ class Search:
         reports = [outcome.final] if outcome.final else entry.reports[-1:]
         learned = outcome.kind in (OutcomeKind.COMPLETE, OutcomeKind.PRUNED) and bool(reports)
         self._sampler.tell(entry.proposal, self.trials.relative(entry.rung, reports[0]) if learned else None)
+
+    def _end(self) -> list[Action]:
+        """Begin nothing more; a final training anneals and is delivered, nobody waits for a trial of the search."""
+        self.phase = Phase.DONE
+        running = [entry.request for entry in self.trials.running()]
+        return [Hurry(r.trial) if r.purpose is Purpose.FINAL else Stop(r.trial) for r in running]
 
     # What is to be done
 

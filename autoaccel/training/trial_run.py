@@ -44,6 +44,7 @@ class Surroundings:
         split_seed: Decides the validation split.
         cpu: Use the CPU even where there is a GPU.
         stopped: Whether the trial was asked to end at its next step.
+        finishing: Whether the trial was asked to hurry to the end of its schedules, and to be complete then.
     """
 
     clock: Clock
@@ -53,6 +54,7 @@ class Surroundings:
     split_seed: int = 0
     cpu: bool = False
     stopped: Callable[[], bool] = lambda: False
+    finishing: Callable[[], bool] = lambda: False
 
 
 def run_trial(task: Task, request: TrialRequest, around: Surroundings) -> Outcome:
@@ -142,7 +144,7 @@ def _finished_model(
     return model.to(context.device).eval().requires_grad_(False)
 
 
-def _progress(context: TrainingContext, request: TrialRequest) -> Progress:
+def _progress(context: TrainingContext, request: TrialRequest, finishing: Callable[[], bool]) -> Progress:
     evaluation, landing = request.evaluation, request.landing
     if evaluation == Cost() and not request.budget.limits().keys().isdisjoint(("seconds", "flops")):
         # A request without a profile: what is set aside for the end is measured here.
@@ -155,6 +157,7 @@ def _progress(context: TrainingContext, request: TrialRequest) -> Progress:
         evaluation=evaluation,
         evaluations=len(request.milestones),
         landing=landing,
+        finishing=finishing,
     )
 
 
@@ -166,7 +169,7 @@ def _train(context: TrainingContext, request: TrialRequest, around: Surroundings
         reports.append(made)
         return around.report(made)
 
-    progress = _progress(context, request)
+    progress = _progress(context, request, around.finishing)
     milestones = Milestones(request.milestones, request.valid_samples, report, around.stopped)
     # A pause of the garbage collector in mid-training costs more than the few cycles that training leaves.
     gc.freeze()
@@ -177,4 +180,5 @@ def _train(context: TrainingContext, request: TrialRequest, around: Surroundings
     tested = land(context, path, request.test)
     test = {} if tested is None else asdict(tested)
     spent, metric = context.meter.spent(), context.data.metric.name
-    return Outcome(OutcomeKind.COMPLETE, spent, reports[-1], test, metric=metric)
+    reason = "asked to finish early" if progress.hurried else ""
+    return Outcome(OutcomeKind.COMPLETE, spent, reports[-1], test, reason, metric=metric)

@@ -2,13 +2,14 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autoaccel.budget import Budget
 from autoaccel.clock import SystemClock
-from autoaccel.events import Finished
+from autoaccel.events import Finished, Reported
 from autoaccel.execution.place import Place, TaskRef
 from autoaccel.execution.supervisor import Supervisor
 from autoaccel.recipe import PLAIN
@@ -87,6 +88,27 @@ def test_a_trial_ends_when_asked_to(supervisor):
     supervisor.poll(1.0)
     supervisor.stop(0)
     assert outcomes(supervisor, 1)[0].kind is OutcomeKind.PRUNED
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("budget", [Budget(seconds=100), Budget(steps=1e7)])
+def test_a_trial_that_is_asked_to_hurry_is_complete(supervisor, tmp_path, budget):
+    """Under a budget without seconds it waits for an answer at each milestone too, and tells the words apart."""
+    supervisor.start(replace(request(0, ""), budget=budget, milestones=(0.5, 1.0), grace=None))
+    supervisor.poll(1.0)
+    supervisor.hurry(0)
+    reports, finished = [], []
+    while not finished:
+        for event in supervisor.poll(0.5):
+            if isinstance(event, Reported):
+                reports.append(event.report)
+                supervisor.proceed(0)
+            else:
+                finished.append(event.outcome)
+    (outcome,) = finished
+    assert outcome.kind is OutcomeKind.COMPLETE and outcome.cost.seconds < 5
+    assert [r.milestone for r in reports] == [0, 1] and outcome.final.progress == 1
+    assert (tmp_path / "trials/0000/model.safetensors").exists()
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks at the parents of processes in /proc")

@@ -10,7 +10,7 @@ from autoaccel.api import SearchSpace
 from autoaccel.budget import Budget, Cost
 from autoaccel.clock import SimulatedClock
 from autoaccel.errors import UsageError
-from autoaccel.events import Finished, Profiled, Start
+from autoaccel.events import Finished, Interrupted, Profiled, Start
 from autoaccel.execution.simulated import TableExecutor
 from autoaccel.recipe import PLAIN
 from autoaccel.run import Loop, replay
@@ -140,6 +140,56 @@ def test_replaying_a_log_arrives_at_the_same_state():
     assert {n: again.trials[n].request.recipe for n in known} == known
     assert all(isinstance(event, Finished) for event in lost)
     assert len(lost) + len(pending) <= 1
+
+
+def interrupt(during, table=quality):
+    """A run that somebody interrupts a while after the first trial of a purpose has started."""
+    clock, book = SimulatedClock(2.0), Book()
+    search = Search(SearchSpace.load("vision"), Budget(seconds=600), 0)
+
+    def interrupted():
+        starts = [now for now, e in book.entries if isinstance(e, Start) and e.request.purpose is during]
+        return bool(starts) and clock.now() >= starts[0] + 4
+
+    loop = Loop(search, TableExecutor(table, clock), clock, [book], interrupted, patience=0.5)
+    loop.run([Profiled(FACTS)])
+    asked = next(now for now, e in book.entries if isinstance(e, Interrupted))
+    return search, clock.now() - asked, book
+
+
+def test_an_interrupted_search_stops_what_is_running():
+    search, seconds, _ = interrupt(Purpose.SEARCH)
+    assert seconds == 0 and not search.trials.finals()
+    assert list(search.trials)[-1].outcome.kind is OutcomeKind.PRUNED
+
+
+def test_an_interrupted_final_training_hurries_and_is_complete():
+    search, seconds, book = interrupt(Purpose.FINAL)
+    final = search.trials.final()
+    assert final.outcome.kind is OutcomeKind.COMPLETE and final.reports[-1].progress == 1
+    assert final.outcome.cost.seconds < 0.1 * final.request.budget.seconds
+    assert seconds == pytest.approx(0.15 * 4, abs=0.1)
+    again = Search(SearchSpace.load("vision"), Budget(seconds=600), 0)
+    assert replay(again, book.entries) == ([], [])
+    assert again.trials.final().outcome == final.outcome
+
+
+def test_an_interrupted_final_training_is_the_last_one():
+    """One that is worse than plain is not given up for another that nobody would wait for."""
+
+    def table(request, p):
+        return 100.0 if request.purpose is Purpose.FINAL else quality(request, p)
+
+    search, _, _ = interrupt(Purpose.FINAL, table=table)
+    assert len(search.trials.finals()) == 1 and search.trials.final() is not None
+
+
+def test_a_resumed_run_goes_on_where_a_hurried_training_was_killed():
+    _, _, book = interrupt(Purpose.FINAL)
+    cut = next(i for i, (_, e) in enumerate(book.entries) if isinstance(e, Interrupted)) + 1
+    again = Search(SearchSpace.load("vision"), Budget(seconds=600), 0)
+    (lost,), pending = replay(again, book.entries[:cut])
+    assert lost.outcome.kind is OutcomeKind.LOST and not pending
 
 
 def test_a_budget_that_is_too_small_says_how_much_is_needed():

@@ -1,0 +1,123 @@
+"""Progress without training: costs are made up."""
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from autoaccel.budget import Budget, Cost
+from autoaccel.clock import SimulatedClock
+from autoaccel.recipe import PLAIN
+from autoaccel.training.progress import Progress
+from autoaccel.training.task import Task
+from autoaccel.training.trial_run import Surroundings, run_trial
+from autoaccel.trial import COOLDOWN, OutcomeKind, TrialRequest
+
+UNIT = Cost(seconds=0.5, flops=2e6, steps=1, samples=64)
+"""What a step costs."""
+
+
+def progress(budget, **changes):
+    given = {"setup": Cost(), "evaluation": Cost(), "evaluations": 1, "landing": Cost(), **changes}
+    return Progress(budget, **given)
+
+
+def steps_to_the_end(made, first):
+    """Progress at each step from `first` to the one at which it is 1."""
+    found = []
+    while not found or found[-1] < 1:
+        found.append(made.read(made.setup + made.evaluated + UNIT * (first + len(found))))
+    return found
+
+
+@pytest.mark.parametrize("name", ["seconds", "flops", "steps", "samples"])
+def test_the_rest_is_walked_through_within_a_share_of_what_was_used(name):
+    made = progress(Budget(**{name: 1000 * getattr(UNIT, name)}))
+    for step in range(201):
+        made.read(UNIT * step)
+    assert made.p == pytest.approx(0.2)
+    made.hurry(0.25)
+    assert made.p == pytest.approx(0.2)
+    rest = steps_to_the_end(made, 201)
+    assert len(rest) == 50 and rest[-1] == 1
+    moves = [b - a for a, b in zip([0.2, *rest], rest, strict=False)]
+    assert moves == pytest.approx([0.8 / 50] * 50)
+
+
+def test_asking_again_changes_nothing():
+    walks = []
+    for times in (1, 3):
+        made = progress(Budget(steps=1000))
+        for step in range(201):
+            made.read(UNIT * step)
+        made.hurry(0.25)
+        walk = []
+        for step in range(201, 260):
+            walk.append(made.read(UNIT * step))
+            if times > 1:
+                made.hurry(0.5)
+        walks.append(walk)
+    assert walks[0] == walks[1]
+
+
+def test_a_hurry_never_takes_more_than_the_budget_allows():
+    made = progress(Budget(steps=1000))
+    for step in range(951):
+        made.read(UNIT * step)
+    made.hurry(0.25)
+    assert len(steps_to_the_end(made, 951)) == 50
+
+
+def test_of_several_limits_the_first_one_counts():
+    made = progress(Budget(seconds=500, steps=400))
+    for step in range(101):
+        made.read(UNIT * step)
+    assert made.p == pytest.approx(0.25)
+    made.hurry(0.2)
+    assert len(steps_to_the_end(made, 101)) == 20
+
+
+def test_set_up_and_evaluations_are_not_what_was_used():
+    evaluation = Cost(seconds=30)
+    made = progress(Budget(seconds=1000), setup=Cost(seconds=100), evaluation=evaluation, evaluations=2)
+    for step in range(201):
+        made.read(made.setup + UNIT * step)
+    made.book_evaluation(evaluation)
+    made.read(made.setup + evaluation + UNIT * 201)
+    made.hurry(1 / 3)
+    assert len(steps_to_the_end(made, 202)) == 67
+
+
+def test_nothing_is_left_to_do_before_the_first_step():
+    made = progress(Budget(steps=1000))
+    made.read(Cost())
+    made.hurry()
+    assert made.read(Cost()) == 1
+
+
+@pytest.mark.parametrize("budget", [Budget(steps=300), Budget(flops=2e6)])
+def test_a_training_that_is_asked_to_finish_is_complete_and_annealed(budget, tmp_path):
+    torch.manual_seed(0)
+    x = torch.randn(200, 8)
+    y = (x @ torch.randn(8, 3)).argmax(1)
+    task = Task(model=lambda: nn.Linear(8, 3), train=(x, y), test=(x, y))
+    request = TrialRequest(0, PLAIN["plain"], budget, milestones=(0.5, 1.0), test=True)
+    rates, reports = [], []
+    around = Surroundings(
+        SimulatedClock(),
+        0.0,
+        lambda report: reports.append(report) or True,
+        tmp_path,
+        cpu=True,
+        finishing=lambda: len(rates) >= 100,
+    )
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    try:
+        outcome = run_trial(task, request, around)
+    finally:
+        hook.remove()
+    assert outcome.kind is OutcomeKind.COMPLETE and outcome.reason == "asked to finish early"
+    assert outcome.cost.steps == len(rates) == 100 + COOLDOWN * 100
+    assert [report.progress for report in reports][-1] == 1 and outcome.final == reports[-1]
+    assert outcome.test["loss"] > 0 and (tmp_path / "model.safetensors").exists()
+    assert rates[99] > 0.6 * max(rates) and rates[-1] < 0.1 * max(rates)
