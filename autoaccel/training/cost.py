@@ -13,16 +13,21 @@ import math
 import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from autoaccel.budget import Cost
 from autoaccel.clock import Clock
 from autoaccel.techniques.tensors import call, map_tensors
+
+T = TypeVar("T")
+NO_DRY_RUN = (RuntimeError, NotImplementedError, TypeError, ValueError, AssertionError)
+"""What a forward raises that looks at values where there are none."""
 
 
 def _qr_flops(shape: torch.Size, *_: Any, **__: Any) -> int:
@@ -56,6 +61,27 @@ def meta_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
+def dry_run(model: nn.Module, inputs: Any, run: Callable[[nn.Module, Any], T]) -> T:
+    """Run something on a copy of the model that has shapes and no numbers.
+
+    Args:
+        model: Copied.
+        inputs: Only their shapes and dtypes reach the copy.
+        run: Called with the copy and such inputs.
+
+    Raises:
+        RuntimeError: If the forward looks at values, as some other errors do.
+    """
+    empty = map_tensors(lambda t: t.to("meta"), inputs)
+    try:
+        return run(meta_copy(model), empty)
+    except NO_DRY_RUN:
+        # Hugging Face models look at the values of their masks, but not of what they take for a trace.
+        copied = meta_copy(model)
+        with torch.inference_mode(False), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            return run(copied, map_tensors(mode.from_tensor, empty))
+
+
 def count_flops(model: nn.Module, inputs: Any, backward: bool) -> float:
     """FLOPs of one forward, and of the backward that its trained parameters need.
 
@@ -64,10 +90,9 @@ def count_flops(model: nn.Module, inputs: Any, backward: bool) -> float:
         inputs: Example inputs; only shapes and dtypes matter unless the forward depends on values.
         backward: Whether the backward is counted too.
     """
-    empty = map_tensors(lambda t: t.to("meta"), inputs)
     try:
-        return _count(meta_copy(model), empty, backward)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+        return dry_run(model, inputs, lambda copied, empty: _count(copied, empty, backward))
+    except NO_DRY_RUN:
         # The forward looks at values: count it on real ones, where math attention shows its products.
         real = copy.deepcopy(model).cpu()
         with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):

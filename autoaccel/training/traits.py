@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from autoaccel.techniques.modules import dropouts, eager_attention, projections, repeated_blocks, token_blocks
 from autoaccel.techniques.tensors import call, map_tensors
-from autoaccel.training.cost import meta_copy
+from autoaccel.training.cost import dry_run
 from autoaccel.training.data import Data
 from autoaccel.training.sources import DatasetSource, first_tensor, root_of
 from autoaccel.training.task import KINDS, Task
@@ -107,7 +107,7 @@ def _inputs_beside(model: nn.Module, data: Data) -> Any:
 def _accepts(model: nn.Module, inputs: Any, cut: Callable[[Tensor], Tensor]) -> bool:
     try:
         with torch.no_grad():
-            call(meta_copy(model).eval(), map_tensors(lambda t: cut(t).to("meta"), inputs))
+            dry_run(model, map_tensors(cut, inputs), lambda copied, empty: call(copied.eval(), empty))
     except Exception:  # whatever the user's model raises says that it does not accept the shape
         return False
     return True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
-from autoaccel.techniques.tensors import map_images, map_sequences
+from autoaccel.techniques.tensors import IGNORED, map_images, map_sequences
 
 STAGES = 3
 """Sizes below the full one. Every size costs a compilation or a choice of kernels, so there are few."""
@@ -86,6 +88,8 @@ def low_frequencies(x: Tensor, height: int, width: int) -> Tensor:
 class SequenceWarmup(Technique):
     """Train on short sequences first.
 
+    Where inputs have an `attention_mask`, positions that are padding in the whole batch are always left away.
+
     Args:
         start: Length of the first sequences as a share of the full length.
         until: Progress from which sequences are full.
@@ -100,25 +104,69 @@ class SequenceWarmup(Technique):
 
     def batch(self, context: Context, batch: Batch) -> Batch:
         """Shorten inputs, and targets where each position has one."""
+        full = length = _length(batch)
+        mask = batch.inputs.get("attention_mask") if isinstance(batch.inputs, Mapping) else None
+        at_end = False
+        if mask is not None and mask.shape[1:] == (full,):
+            length, at_end = _occupied(mask, self.multiple)
         share = staged(self.start, 0.0, self.until, context.p)
-        full = _length(batch)
-        length = _rounded(full * share, self.multiple, full)
-        if length >= full:
-            return batch
-        each_position = batch.targets.dim() > 1 and batch.targets.shape[1] == full
-        parts = full // length if self.mode == "segment" and each_position else 1
+        if share < 1:
+            length = _rounded(length * share, self.multiple, length)
+        # A segment of a padded sample may hold nothing but padding.
+        segments = self.mode == "segment" and mask is None and _each_position(batch)
+        parts = full // length if segments else 1
+        return _cut(batch, full - length, full) if at_end else _cut(batch, 0, parts * length, parts)
 
-        def cut(x: Tensor) -> Tensor:
-            if x.shape[1] != full:
-                return x
-            return x[:, : parts * length].reshape(len(x) * parts, length, *x.shape[2:])
 
-        return batch.replace(
-            inputs=map_sequences(cut, batch.inputs),
-            targets=cut(batch.targets) if each_position else batch.targets,
-            index=batch.index.repeat_interleave(parts),
-            weight=batch.weight.repeat_interleave(parts),
-        )
+def _cut(batch: Batch, first: int, last: int, parts: int = 1) -> Batch:
+    """Only the positions from `first` to before `last`, each sample made `parts` samples."""
+    full = _length(batch)
+    if (first, last, parts) == (0, full, 1):
+        return batch
+
+    def cut(x: Tensor) -> Tensor:
+        if x.shape[1] != full:
+            return x
+        return x[:, first:last].reshape(len(x) * parts, (last - first) // parts, *x.shape[2:])
+
+    targets, weight = batch.targets, batch.weight.repeat_interleave(parts)
+    if _each_position(batch):
+        targets = cut(targets)
+        weight = _where_counted(weight, targets)
+    return batch.replace(
+        inputs=map_sequences(cut, batch.inputs),
+        targets=targets,
+        index=batch.index.repeat_interleave(parts),
+        weight=weight,
+    )
+
+
+def _each_position(batch: Batch) -> bool:
+    return batch.targets.dim() > 1 and batch.targets.shape[1] == _length(batch)
+
+
+def _where_counted(weight: Tensor, targets: Tensor) -> Tensor:
+    """Weights in the same sum, none of it for samples that have lost all targets that count."""
+    if targets.is_floating_point():
+        return weight
+    kept = weight * (targets != IGNORED).flatten(1).any(1)
+    return kept * (weight.sum() / kept.sum().clamp(min=1e-12))
+
+
+def _occupied(mask: Tensor, multiple: int) -> tuple[int, bool]:
+    """Length of the part of the batch that is not all padding, and whether that part is at the end.
+
+    Asking for it makes a device wait, which costs less than computing on padding.
+
+    Args:
+        mask: 0 where a sample is padding, shape [n, t].
+        multiple: The length is one of its multiples, so that there are few different ones.
+    """
+    counts = mask.sum(0).tolist()
+    at_end = counts[0] < counts[-1]
+    used = [place for place, count in enumerate(reversed(counts) if at_end else counts) if count]
+    length = used[-1] + 1 if used else len(counts)
+    return min(len(counts), -(-length // multiple) * multiple), at_end
 
 
 def _length(batch: Batch) -> int:

@@ -43,6 +43,10 @@ class ActivationCheckpointing(Technique):
         blocks = repeated_blocks(context.model, next(context.training_batches(2)))
         for block in blocks[: round(self.share * len(blocks))]:
             extend(block, Recomputed)
+        for module in context.model.modules():
+            # Hugging Face models keep keys and values for generation, and would keep them twice.
+            if getattr(getattr(module, "config", None), "use_cache", False):
+                module.config.use_cache = False  # type: ignore[union-attr]
 
 
 class Recomputed(nn.Module):
