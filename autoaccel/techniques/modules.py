@@ -133,7 +133,7 @@ def token_blocks(model: nn.Module, inputs: Any) -> list[nn.Module]:
         inputs: Any batch that it accepts.
     """
     if len(tensors_in(inputs)) > 1:
-        return []  # a mask that comes with the inputs reaches the blocks at its full length, if it masks anything
+        return []  # a mask beside the inputs would reach the blocks at full length, once it masks
     blocks = repeated_blocks(model, inputs)
     with torch.no_grad(), evaluating(model):
         calls = first_calls(blocks, lambda: call(model, inputs))

@@ -75,14 +75,14 @@ class LayerFreezing(Technique):
         inputs = next(context.training_batches(2))
         with torch.no_grad(), evaluating(context.model):
             layers = layers_in_order(context.model, lambda: context.forward(inputs))
-        trained = [
-            own for layer in layers if (own := [p for p in layer.parameters(recurse=False) if p.requires_grad])
-        ]
-        chosen = {p for own in trained[: round(share * (len(trained) - 1))] for p in own} - set(trained[-1])
-        for name, parameter_ in context.model.named_parameters():
-            if parameter_ in chosen:
-                parameter_.requires_grad_(False)
-                parameter_.grad = None
+        own = [[p for p in layer.parameters(recurse=False) if p.requires_grad] for layer in layers]
+        trained = [part for part in own if part]
+        early = trained[: round(share * (len(trained) - 1))]
+        chosen = {p for part in early for p in part} - set(trained[-1])
+        for name, held in context.model.named_parameters():
+            if held in chosen:
+                held.requires_grad_(False)
+                held.grad = None
                 self.frozen.append(name)
 
     def state_dict(self) -> dict[str, object]:
