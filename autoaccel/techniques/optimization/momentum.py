@@ -37,8 +37,15 @@ class SGD(DecayedOptimizer):
         return {"momentum": momentum, "nesterov": momentum > 0}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """torch's own, fused."""
-        return torch.optim.SGD(groups, fused=True)
+        """torch's own, fused.
+
+        It wants momenta of all parameters or of none, and after surgery some are new: all begin with zeros.
+        """
+        made = torch.optim.SGD(groups, fused=True)
+        for group in made.param_groups:
+            for p in group["params"]:
+                made.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        return made
 
 
 @technique(
