@@ -272,15 +272,19 @@ def test_an_optimizer_that_is_built_anew_goes_on(name):
         assert 0.3 < step.norm() / expected.norm() < 3
 
 
-def test_soap_takes_new_parameters_in():
-    context = context_with("soap")
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_takes_new_parameters_in(name):
+    context = context_with(name)
     step = Step(context)
+    usual = 0.0
     for made in range(8):
         if made == 4:
             context.model[3] = nn.Linear(8, 2)
             context.rebuild()
         before = [p.detach().clone() for p in context.model.parameters()]
         step(context.fetch(torch.arange(16)))
-        moved = [(p - b).abs().max() for p, b in zip(context.model.parameters(), before, strict=True)]
-        assert all(m < 0.02 for m in moved)
-        assert made == 0 or all(m > 0 for m in moved)
+        moved = [
+            float((p.detach() - b).abs().max()) for p, b in zip(context.model.parameters(), before, strict=True)
+        ]
+        usual = max(usual, *moved) if made < 4 else usual
+        assert all(0 < m < 4 * usual for m in moved) or made == 0

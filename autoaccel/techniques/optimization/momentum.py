@@ -37,13 +37,14 @@ class SGD(DecayedOptimizer):
         return {"momentum": momentum, "nesterov": momentum > 0}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """torch's own, fused."""
+        """torch's own, fused.
+
+        It wants momenta of all parameters or of none, and after surgery some are new: all begin with zeros.
+        """
         made = torch.optim.SGD(groups, fused=True)
-        # Fused, it fails where some parameters had a gradient before and others have their first one now. A buffer
-        # of zeros leads to the same first step as none.
         for group in made.param_groups:
-            for trained in group["params"]:
-                made.state[trained]["momentum_buffer"] = torch.zeros_like(trained)
+            for p in group["params"]:
+                made.state[p]["momentum_buffer"] = torch.zeros_like(p)
         return made
 
 
