@@ -75,6 +75,8 @@ def present_loss(context: Context, batch: Batch) -> Tensor:
 class SelectiveBackprop(BatchFilter):
     """Train on the part of each batch with the highest loss. It prefers wrong labels, too.
 
+    The paper draws samples, the likelier the higher their loss; here the highest are taken.
+
     Args:
         keep: Share of a batch that is trained on; it saves FLOPs below 2/3.
         since: Progress at which it begins.
