@@ -55,6 +55,6 @@ class LossCurriculum(Technique):
             return weight
         # What was never seen ranks in the middle.
         known = torch.where(losses.isnan(), losses.nanmedian(), losses)
-        ranked = known.argsort(descending=self.first == "hard")
+        ranked = known.argsort(descending=self.first == "hard", stable=True)  # ranks must agree on equal losses
         skipped = ranked[max(1, round(share * len(ranked))) :]
         return weight.index_fill(0, skipped, 0.0)

@@ -1,4 +1,7 @@
-"""Which samples of a pass are trained on: weights that multiply, zero for those that are skipped."""
+"""Which samples of a pass are trained on: weights that multiply, zero for those that are skipped.
+
+All ranks must select the same samples, so what is drawn comes from `Context.shared`.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class DataDropout(Technique):
         """Drop samples at random."""
         if context.p >= self.revise:
             return weight
-        drawn = torch.rand(weight.shape, generator=context.generator, device=weight.device)
+        drawn = torch.rand(len(weight), generator=context.shared).to(weight.device)
         return weight * (drawn < value(self.keep, context.p))
 
 
@@ -61,6 +64,6 @@ class InfoBatch(Technique):
         ratio = value(self.ratio, context.p)
         losses = context.sample_loss
         learned = losses < losses.nanmean()
-        drawn = torch.rand(weight.shape, generator=context.generator, device=weight.device)
+        drawn = torch.rand(len(weight), generator=context.shared).to(weight.device)
         pruned = torch.where(drawn < ratio, 0.0, 1 / (1 - ratio))
         return torch.where(learned, weight * pruned, weight)

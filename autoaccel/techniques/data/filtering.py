@@ -1,0 +1,276 @@
+"""Which part of each batch is worth a backward: samples are scored by a forward without gradients first.
+
+A forward is about a third of a step, so scoring all and training on a share k costs 1/3 + k of the plain step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
+from autoaccel.techniques.modules import evaluating
+from autoaccel.techniques.tensors import map_tensors, summed_over_ranks
+
+
+class BatchFilter(Technique):
+    """Base of the filters: scores the batch and keeps its best part while progress is in a range.
+
+    The number that is kept is fixed, not drawn: shapes, and with them costs and compiled code, stay the same, and
+    all ranks keep equally many. Filtered batches shift the statistics of BatchNorm; the stretch after `until` puts
+    them right.
+    """
+
+    keep: float
+    since: float
+    until: float
+
+    def worth(self, context: Context, batch: Batch) -> Tensor:
+        """How much each sample is worth training on, shape [n]."""
+        raise NotImplementedError
+
+    def batch(self, context: Context, batch: Batch) -> Batch:
+        """Keep the part that is worth most."""
+        if not self.since <= context.p < self.until:
+            return batch
+        with torch.no_grad():
+            worth = self.worth(context, batch)
+        # BatchNorm cannot be trained on a single sample.
+        count = min(len(worth), max(2, round(self.keep * len(worth))))
+        return part_of(batch, worth.topk(count).indices)
+
+
+def part_of(batch: Batch, places: Tensor) -> Batch:
+    """Some samples of a batch that was not mixed."""
+    return batch.replace(
+        inputs=map_tensors(lambda t: t[places], batch.inputs),
+        targets=batch.targets[places],
+        index=batch.index[places],
+        weight=batch.weight[places],
+    )
+
+
+def present_loss(context: Context, batch: Batch) -> Tensor:
+    """The model's loss of each sample, in eval mode: without dropout's noise, and BatchNorm keeps what it knows."""
+    with evaluating(context.model):
+        return context.per_sample(context.forward(batch.inputs), batch.targets)
+
+
+@technique(
+    "selective_backprop",
+    family="data",
+    cell="data sampling",
+    roles=("filters_batches",),
+    clashes=("filters_batches", "selects_by_loss"),
+    # After resizing, so that scoring is as cheap as training, and before augmentation and mixing, so that a loss
+    # is that of the sample.
+    order=22,
+    paper="arXiv 1910.00762",
+)
+class SelectiveBackprop(BatchFilter):
+    """Train on the part of each batch with the highest loss. It prefers wrong labels, too.
+
+    The paper draws samples, the likelier the higher their loss; here the highest are taken.
+
+    Args:
+        keep: Share of a batch that is trained on; it saves FLOPs below 2/3.
+        since: Progress at which it begins.
+        until: Progress from which whole batches are trained on.
+    """
+
+    keep: float = parameter(0.5, 0.33, 0.9)
+    since: float = parameter(0.3, 0.2, 0.6)
+    until: float = parameter(0.9, 0.8, 1.0)
+
+    def worth(self, context: Context, batch: Batch) -> Tensor:
+        """The loss."""
+        return present_loss(context, batch)
+
+
+@technique(
+    "rho_loss",
+    family="data",
+    cell="data sampling",
+    needs=("reference",),
+    roles=("filters_batches",),
+    clashes=("filters_batches", "selects_by_loss"),
+    order=22,
+    paper="arXiv 2206.07137; arXiv 2312.05328",
+)
+class RhoLoss(BatchFilter):
+    """Train on the samples that the best finished model of the run does better than this one.
+
+    What is learned already has a low loss in both; what is noise has a high loss in both, as far as the finished
+    model, which was trained on the same data, has not memorized it. Its losses are computed once, before the
+    first step.
+
+    Args:
+        keep: Share of a batch that is trained on.
+        since: Progress at which it begins.
+        until: Progress from which whole batches are trained on.
+    """
+
+    keep: float = parameter(0.5, 0.1, 0.7)
+    since: float = parameter(0.0, 0.0, 0.3)
+    until: float = parameter(0.9, 0.8, 1.0)
+    reference: Tensor = field(init=False, default_factory=lambda: torch.empty(0), repr=False)
+
+    def setup(self, context: Context) -> None:
+        """What is left of each sample's loss in the finished model."""
+        finished = context.reference()
+        with torch.no_grad():
+            losses = [
+                context.per_sample(context.forward(batch.inputs, model=finished), batch.targets)
+                for batch in context.sweep()
+            ]
+        self.reference = torch.cat(losses)
+
+    def worth(self, context: Context, batch: Batch) -> Tensor:
+        """The loss that can still be learned away."""
+        return present_loss(context, batch) - self.reference[batch.index]
+
+    def state_dict(self) -> dict[str, object]:
+        """The finished model's losses."""
+        return {"reference": self.reference}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take them back."""
+        self.reference = state["reference"]  # type: ignore[assignment]
+
+
+@technique(
+    "proxy_learnability",
+    family="data",
+    cell="data sampling",
+    needs=("labels", "cross_entropy", "continuous"),
+    roles=("filters_batches",),
+    clashes=("filters_batches", "selects_by_loss"),
+    order=22,
+    paper="arXiv 2312.05328; arXiv 2206.07137",
+)
+class ProxyLearnability(BatchFilter):
+    """Train on the samples that a small net, briefly trained on the same batches, does better than the model.
+
+    A small net learns what is common and not what is wrong, so wrong labels are hardly chosen. No finished model
+    is needed.
+
+    Args:
+        keep: Share of a batch that is trained on.
+        since: Progress at which the small net stops learning and the choice begins.
+        until: Progress from which whole batches are trained on.
+        width: Channels or units of the small net.
+        lr: Its learning rate.
+    """
+
+    keep: float = parameter(0.5, 0.1, 0.7)
+    since: float = parameter(0.2, 0.1, 0.4)
+    until: float = parameter(0.9, 0.8, 1.0)
+    width: int = parameter(32, 8, 128, log=True, integer=True)
+    lr: float = parameter(3e-3, 1e-3, 1e-2, log=True)
+    proxy: nn.Module | None = field(init=False, default=None, repr=False)
+    optimizer: torch.optim.Optimizer | None = field(init=False, default=None, repr=False)
+
+    def setup(self, context: Context) -> None:
+        """Build the small net."""
+        example = first_floating(next(context.training_batches(2)))
+        seed = int(torch.randint(2**31, (), generator=context.shared))
+        with torch.random.fork_rng(devices=[]):  # the model's own random numbers stay what they were
+            torch.manual_seed(seed)
+            self.proxy = ProxyNet(example, self.width, context.classes).to(context.device)
+        self.optimizer = torch.optim.AdamW(self.proxy.parameters(), lr=self.lr)
+
+    def batch(self, context: Context, batch: Batch) -> Batch:
+        """Let the small net learn from the batch, or filter it."""
+        if context.p < self.since:
+            self._learn(context, batch)
+        return super().batch(context, batch)
+
+    def _learn(self, context: Context, batch: Batch) -> None:
+        assert self.proxy is not None and self.optimizer is not None
+        (self._losses(context, batch) * batch.weight).mean().backward()
+        for trained in self.proxy.parameters():
+            if trained.grad is not None:
+                summed_over_ranks(trained.grad)  # AdamW does not look at a gradient's scale
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _losses(self, context: Context, batch: Batch) -> Tensor:
+        output = context.forward(first_floating(batch.inputs), model=self.proxy)
+        return context.per_sample(output, batch.targets)
+
+    def worth(self, context: Context, batch: Batch) -> Tensor:
+        """The loss that even a small net has learned away."""
+        assert self.proxy is not None
+        with evaluating(self.proxy):
+            learnable = self._losses(context, batch)
+        return present_loss(context, batch) - learnable
+
+    def state_dict(self) -> dict[str, object]:
+        """The small net and its optimizer, whole."""
+        return {"proxy": self.proxy, "optimizer": self.optimizer}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take them back."""
+        self.proxy, self.optimizer = state["proxy"], state["optimizer"]  # type: ignore[assignment]
+
+
+class ProxyNet(nn.Module):
+    """Two strided convolutions for images and series, one hidden layer for tables.
+
+    Args:
+        example: Inputs whose shape, but for the length of its sides, is that of all.
+        width: Channels of the last convolution, or units of the hidden layer.
+        classes: Number of outputs.
+    """
+
+    def __init__(self, example: Tensor, width: int, classes: int):
+        super().__init__()
+        head = nn.Linear(width, classes)
+        if example.dim() == 2:
+            features = example.shape[1]
+            self.layers = nn.Sequential(
+                nn.BatchNorm1d(features, affine=False), nn.Linear(features, width), nn.ReLU(), head
+            )
+            return
+        channels, half = example.shape[1 if example.dim() == 4 else 2], max(1, width // 2)
+        conv, norm, pool = PROXY_LAYERS[example.dim()]
+        self.layers = nn.Sequential(
+            norm(channels, affine=False),
+            conv(channels, half, 3, stride=2, padding=1),
+            nn.ReLU(),
+            conv(half, width, 3, stride=2, padding=1),
+            nn.ReLU(),
+            pool(1),
+            nn.Flatten(),
+            head,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of [n, c, h, w], [n, t, c] or [n, features]; large images are made small first."""
+        if x.dim() == 3:
+            x = x.transpose(1, 2)
+        if x.dim() == 4 and max(x.shape[2:]) > PROXY_SIDE:
+            x = F.adaptive_avg_pool2d(x, PROXY_SIDE)
+        logits: Tensor = self.layers(x)
+        return logits
+
+
+PROXY_SIDE = 32
+"""Pixels that a small net needs."""
+PROXY_LAYERS: Mapping[int, tuple[Any, Any, Any]] = {
+    3: (nn.Conv1d, nn.BatchNorm1d, nn.AdaptiveAvgPool1d),
+    4: (nn.Conv2d, nn.BatchNorm2d, nn.AdaptiveAvgPool2d),
+}
+"""By the number of dimensions of the inputs."""
+
+
+def first_floating(inputs: Any) -> Tensor:
+    """The first tensor of numbers that are not whole; a table of one column gets its second dimension."""
+    found: list[Tensor] = []
+    map_tensors(lambda t: found.append(t) if t.is_floating_point() else None, inputs)
+    return found[0] if found[0].dim() > 1 else found[0][:, None]
