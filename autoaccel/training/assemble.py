@@ -83,11 +83,15 @@ def set_up(context: TrainingContext, cpu: bool = False) -> None:
             raise UsageError(f"{type(technique).__name__} does not work with several processes that share a batch")
         technique.setup(context)
     # Built after the techniques' setup, since one of them may have asked for a precision.
-    context.accelerator = Accelerator(mixed_precision=context.mixed_precision, cpu=cpu)
+    on_cpu = cpu or context.device.type == "cpu"
+    context.accelerator = Accelerator(mixed_precision=context.mixed_precision, cpu=on_cpu)
     context.prepare()
 
 
 def pick_device(cpu: bool) -> torch.device:
-    """The device that Accelerate will use in this process."""
-    device: torch.device = PartialState(cpu=cpu).device
+    """The device that Accelerate will use in this process.
+
+    Where there is nothing but a CPU it has to be told so: several processes would not find each other else.
+    """
+    device: torch.device = PartialState(cpu=cpu or not torch.accelerator.is_available()).device
     return device
