@@ -21,6 +21,7 @@ TRAINING = (
     "training.loop",
     "training.batches",
     "training.context",
+    "training.loading",
     "training.evaluation",
     "training.landing",
     "training.assemble",
@@ -96,6 +97,10 @@ class Meter:
         """Steps until now."""
         return self.steps
 
+    def seconds(self) -> float:
+        """Seconds since some moment."""
+        return monotonic()
+
     def forget(self) -> None:
         """Nothing was learned about the model."""
 
@@ -120,6 +125,7 @@ OWN_IMPORTS = (
     "import sys",
     "from collections.abc import Callable",
     "from pathlib import Path",
+    "from time import monotonic",
     "from types import ModuleType",
 )
 DEFAULT_STEPS = 1000

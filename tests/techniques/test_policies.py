@@ -37,7 +37,7 @@ def test_every_change_keeps_the_shape_and_the_range_and_nothing_is_no_change(cha
     for number, change in enumerate(changes()):
         made = change(x, amount)
         assert made.shape == x.shape
-        assert -1e-5 <= float(made.min()) and float(made.max()) <= 1 + 1e-5, number
+        assert float(made.min()) >= -1e-5 and float(made.max()) <= 1 + 1e-5, number
         # Posterizing to 8 bits rounds to 256 levels.
         assert torch.allclose(change(x, torch.zeros(len(x))), x, atol=1 / 255 + 1e-4), number
 

@@ -69,7 +69,11 @@ def padded(samples, value=0):
 
 def classified(samples):
     ids = padded([sample["input_ids"] for sample in samples])
-    return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": torch.tensor([s["label"] for s in samples])}
+    return {
+        "input_ids": ids,
+        "attention_mask": (ids > 0).long(),
+        "labels": torch.tensor([s["label"] for s in samples]),
+    }
 
 
 def continued(samples):
@@ -161,7 +165,9 @@ def test_the_loss_of_a_language_model_is_that_of_its_own_library():
     context.model.eval()
     expected = context.model(input_ids=ids[None], labels=ids[None]).loss
     output = context.forward({k: v for k, v in batch.items() if k != "labels"})
-    assert float(context.per_sample(output, batch["labels"])[0].detach()) == pytest.approx(expected.item(), rel=1e-4)
+    assert float(context.per_sample(output, batch["labels"])[0].detach()) == pytest.approx(
+        expected.item(), rel=1e-4
+    )
 
 
 def test_label_smoothing_leaves_ignored_targets_out():
@@ -191,10 +197,18 @@ def shortened(batch, p, **parameters):
 def masked_batch(mask, targets=None):
     n, t = mask.shape
     ids = torch.arange(n * t).view(n, t)
-    return Batch({"input_ids": ids, "attention_mask": mask}, torch.zeros(n) if targets is None else targets, torch.arange(n), torch.ones(n))
+    return Batch(
+        {"input_ids": ids, "attention_mask": mask},
+        torch.zeros(n) if targets is None else targets,
+        torch.arange(n),
+        torch.ones(n),
+    )
 
 
-@pytest.mark.parametrize(("at_end", "p", "kept"), [(False, 1.0, range(0, 12)), (False, 0.0, range(0, 8)), (True, 1.0, range(8, 20)), (True, 0.0, range(12, 20))])
+@pytest.mark.parametrize(
+    ("at_end", "p", "kept"),
+    [(False, 1.0, range(12)), (False, 0.0, range(8)), (True, 1.0, range(8, 20)), (True, 0.0, range(12, 20))],
+)
 def test_padding_of_the_whole_batch_is_left_away(at_end, p, kept):
     mask = torch.zeros(3, 20, dtype=torch.int64)
     for row, length in enumerate((3, 7, 11)):
