@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +19,7 @@ from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
 from autoaccel.techniques.tensors import call, map_tensors
 from autoaccel.training.cost import Meter
 from autoaccel.training.data import Data
-from autoaccel.training.loading import BackgroundLoader, enough_workers
+from autoaccel.training.loading import BackgroundLoader, enough_workers, seconds_per_batch
 from autoaccel.training.sources import ArraySource, DatasetSource, SubsetSource, root_of
 
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"bf16": torch.bfloat16, "fp16": torch.float16})
@@ -222,7 +223,8 @@ class TrainingContext:
         if not isinstance(root_of(source), DatasetSource):
             return False
         if workers < 0:
-            workers = enough_workers(source, self.batch_size, torch.get_num_threads(), self.meter.seconds)
+            measure = partial(seconds_per_batch, source, self.batch_size, now=self.meter.seconds)
+            workers = enough_workers(measure, torch.get_num_threads())
         pinned = self.device.type == "cuda"
         self.loader = BackgroundLoader(source, workers, pinned, self._seed) if workers else None
         return True

@@ -62,18 +62,16 @@ class BackgroundLoader:
         return iter(self._loader)
 
 
-def enough_workers(source: Source, size: int, most: int, now: Callable[[], float]) -> int:
+def enough_workers(seconds_with: Callable[[int], float], most: int) -> int:
     """The number of workers, 0 among them, from which on more would load hardly faster.
 
     Args:
-        source: What is loaded from.
-        size: Samples in a batch.
+        seconds_with: Measures the seconds for a batch with so many workers.
         most: Largest number that is tried.
-        now: Reads the clock in seconds; this takes some.
     """
-    chosen, seconds = 0, _seconds_per_batch(source, size, 0, now)
+    chosen, seconds = 0, seconds_with(0)
     for workers in (1, 2, 4, 8):
-        taken = _seconds_per_batch(source, size, workers, now) if workers <= most else float("inf")
+        taken = seconds_with(workers) if workers <= most else float("inf")
         # The first worker pays as soon as there is something to load, since the training goes on meanwhile.
         if taken >= seconds * (1.0 if workers == 1 else GAIN):
             break
@@ -81,7 +79,8 @@ def enough_workers(source: Source, size: int, most: int, now: Callable[[], float
     return chosen
 
 
-def _seconds_per_batch(source: Source, size: int, workers: int, now: Callable[[], float]) -> float:
+def seconds_per_batch(source: Source, size: int, workers: int, now: Callable[[], float]) -> float:
+    """Seconds in which a batch of `size` samples is loaded, the start of the workers left out."""
     count = TIMED * max(1, workers)
     batches = (torch.arange(i * size, (i + 1) * size) % len(source) for i in range(count + 1))
     loaded = BackgroundLoader(source, workers, False, 0)(batches) if workers else map(source.take, batches)

@@ -22,7 +22,7 @@ from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build
 from autoaccel.training.assemble import assemble
 from autoaccel.training.batches import Passes
-from autoaccel.training.loading import enough_workers
+from autoaccel.training.loading import enough_workers, seconds_per_batch
 from autoaccel.training.sources import as_source
 from autoaccel.training.task import Task
 from autoaccel.training.trial_run import Surroundings, run_trial
@@ -131,14 +131,26 @@ def test_arrays_are_not_loaded_in_the_background():
     assert context.loader is None
 
 
-def test_as_many_workers_are_kept_as_are_worth_having():
-    """Sleeping costs no core, so two workers load twice as fast as one."""
-    clock = SystemClock()
-    slow = as_source(Slow(400, seconds=0.004), "train", None)
-    assert enough_workers(slow, 16, 2, clock.now) == 2
-    assert enough_workers(slow, 16, 1, clock.now) in (0, 1)
-    assert enough_workers(slow, 16, 4, lambda: 0.0) == 0
+@pytest.mark.parametrize(
+    ("seconds", "most", "chosen"),
+    [
+        ({0: 1.0, 1: 0.95, 2: 0.5, 4: 0.45, 8: 0.1}, 8, 2),
+        ({0: 1.0, 1: 0.95, 2: 0.5}, 2, 2),
+        ({0: 1.0, 1: 0.95, 2: 0.5}, 1, 1),
+        ({0: 1.0, 1: 1.2}, 8, 0),
+        ({0: 0.0, 1: 0.0}, 8, 0),
+    ],
+)
+def test_as_many_workers_are_kept_as_are_worth_having(seconds, most, chosen):
+    assert enough_workers(seconds.__getitem__, most) == chosen
+
+
+def test_a_measurement_loads_and_leaves_no_process_behind():
+    source = as_source(Slow(40, seconds=0.002), "train", None)
+    for workers in (0, 1):
+        assert seconds_per_batch(source, 8, workers, SystemClock().now) > 0
     assert not children()
+    assert context_with(-1).loader is None, "no time passes on a simulated clock"
 
 
 def test_a_trial_leaves_no_process_behind():
