@@ -29,6 +29,7 @@ TRAINING = (
     "training.loop",
     "training.batches",
     "training.context",
+    "training.loading",
     "training.evaluation",
     "training.landing",
     "training.assemble",
@@ -104,6 +105,10 @@ class Meter:
         """Steps until now."""
         return self.steps
 
+    def seconds(self) -> float:
+        """Seconds since some moment."""
+        return monotonic()
+
     def forget(self) -> None:
         """Nothing was learned about the model."""
 
@@ -128,6 +133,7 @@ OWN_IMPORTS = (
     "import sys",
     "from collections.abc import Callable",
     "from pathlib import Path",
+    "from time import monotonic",
     "from types import ModuleType",
 )
 DEFAULT_STEPS = 1000

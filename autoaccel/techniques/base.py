@@ -137,6 +137,14 @@ class Context(Protocol):
         """Hold the training data on the device if they take less than `share` of its free memory."""
         ...
 
+    def load_in_background(self, workers: int) -> bool:
+        """Fetch samples ahead of time in so many processes; False where data lie in memory.
+
+        Args:
+            workers: Number of processes; 0 for none, below that as many as a measurement finds worth having.
+        """
+        ...
+
 
 class Technique:
     """Base of all techniques: every hook does nothing. Override what is needed.

@@ -45,16 +45,27 @@ class Passes:
         else:
             chosen = weight.cpu().nonzero().flatten()
             places = chosen[torch.randperm(len(chosen), generator=self._order)]
-        done = 0
-        while done < len(places):
-            index = places[done : done + context.batch_size]
-            done += len(index)
-            if len(index) < context.batch_size and done > len(index):
-                return  # a short last batch would have a noisier gradient; its samples come in another pass
-            yield self._batch(index[self._rank :: self._world], weight)
+        for batch in self._fetched(self._cut(places)):
+            yield batch if weight is None else batch.replace(weight=weight[batch.index])
             if context.restart:
                 context.restart = False
                 return
+
+    def _cut(self, places: Tensor) -> Iterator[Tensor]:
+        """This rank's part of each batch of a pass, each of the size that is wanted when it is asked for."""
+        done = 0
+        while done < len(places):
+            index = places[done : done + self._context.batch_size]
+            done += len(index)
+            if len(index) < self._context.batch_size and done > len(index):
+                return  # a short last batch would have a noisier gradient; its samples come in another pass
+            yield index[self._rank :: self._world]
+
+    def _fetched(self, indices: Iterator[Tensor]) -> Iterator[Batch]:
+        context = self._context
+        if context.loader is None:
+            return map(context.fetch, indices)
+        return (context.place(*loaded) for loaded in context.loader(indices))
 
     def _weights(self, count: int) -> Tensor | None:
         if not self._selectors:
@@ -76,10 +87,6 @@ class Passes:
         count = reduce(fresh.to(seen.dtype), "sum")
         self._shared = torch.where(count > 0, losses / count.clamp(min=1), before)
         self._context.sample_loss = self._shared.clone()
-
-    def _batch(self, index: Tensor, weight: Tensor | None) -> Batch:
-        batch = self._context.fetch(index)
-        return batch if weight is None else batch.replace(weight=weight[batch.index])
 
 
 def chunks(batch: Batch, size: int) -> list[tuple[Batch, float]]:

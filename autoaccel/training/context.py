@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +19,8 @@ from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
 from autoaccel.techniques.tensors import call, map_tensors
 from autoaccel.training.cost import Meter
 from autoaccel.training.data import Data
-from autoaccel.training.sources import ArraySource, SubsetSource
+from autoaccel.training.loading import BackgroundLoader, enough_workers, seconds_per_batch
+from autoaccel.training.sources import ArraySource, DatasetSource, SubsetSource, root_of
 
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"bf16": torch.bfloat16, "fp16": torch.float16})
 """What autocast computes in, by the name that Accelerate has for it."""
@@ -38,6 +40,7 @@ class TrainingContext:
     Attributes:
         micro_batch: Largest batch computed at once; 0 for no limit.
         restart: Whether the pass over the data is to end with the present batch.
+        loader: Fetches the batches of a pass ahead of time, or None.
         teacher: The best finished model of the run, where the recipe needs one.
     """
 
@@ -75,6 +78,8 @@ class TrainingContext:
         self.accelerator: Accelerator | None = None
         self.network: nn.Module = model
         self.current: list[tuple[Batch, float]] = []
+        self.loader: BackgroundLoader | None = None
+        self._seed = seed
         self._order = torch.Generator().manual_seed(seed)
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
@@ -182,7 +187,10 @@ class TrainingContext:
 
     def fetch(self, index: Tensor) -> Batch:
         """The training samples at `index`, on the device."""
-        inputs, targets = self.data.train.take(index)
+        return self.place(index, *self.data.train.take(index))
+
+    def place(self, index: Tensor, inputs: Any, targets: Tensor) -> Batch:
+        """Samples that have been fetched, on the device."""
         if self.device.type != "cpu":
             inputs = map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)
             targets, index = targets.to(self.device, non_blocking=True), index.to(self.device, non_blocking=True)
@@ -209,6 +217,18 @@ class TrainingContext:
         if not isinstance(arrays, ArraySource) or arrays.nbytes() > share * free_memory(self.device):
             return False
         self.data = replace(self.data, train=source.to(self.device))
+        return True
+
+    def load_in_background(self, workers: int) -> bool:
+        """Fetch the samples of coming batches in other processes, if they are fetched one by one."""
+        source = self.data.train
+        if not isinstance(root_of(source), DatasetSource):
+            return False
+        if workers < 0:
+            measure = partial(seconds_per_batch, source, self.batch_size, now=self.meter.seconds)
+            workers = enough_workers(measure, torch.get_num_threads())
+        pinned = self.device.type == "cuda"
+        self.loader = BackgroundLoader(source, workers, pinned, self._seed) if workers else None
         return True
 
     def evaluating(self) -> list[AbstractContextManager[None]]:

@@ -75,7 +75,9 @@ def dry_run(model: nn.Module, inputs: Any, run: Callable[[nn.Module, Any], T]) -
     empty = map_tensors(lambda t: t.to("meta"), inputs)
     try:
         return run(meta_copy(model), empty)
-    except NO_DRY_RUN:
+    except NO_DRY_RUN as error:
+        if "meta tensor" not in str(error):  # no value was asked for, and torch logs what fails a second time
+            raise
         # Hugging Face models look at the values of their masks, but not of what they take for a trace.
         copied = meta_copy(model)
         with torch.inference_mode(False), FakeTensorMode(allow_non_fake_inputs=True) as mode:

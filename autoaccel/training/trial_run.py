@@ -78,6 +78,7 @@ def run_trial(task: Task, request: TrialRequest, around: Surroundings) -> Outcom
             return replace(_train(context, request, around), first_step=first_step)
         finally:
             spent = context.meter.spent()
+            context.loader = None  # its processes end with it
     except (NotFiniteError, torch.OutOfMemoryError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else "out of memory"
         return Outcome(OutcomeKind.INFEASIBLE, _cost(spent, around), reason=reason, first_step=first_step)

@@ -144,6 +144,16 @@ def test_flops_are_counted_without_numbers_although_the_models_look_at_their_mas
         assert count_flops(make(), inputs, True) == pytest.approx(3 * flops_by_hand(name, n, t), rel=0.01)
 
 
+def test_a_shape_that_a_model_refuses_is_no_error_in_the_log(caplog):
+    task = Task(
+        model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)),
+        train=(torch.zeros(50, 1, 8, 8), torch.arange(50) % 3),
+    )
+    context = context_with(task, [])
+    assert "any_size" not in task_traits(task, context.data, context.model, {"any_size"})
+    assert not caplog.records
+
+
 def test_tied_weights_are_saved_once_and_loaded_tied(tmp_path):
     context = context_with(gpt2_task(), [])
     path = tmp_path / "model.safetensors"
