@@ -217,7 +217,7 @@ def _train(executor: Supervisor, request: TrialRequest, clock: SystemClock, view
 def _completed(outcome: Outcome) -> Outcome:
     if outcome.kind is not OutcomeKind.COMPLETE or outcome.final is None:
         raise TaskError(f"training ended as {outcome.kind.value}: {outcome.reason}", outcome.where or None)
-    if not outcome.cost.steps:
+    if outcome.reason and not outcome.cost.steps:
         raise KeyboardInterrupt  # asked to finish before its first step: there is nothing worth keeping
     return outcome
 

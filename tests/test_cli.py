@@ -132,7 +132,7 @@ def begin(folder, *arguments):
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(path, text, seconds=40):
+def wait_for(path, text, seconds):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not (path.exists() and text in path.read_text()):
         time.sleep(0.05)
@@ -144,12 +144,12 @@ def begin_training(folder):
         f"import sys\nfrom dataclasses import replace\nsys.path.insert(0, {str(Path(DIGITS).parent)!r})\n"
         "from digits import net, task as digits\n\n\n"
         "def speaking():\n    made, calls = net(), []\n"
-        "    def count(*_):\n        calls.append(1)\n        if len(calls) == 100:\n"
+        "    def count(*_):\n        calls.append(1)\n        if len(calls) == 30:\n"
         "            print('under way', flush=True)\n"
         "    made.register_forward_hook(count)\n    return made\n\n\ntask = replace(digits, model=speaking, space={})\n"
     )
     process = begin(folder, "train", "model.py", "--recipe", "plain", "--budget", "10m")
-    wait_for(folder / "runs/model-train/trials/0000/log.txt", "under way")
+    wait_for(folder / "runs/model-train/trials/0000/log.txt", "under way", seconds=120)
     return process
 
 
@@ -186,7 +186,7 @@ def test_an_interrupted_final_training_anneals_and_is_delivered(tmp_path):
         "y = (x.sum(1) > 2).long()\ntask = Task(model=lambda: nn.Linear(4, 2), train=(x, y), test=(x[:99], y[:99]))\n"
     )
     process = begin(tmp_path, "tune", "model.py", "--budget", "30s")
-    wait_for(tmp_path / "runs/model/events.log", '"purpose": "final"')
+    wait_for(tmp_path / "runs/model/events.log", '"purpose": "final"', seconds=120)
     time.sleep(1)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)

@@ -58,6 +58,8 @@ class Progress:
             self.p = max(self.p, self._on_line(name, used, step, allowed))
         if self.p < 1 and self.finishing():
             self.hurry()
+            if not spent.steps:  # nothing was learned yet, so there is nothing to anneal
+                self.p = 1.0
         return self.p
 
     def _on_line(self, name: str, used: float, step: float, allowed: float) -> float:

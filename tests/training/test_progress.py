@@ -88,11 +88,10 @@ def test_set_up_and_evaluations_are_not_what_was_used():
     assert len(steps_to_the_end(made, 202)) == 67
 
 
-def test_nothing_is_left_to_do_before_the_first_step():
-    made = progress(Budget(steps=1000))
-    made.read(Cost())
-    made.hurry()
-    assert made.read(Cost()) == 1
+@pytest.mark.parametrize("budget", [Budget(steps=1000), Budget(seconds=500)])
+def test_a_training_that_is_asked_before_its_first_step_is_at_its_end(budget):
+    made = progress(budget, finishing=lambda: True)
+    assert made.read(Cost(seconds=0.01)) == 1
 
 
 @pytest.mark.parametrize("budget", [Budget(steps=300), Budget(flops=2e6)])
