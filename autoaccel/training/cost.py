@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from torch._subclasses import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from autoaccel.budget import Cost
+from autoaccel.budget import Budget, Cost
 from autoaccel.clock import Clock
 from autoaccel.techniques.tensors import call, map_tensors
 
@@ -111,6 +112,10 @@ def _count(model: nn.Module, inputs: Any, backward: bool) -> float:
     return float(counter.get_total_flops())
 
 
+class OverspentError(RuntimeError):
+    """A trial's set-up has spent all that the trial may spend."""
+
+
 class Meter:
     """Books what one trial spends.
 
@@ -137,10 +142,26 @@ class Meter:
         self.variants: dict[str, Hashable] = {}
         self._update_flops: list[float] = []
         self._updates = 0
+        self._allowed: Budget | None = None
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> None:
-        """Book a forward in the present mode of the model or another, and its backward when gradients are on."""
+        """Book a forward in the present mode of the model or another, and its backward when gradients are on.
+
+        Raises:
+            OverspentError: During a set-up that spends more than all of the trial's budget.
+        """
         self._flops += self._world * self.flops_of(inputs, torch.is_grad_enabled(), model)
+        if self._allowed is not None and self._allowed.share(self.spent()) > 1:
+            raise OverspentError(f"its set-up alone spends more than {self._allowed}")
+
+    @contextmanager
+    def setting_up(self, budget: Budget) -> Iterator[None]:
+        """Watch over what is spent before the first step; afterwards progress does."""
+        self._allowed = budget
+        try:
+            yield
+        finally:
+            self._allowed = None
 
     def flops_of(self, inputs: Any, backward: bool, model: nn.Module | None = None) -> float:
         """FLOPs of one forward for inputs of this shape, with its backward or without."""

@@ -19,6 +19,7 @@ from autoaccel.techniques.registry import build
 from autoaccel.training.assemble import prepare_context, set_up
 from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.context import TrainingContext
+from autoaccel.training.cost import OverspentError
 from autoaccel.training.data import build_model
 from autoaccel.training.discovery import user_line
 from autoaccel.training.evaluation import Score, expected_cost
@@ -72,14 +73,16 @@ def run_trial(task: Task, request: TrialRequest, around: Surroundings) -> Outcom
     spent = Cost()
     first_step = 0.0
     try:
-        context = _assemble(task, request, around)
-        first_step = context.meter.seconds()
+        context = _prepare(task, request, around)
         try:
+            with context.meter.setting_up(request.budget.resolve(len(context.data.train))):
+                set_up(context, around.cpu)
+            first_step = context.meter.seconds()
             return replace(_train(context, request, around), first_step=first_step)
         finally:
             spent = context.meter.spent()
             context.loader = None  # its processes end with it
-    except (NotFiniteError, torch.OutOfMemoryError, MemoryError) as error:
+    except (NotFiniteError, OverspentError, torch.OutOfMemoryError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else "out of memory"
         return Outcome(OutcomeKind.INFEASIBLE, _cost(spent, around), reason=reason, first_step=first_step)
     except (TaskError, UsageError) as error:
@@ -96,7 +99,7 @@ def _cost(spent: Cost, around: Surroundings) -> Cost:
     return replace(spent, seconds=around.clock.now() - around.started)
 
 
-def _assemble(task: Task, request: TrialRequest, around: Surroundings) -> TrainingContext:
+def _prepare(task: Task, request: TrialRequest, around: Surroundings) -> TrainingContext:
     techniques = build(request.recipe.chosen())
     context = prepare_context(
         task,
@@ -112,7 +115,6 @@ def _assemble(task: Task, request: TrialRequest, around: Surroundings) -> Traini
     if request.reference is not None:
         context.teacher = _finished_model(task, request.reference, context, around)
     context.micro_batch = request.micro_batch
-    set_up(context, around.cpu)
     return context
 
 

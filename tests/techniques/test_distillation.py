@@ -97,3 +97,24 @@ def test_a_mixed_sample_has_no_answer(other):
 def test_positions_of_shorter_sequences_have_no_answer():
     assert check({"token_distillation": {}, "sequence_warmup": {}}, catalog())
     assert not check({"distillation": {}, "sequence_warmup": {}}, catalog())
+
+
+def test_a_set_up_that_takes_the_whole_budget_is_infeasible_and_charged(tmp_path):
+    """Asking the teacher about every sample costs more than a tiny budget."""
+    from sample_tasks import image_task, net
+
+    from autoaccel.budget import Budget
+    from autoaccel.clock import SystemClock
+    from autoaccel.recipe import Recipe
+    from autoaccel.training.checkpoint import save_weights
+    from autoaccel.training.trial_run import Surroundings, run_trial
+    from autoaccel.trial import OutcomeKind, Reference, TrialRequest
+
+    save_weights(net(), tmp_path / "model.safetensors")
+    reference = Reference(Recipe(), weights=str(tmp_path / "model.safetensors"))
+    recipe = Recipe(techniques={"distillation": {}})
+    clock = SystemClock()
+    request = TrialRequest(0, recipe, Budget(flops=1e5), reference=reference)
+    outcome = run_trial(image_task(), request, Surroundings(clock, clock.now(), lambda report: True, cpu=True))
+    assert outcome.kind is OutcomeKind.INFEASIBLE and "set-up alone" in outcome.reason
+    assert outcome.cost.flops > 1e5
