@@ -186,11 +186,17 @@ class Technique:
         """Once, at the end and inside the reserve, on the weights that are judged: merge, fold, convert."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be saved to continue exactly."""
-        return {}
+        """What must be saved to continue exactly: all fields that are not parameters."""
+        return {f.name: getattr(self, f.name) for f in _state_fields(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
+        for f in _state_fields(self):
+            setattr(self, f.name, state[f.name])
+
+
+def _state_fields(made: Technique) -> list[dataclasses.Field[Any]]:
+    return [f for f in dataclasses.fields(cast(Any, made)) if not f.init]
 
 
 class OptimizerTechnique(Technique):

@@ -42,14 +42,6 @@ class Flip(Technique):
         mask = now[:, None, None, None]
         return batch.replace(inputs=map_images(lambda x: torch.where(mask, x.flip(-1), x), batch.inputs))
 
-    def state_dict(self) -> dict[str, object]:
-        """Whose turn it is."""
-        return {"mirrored": self.mirrored}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take it back."""
-        self.mirrored = state["mirrored"]  # type: ignore[assignment]
-
 
 @technique(
     "crop",

@@ -153,16 +153,6 @@ class Coreset(Technique):
         kept[unknown[drawn]] = 1.0
         return kept
 
-    def state_dict(self) -> dict[str, object]:
-        """What is known of the samples, the chosen part, and which passes were begun."""
-        names = ("noted", "total", "visits", "last", "ever", "kept", "stage")
-        return {name: getattr(self, name) for name in names}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take it back."""
-        for name, part in state.items():
-            setattr(self, name, part)
-
 
 def stratified(hardness: Tensor, keep: float, beta: float, bins: int, generator: torch.Generator) -> Tensor:
     """Places of a coverage-centric coreset (arXiv 2210.15809).

@@ -70,14 +70,6 @@ class Deduplicate(Technique):
         """Skip them."""
         return weight * self.kept
 
-    def state_dict(self) -> dict[str, object]:
-        """Which samples are kept."""
-        return {"kept": self.kept}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take it back."""
-        self.kept = state["kept"]  # type: ignore[assignment]
-
 
 def without_duplicates(x: Tensor, threshold: float) -> Tensor:
     """Whether each sample is kept, shape [n].

@@ -134,14 +134,6 @@ class RhoLoss(BatchFilter):
         """The loss that can still be learned away."""
         return present_loss(context, batch) - self.reference[batch.index]
 
-    def state_dict(self) -> dict[str, object]:
-        """The finished model's losses."""
-        return {"reference": self.reference}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.reference = state["reference"]  # type: ignore[assignment]
-
 
 @technique(
     "proxy_learnability",
@@ -209,14 +201,6 @@ class ProxyLearnability(BatchFilter):
         with evaluating(self.proxy):
             learnable = self._losses(context, batch)
         return present_loss(context, batch) - learnable
-
-    def state_dict(self) -> dict[str, object]:
-        """The small net and its optimizer, whole."""
-        return {"proxy": self.proxy, "optimizer": self.optimizer}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.proxy, self.optimizer = state["proxy"], state["optimizer"]  # type: ignore[assignment]
 
 
 class ProxyNet(nn.Module):

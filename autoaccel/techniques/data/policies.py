@@ -74,14 +74,6 @@ class TrivialAugment(Technique):
     def _from_unit(self, x: Tensor) -> Tensor:
         return self.low + x * max(self.high - self.low, 1e-6)
 
-    def state_dict(self) -> dict[str, object]:
-        """Black and white."""
-        return {"low": self.low, "high": self.high}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.low, self.high = state["low"], state["high"]  # type: ignore[assignment]
-
 
 @cache
 def changes() -> tuple[Change, ...]:

@@ -55,11 +55,3 @@ class DataSize(Technique):
         size = max(context.batch_size, round(total / ranks / self.passes))
         order = torch.rand(count, generator=context.shared).argsort()
         return torch.zeros(count).index_fill(0, order[:size], 1.0)
-
-    def state_dict(self) -> dict[str, object]:
-        """The samples that the budget affords, and the part."""
-        return {"affords": self.affords, "kept": self.kept}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.affords, self.kept = state["affords"], state["kept"]  # type: ignore[assignment]

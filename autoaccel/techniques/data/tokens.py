@@ -88,11 +88,3 @@ class TokenDropout(Technique):
         for name in self.blocks:
             block: Any = context.model.get_submodule(name)
             block.token_share = kept / self.tokens
-
-    def state_dict(self) -> dict[str, object]:
-        """The names of the blocks, the tokens of a full sequence, and how many of them are kept."""
-        return {"blocks": self.blocks, "tokens": self.tokens, "kept": self.kept}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.blocks, self.tokens, self.kept = state["blocks"], state["tokens"], state["kept"]  # type: ignore[assignment]

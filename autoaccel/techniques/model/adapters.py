@@ -100,14 +100,6 @@ class Lora(Technique):
             context.model.get_parameter(name).requires_grad_(True)
         del context.variants["lora"]
 
-    def state_dict(self) -> dict[str, object]:
-        """What was frozen; the factors are the model's."""
-        return {"frozen": self.frozen}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take it back."""
-        self.frozen = state["frozen"]  # type: ignore[assignment]
-
 
 def _adapted(model: nn.Module) -> Iterator[Adapted]:
     yield from [module for module in model.modules() if isinstance(module, Adapted)]

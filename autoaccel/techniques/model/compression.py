@@ -52,14 +52,6 @@ class StructuredPruning(Technique):
             context.rebuild()
             self.done = True
 
-    def state_dict(self) -> dict[str, object]:
-        """Whether it has happened; the smaller weights are the model's."""
-        return {"done": self.done}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take it back."""
-        self.done = bool(state["done"])
-
 
 def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> None:
     """Remove channels of lowest L2 norm, together with all that depends on them; outputs keep their shape.
@@ -130,14 +122,6 @@ class MagnitudePruning(Technique):
     def _apply(self, context: Context) -> None:
         if self.masks:
             torch._foreach_mul_([weight.detach() for weight in _prunable(context.model)], self.masks)
-
-    def state_dict(self) -> dict[str, object]:
-        """The masks and when the next choice is due."""
-        return {"masks": self.masks, "next": self.next}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.masks, self.next = state["masks"], state["next"]  # type: ignore[assignment]
 
 
 def _prunable(model: nn.Module) -> list[Tensor]:

@@ -113,14 +113,6 @@ class LayerDrop(Technique):
         finally:
             context.variants["layer_drop"] = before
 
-    def state_dict(self) -> dict[str, object]:
-        """The names of the blocks and which of them are alike."""
-        return {"blocks": self.blocks, "kinds": self.kinds}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.blocks, self.kinds = state["blocks"], state["kinds"]  # type: ignore[assignment]
-
 
 class BypassedBlock(nn.Module):
     """A block that is not there yet: it passes its input through."""
@@ -191,14 +183,6 @@ class DepthGrowth(Technique):
             setattr(part, key, _clone(getattr(part, key)))
         self.copies = []
         context.rebuild()
-
-    def state_dict(self) -> dict[str, object]:
-        """The names of the tensors that are still those of other blocks."""
-        return {"copies": self.copies}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.copies = state["copies"]  # type: ignore[assignment]
 
 
 def _share(source: nn.Module, block: nn.Module) -> list[str]:

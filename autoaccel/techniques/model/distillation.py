@@ -63,14 +63,6 @@ class CachedTeacher(Technique):
             apart = mean_of_counted(apart, batch.targets)
         return (1 - weight) * each + weight * apart
 
-    def state_dict(self) -> dict[str, object]:
-        """The teacher's answers."""
-        return {"classes": self.classes, "scores": self.scores}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.classes, self.scores = state["classes"], state["scores"]  # type: ignore[assignment]
-
 
 def divergence(logits: Tensor, classes: Tensor, scores: Tensor) -> Tensor:
     """Kullback-Leibler divergence of the student from a teacher of whom the likeliest classes are known.

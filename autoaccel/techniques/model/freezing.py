@@ -84,11 +84,3 @@ class LayerFreezing(Technique):
                 held.requires_grad_(False)
                 held.grad = None
                 self.frozen.append(name)
-
-    def state_dict(self) -> dict[str, object]:
-        """The level, and the names of the parameters that are frozen for it."""
-        return {"level": self.level, "frozen": self.frozen}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.level, self.frozen = state["level"], state["frozen"]  # type: ignore[assignment]

@@ -73,11 +73,3 @@ class Quantization(Technique):
 
     def _layers(self, context: Context) -> list[nn.Module]:
         return [context.model.get_submodule(name) for name in self.layers]
-
-    def state_dict(self) -> dict[str, object]:
-        """Which layers are meant."""
-        return {"layers": self.layers}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take it back."""
-        self.layers = state["layers"]  # type: ignore[assignment]

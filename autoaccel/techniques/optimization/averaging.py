@@ -86,14 +86,6 @@ class Ema(Averaging):
         """The average as it is."""
         return self.average
 
-    def state_dict(self) -> dict[str, object]:
-        """The average and the progress at which it was last moved."""
-        return {"average": self.average, "last": self.last}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.average, self.last = state["average"], state["last"]  # type: ignore[assignment]
-
 
 @technique(
     "swa",
@@ -139,14 +131,6 @@ class Swa(Averaging):
     def mean(self) -> list[Tensor]:
         """The average as it is."""
         return self.average
-
-    def state_dict(self) -> dict[str, object]:
-        """The average, how many weights it is of, and when the next are due."""
-        return {"average": self.average, "count": self.count, "next": self.next}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.average, self.count, self.next = state["average"], state["count"], state["next"]  # type: ignore[assignment]
 
 
 @technique(
@@ -195,14 +179,6 @@ class Lawa(Averaging):
         torch._foreach_div_(total, len(self.checkpoints))
         return total
 
-    def state_dict(self) -> dict[str, object]:
-        """The checkpoints and when the next is due."""
-        return {"checkpoints": self.checkpoints, "next": self.next}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.checkpoints, self.next = state["checkpoints"], state["next"]  # type: ignore[assignment]
-
 
 @technique(
     "lookahead",
@@ -241,14 +217,6 @@ class Lookahead(Technique):
 
     def _fits(self, model: nn.Module) -> bool:
         return _alike(self.slow, _trained(model))
-
-    def state_dict(self) -> dict[str, object]:
-        """The slow copy and when the next pull is due."""
-        return {"slow": self.slow, "next": self.next}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take them back."""
-        self.slow, self.next = state["slow"], state["next"]  # type: ignore[assignment]
 
 
 def _trained(model: nn.Module) -> list[Tensor]:

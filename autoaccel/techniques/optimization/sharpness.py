@@ -54,14 +54,6 @@ class Sam(Technique):
             self.random = []
         yield
 
-    def state_dict(self) -> dict[str, object]:
-        """How many steps were counted."""
-        return {"count": self.count}
-
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take it back."""
-        self.count = int(state["count"])  # type: ignore[call-overload]
-
 
 @contextmanager
 def _uphill(context: Context, rho: float) -> Iterator[None]:
