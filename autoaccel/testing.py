@@ -9,8 +9,10 @@ def test_mine():
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,9 +26,12 @@ from autoaccel.recipe import Choice, Recipe
 from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build, classes
 from autoaccel.training.assemble import prepare_context, set_up
+from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.context import TrainingContext
+from autoaccel.training.cost import Meter
 from autoaccel.training.data import build_model
-from autoaccel.training.evaluation import Score
+from autoaccel.training.evaluation import Score, evaluate, score
+from autoaccel.training.landing import land
 from autoaccel.training.loop import Milestones, train
 from autoaccel.training.progress import Progress
 from autoaccel.training.task import Task
@@ -43,7 +48,8 @@ def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | Non
 
     Raises:
         AssertionError: It does not train to a finite loss, is not charged, changes the weights that are trained
-            on by being judged, or has state that `state_dict` does not carry.
+            on by being judged, has state that `state_dict` does not carry, or leaves weights that a fresh model
+            of the user's factory does not load, or that do not score what was judged.
     """
     with _fresh_process_state():
         context, scores = _trained(name, task, parameters or {}, steps)
@@ -52,6 +58,7 @@ def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | Non
         assert context.meter.spent().flops > 0, f"{name}: its FLOPs are not charged"
         _check_evaluation(context, technique)
         _check_state(technique)
+        _check_delivery(context, task, technique)
 
 
 def alone(name: str, parameters: Mapping[str, Value]) -> Recipe:
@@ -98,6 +105,21 @@ def _check_state(technique: Technique) -> None:
     again.load_state_dict(state)
     assert _same(vars(again), vars(technique)), (
         f"{technique.info.name}: `state_dict` does not carry all of its state"
+    )
+
+
+def _check_delivery(context: TrainingContext, task: Task, technique: Technique) -> None:
+    judged = evaluate(context, context.data.valid)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        land(context, path, test=False)
+        fresh = build_model(task, {})
+        load_weights(fresh, path)
+    delivered = TrainingContext(fresh, context.data, (), Meter(fresh, SimulatedClock(), 0.0), 0, context.device)
+    loss = score(delivered, context.data.valid).loss
+    # What is merged or stored in another format may differ in the last digits.
+    assert math.isclose(loss, judged.loss, rel_tol=1e-3, abs_tol=1e-5), (
+        f"{technique.info.name}: judged with a loss of {judged.loss}, but its saved weights have {loss}"
     )
 
 

@@ -28,6 +28,7 @@ class Definition:
         source: Its text, ready for the script.
         technique: The technique's name, if it is one.
         order: The technique's place among the others.
+        needs: What the technique needs of the task or the run.
     """
 
     module: str
@@ -37,6 +38,7 @@ class Definition:
     source: str
     technique: str = ""
     order: int = 50
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,9 @@ def read_file(module: str) -> _File:
         elif isinstance(node, ast.Import | ast.ImportFrom):
             found.imports.update(_imported(node))
         elif names := defined(node):
-            technique, order = _declared(node)
             lean = _without_declarations(node)
-            found.definitions.append(
-                Definition(module, names, used(lean), mentioned(lean), _text(source, node), technique, order)
-            )
+            parts = (used(lean), mentioned(lean), _text(source, node))
+            found.definitions.append(Definition(module, names, *parts, *_declared(node)))
     return found
 
 
@@ -168,13 +168,13 @@ def _is_call(node: ast.AST | None, name: str) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
 
 
-def _declared(node: ast.stmt) -> tuple[str, int]:
-    """A technique's name and order."""
+def _declared(node: ast.stmt) -> tuple[str, int, tuple[str, ...]]:
+    """A technique's name, order and needs."""
     for mark in getattr(node, "decorator_list", []):
         if _is_call(mark, "technique"):
-            order = next((k.value for k in mark.keywords if k.arg == "order"), ast.Constant(50))
-            return ast.literal_eval(mark.args[0]), ast.literal_eval(order)
-    return "", 50
+            given = {k.arg: ast.literal_eval(k.value) for k in mark.keywords if k.arg in ("order", "needs")}
+            return ast.literal_eval(mark.args[0]), given.get("order", 50), given.get("needs", ())
+    return "", 50, ()
 
 
 def _edits(node: ast.stmt) -> Iterator[tuple[ast.expr | ast.stmt, ast.AST | None]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
 
-from autoaccel.catalog import Value
+from autoaccel.catalog import REFERENCE, Value
 from autoaccel.errors import UsageError
 from autoaccel.export.cutting import Cut, Definition, cut, read_file
 from autoaccel.recipe import Recipe
@@ -160,7 +160,7 @@ def training_script(recipe: Recipe, target: str, seed: int, cost: Mapping[str, f
         micro_batch: Largest batch computed at once; 0 for no limit.
 
     Raises:
-        UsageError: If a technique is not one of autoaccel's own.
+        UsageError: If a technique is not one of autoaccel's own, or learns from a finished model of the run.
     """
     modules = technique_modules()
     techniques = _constructors(recipe, [d for module in modules for d in read_file(module).definitions])
@@ -183,6 +183,8 @@ def _constructors(recipe: Recipe, definitions: Sequence[Definition]) -> list[str
     chosen = recipe.chosen()
     if foreign := [name for name in chosen if name not in known]:
         raise UsageError(f"a script holds autoaccel's own techniques only, and not {', '.join(foreign)}")
+    if learning := [name for name in chosen if REFERENCE in known[name].needs]:
+        raise UsageError(f"a script carries no finished model, which {', '.join(learning)} would learn from")
     ordered = sorted(chosen.items(), key=lambda pair: (known[pair[0]].order, pair[0]))
     return [f"{next(iter(known[name].names))}({_keywords(parameters)})" for name, parameters in ordered]
 

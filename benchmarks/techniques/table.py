@@ -35,6 +35,7 @@ FLOPS = {"image": 6.6e11, "text": 5.4e11, "table": 6.9e10, "regression": 5.5e10}
 """About 600, 450, 3,000 and 2,500 steps of plain training."""
 SECONDS = {"image": 8.0, "text": 8.0, "table": 4.0, "regression": 4.0}
 APART = 1.3
+CORES = len(os.sched_getaffinity(0))
 LEFT_OUT = {"table": {"adamw8bit"}, "regression": {"adamw8bit"}}
 """On a CPU torchao's step runs without its compiled kernels, a tenth of a second each: thousands take too long."""
 TEACHER_SEED = 1000
@@ -103,7 +104,7 @@ class TaskTable:
             for name, recipe in names.items()
         ]
         # Timed trainings run alone; the others share the cores, which changes nothing that they are judged by.
-        workers = 1 if equal == "seconds" else max(1, len(os.sched_getaffinity(0)))
+        workers = 1 if equal == "seconds" else CORES
         run_jobs(self.target, jobs, self.results, workers, f"{self.task}, equal {equal}")
 
     def teacher(self) -> Reference:
@@ -113,7 +114,7 @@ class TaskTable:
             self.target,
             [Job(key, PLAIN["plain"], self.budgets["flops"], TEACHER_SEED)],
             self.results,
-            1,
+            CORES,
             f"{self.task}, a finished model",
             str(folder),
         )

@@ -92,3 +92,8 @@ def test_two_processes_train_what_one_does(tmp_path, recipe):
         assert done.stdout.count("validation at 100%") == 1
         losses.append(float(done.stdout.rpartition("loss ")[2]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_script_carries_no_teacher():
+    with pytest.raises(UsageError, match="distillation would learn from"):
+        training_script(Recipe(techniques={"distillation": {}}), "model.py", 0, {})
