@@ -154,12 +154,12 @@ class SearchSpace:
             UsageError: If nothing is left of a slot.
         """
         offered = {*traits, REFERENCE}
-        notes: list[str] = []
+        missing: dict[str, list[str]] = {}
 
         def keep(name: str) -> bool:
             info = self.catalog[name]
-            if not info.available:
-                notes.append(f"{name} is left out: pip install 'autoaccel[{info.extra}]' to search it too")
+            if not info.available and info.needs <= offered:
+                missing.setdefault(info.extra, []).append(name)
             return info.available and info.needs <= offered
 
         slots = {slot: {n: a for n, a in named.items() if keep(n)} for slot, named in self.slots.items()}
@@ -173,6 +173,10 @@ class SearchSpace:
             for name, recipe in self.known_good.items()
             if all(self.catalog[chosen].available for chosen in recipe.chosen())
         }
+        notes = [
+            f"left out: {', '.join(names)}; pip install 'autoaccel[{extra}]' to search that too"
+            for extra, names in missing.items()
+        ]
         return replace(self, slots=slots, techniques=techniques, required=required, known_good=known_good), notes
 
     def with_model(self, axes: Axes) -> SearchSpace:
