@@ -203,7 +203,10 @@ def _clashes(infos: list[TechniqueInfo]) -> list[str]:
             for one, other in ((a, b), (b, a)):
                 if why := one.clashes & other.roles:
                     does = " and ".join(sorted(ROLES.get(role, _words([role])) for role in why))
-                    faults.append(f"{a.name} and {b.name} do not work together: {other.name} {does}")
+                    faults.append(
+                        f"{a.name} and {b.name} do not work together: {other.name} {does}, "
+                        f"which {one.name} cannot live with"
+                    )
                     break
     return faults
 
