@@ -224,8 +224,8 @@ class Supervisor:
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._template:
                 self._hear_template()
-            else:
-                self._hear_worker(self._jobs[key.data])
+            elif job := self._jobs.get(key.data):  # the template may just have told of its end
+                self._hear_worker(job)
 
     def _hear_template(self) -> None:
         messages = self._template.receive()
