@@ -28,7 +28,9 @@ from autoaccel.schedules import Schedule
 
 ON_OFF = Domain(options=(False, True))
 ON_SHARE = 0.2
-"""Of many techniques few help a given task, and a recipe with half of them on is bad almost surely."""
+MOST_ON = 3.5
+"""Of many techniques few help a given task, and a recipe with half of them on is bad almost surely: a random
+recipe has each on with a chance of `ON_SHARE`, less where that would turn on more than `MOST_ON` on average."""
 
 
 class Chooser(Protocol):
@@ -40,16 +42,27 @@ class Chooser(Protocol):
 
 
 class RandomChooser:
-    """Independent draws, uniform or log-uniform; an optional technique is on in `ON_SHARE` of them."""
+    """Independent draws, uniform or log-uniform.
 
-    def __init__(self, seed: int):
+    Args:
+        seed: Of the draws.
+        on_share: Chance that an optional technique is on.
+    """
+
+    def __init__(self, seed: int, on_share: float):
         self._random = random.Random(seed)
+        self._on_share = on_share
 
     def choose(self, name: str, domain: Domain) -> Scalar:
         """A random value of `domain`."""
-        if name.startswith("techniques.") and name.count(".") == 1:
-            return self._random.random() < ON_SHARE
+        if is_switch(name):
+            return self._random.random() < self._on_share
         return draw(domain, self._random)
+
+
+def is_switch(name: str) -> bool:
+    """Whether a parameter turns an optional technique on or off."""
+    return name.startswith("techniques.") and name.count(".") == 1
 
 
 def draw(domain: Domain, source: random.Random) -> Scalar:
@@ -115,7 +128,12 @@ class SearchSpace:
 
     def sample(self, seed: int) -> Recipe:
         """A random recipe; the same for the same seed."""
-        return self.draw(RandomChooser(seed))
+        return self.draw(RandomChooser(seed, self.on_share))
+
+    @property
+    def on_share(self) -> float:
+        """Chance that a random recipe has an optional technique on."""
+        return min(ON_SHARE, MOST_ON / max(1, len(self.techniques) - len(self.required)))
 
     def learns(self, recipe: Recipe) -> bool:
         """Whether a recipe learns from a finished model."""

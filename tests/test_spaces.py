@@ -65,7 +65,8 @@ def trains(task, traits, recipe, count=True):
 def follows_schedules(context, recipe, p, factor):
     rate = rate_factor(recipe.learning_rate, p) * factor
     for group in context.optimizer.param_groups:
-        assert float(group["lr"]) == pytest.approx(group["initial_lr"] * rate, rel=1e-6, abs=1e-12)
+        peak = group["initial_lr"] * group.get("lr_scale", 1.0)
+        assert float(group["lr"]) == pytest.approx(peak * rate, rel=1e-6, abs=1e-12)
     for parameters in recipe.chosen().values():
         for number in parameters.values():
             if isinstance(number, Schedule) and p in (0.0, 1.0) and 0 < number.since <= number.until <= 1:

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from autoaccel.axes import Scalar
 from autoaccel.catalog import Domain
 from autoaccel.recipe import Recipe
-from autoaccel.space import RandomChooser, SearchSpace, draw
+from autoaccel.space import RandomChooser, SearchSpace, draw, is_switch
 
 STARTUP = 8
 """Results that TPE needs before it is asked."""
@@ -27,6 +27,8 @@ ATTEMPTS = 50
 """Draws that may repeat a recipe before the space counts as exhausted."""
 CHANGED = 0.25
 """Share of a neighbor's parameters that differ from its parent's."""
+SWITCHED = 0.5
+"""Chance that a neighbor turns a technique on or off, as a share of the chance that a random recipe has it on."""
 STEP = 0.15
 """Standard deviation of a change, as a share of the parameter's range."""
 
@@ -59,15 +61,24 @@ class OptunaChooser:
 
 
 class NeighborChooser:
-    """Keeps most of a recipe's values and moves the others a little."""
+    """Keeps most of a recipe's values and moves the others a little.
 
-    def __init__(self, parent: Mapping[str, Scalar], source: random.Random):
+    Args:
+        parent: The recipe's values.
+        source: Of random numbers.
+        switched: Chance that an optional technique is turned on or off.
+    """
+
+    def __init__(self, parent: Mapping[str, Scalar], source: random.Random, switched: float):
         self._parent = parent
         self._source = source
+        self._switched = switched
 
     def choose(self, name: str, domain: Domain) -> Scalar:
         """The parent's value, or one near it."""
-        kept = self._parent.get(name, False if domain.options == (False, True) else None)
+        if is_switch(name):
+            return bool(self._parent.get(name, False)) != (self._source.random() < self._switched)
+        kept = self._parent.get(name)
         changed = self._source.random() < CHANGED
         if kept is None or (changed and domain.options):
             return draw(domain, self._source)
@@ -125,10 +136,10 @@ class RecipeSampler:
         if best and dice < 0.5:
             # The better a recipe, the more neighbors it gets.
             parent = best[min(int(self._source.expovariate(1.0)), len(best) - 1)]
-            chooser = NeighborChooser(parent.flat(), self._source)
+            chooser = NeighborChooser(parent.flat(), self._source, SWITCHED * self._space.on_share)
             return Proposal(self._space.draw(chooser), "neighbor of a good one")
         if self._told < STARTUP or dice > 0.9:
-            chosen = RandomChooser(self._source.getrandbits(32))
+            chosen = RandomChooser(self._source.getrandbits(32), self._space.on_share)
             return Proposal(self._space.draw(chosen, reference=bool(best)), "random")
         trial = self._study.ask()
         return Proposal(self._space.draw(OptunaChooser(trial), reference=bool(best)), "model", trial.number)
@@ -157,12 +168,7 @@ class RecipeSampler:
 
     def _present(self, flat: Mapping[str, Scalar]) -> list[str]:
         """Searched parameters that this recipe has; an absent technique is one that is off."""
-        return [
-            name
-            for name, domain in self._domains.items()
-            if name in flat or (name.startswith("techniques.") and domain.options == (False, True)
-                                and name.count(".") == 1)
-        ]  # fmt: skip
+        return [name for name, domain in self._domains.items() if name in flat or is_switch(name)]
 
 
 def distribution(domain: Domain) -> BaseDistribution:

@@ -34,7 +34,7 @@ class LearningRate(Technique):
         """Set the rate of every group."""
         factor = self.factor(context.p) * context.lr_factor
         for group in context.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
+            group["lr"] = group["initial_lr"] * group.get("lr_scale", 1.0) * factor
         yield
 
 

@@ -1,0 +1,52 @@
+"""Numbers of the optimizer that can be chosen one by one: changing one leaves the best values of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+
+from autoaccel.techniques.base import Context, Technique, parameter, technique
+
+RATE = 1e-3
+"""The learning rate that an independent decay is stated for."""
+SAMPLES = 64
+"""The batch size that a learning rate is stated for."""
+POWERS: Mapping[str, float] = MappingProxyType({"none": 0.0, "sqrt": 0.5, "linear": 1.0})
+
+
+@technique(
+    "decoupled",
+    family="optimization",
+    cell="learning rate selection",
+    # After the optimizer's own numbers, and before the shape of the learning rate.
+    order=61,
+    paper="arXiv 1711.05101; arXiv 2404.00498; arXiv 2205.10287",
+)
+class Decoupled(Technique):
+    """State learning rate, weight decay and batch size so that each can be searched without the others.
+
+    Args:
+        decay: `independent` decays as it would at a learning rate of 1e-3, whatever the learning rate is, and
+            `with_rate` in proportion to it, as optimizers do by themselves.
+        rule: How the learning rate, which is stated for 64 samples a step, follows the batch size: not at all, by
+            its root or in proportion.
+        vectors: Factor on the learning rate of biases, gains and embeddings.
+    """
+
+    decay: str = parameter("independent", options=("independent", "with_rate"))
+    rule: str = parameter("sqrt", options=tuple(POWERS))
+    vectors: float = parameter(1.0, 0.5, 16.0, log=True)
+
+    @contextmanager
+    def step(self, context: Context) -> Iterator[None]:
+        """Set the factor on every group's learning rate, and its decay."""
+        by_size = (context.batch_size / SAMPLES) ** POWERS[self.rule]
+        for group in context.optimizer.param_groups:
+            group["lr_scale"] = by_size * (self.vectors if group["name"] in ("spared", "rest") else 1.0)
+            if group["weight_decay"] != group.get("set_decay"):  # the optimizer has set it anew
+                group["stated_decay"] = group["weight_decay"]
+            if self.decay == "independent":
+                rate = group["initial_lr"] * group["lr_scale"]
+                group["set_decay"] = group["weight_decay"] = group["stated_decay"] * RATE / rate
+        yield
