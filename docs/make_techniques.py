@@ -64,7 +64,7 @@ def _default_spaces(effects: dict[str, list[Effect]]) -> str:
 
 def _effects(effects: list[Effect]) -> str:
     if not effects:
-        return "Not measured: no task of the table, or not this machine, offers what it needs.\n"
+        return "Not measured.\n"
     lines = ["| task | budget | effect | seconds | FLOPs | |", "| --- | --- | --- | --- | --- | --- |"]
     for e in effects:
         if e.seeds < 2:

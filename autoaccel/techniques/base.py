@@ -72,7 +72,7 @@ class Context(Protocol):
         shared: Random numbers on the CPU that are the same on all ranks.
         variants: What the cost of a forward depends on beside shapes, such as how many blocks are skipped, by the
             name of the technique that sets it.
-        seen: Training samples that all ranks together have been trained on.
+        seen: Training samples that all ranks together have drawn.
     """
 
     p: float
@@ -118,7 +118,7 @@ class Context(Protocol):
         ...
 
     def training_batches(self, samples: int) -> Iterator[Any]:
-        """Inputs of about `samples` random training samples, batch by batch, without augmentation."""
+        """Inputs of `samples` training samples, the same random ones at every call, without augmentation."""
         ...
 
     def sweep(self, size: int = 256) -> Iterator[Batch]:

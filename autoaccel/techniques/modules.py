@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -232,6 +232,12 @@ def eager_attention(model: nn.Module) -> list[nn.Module]:
 def dropouts(model: nn.Module) -> list[nn.modules.dropout._DropoutNd]:
     """The modules that leave out a random part of what flows through them."""
     return [module for module in model.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
+
+
+def as_written(model: nn.Module) -> AbstractContextManager[None]:
+    """Run the model without what `torch.compile` made of it: other sizes and modes would be compiled once more."""
+    compiled = any(module._compiled_call_impl is not None for module in model.modules())
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
 
 @contextmanager

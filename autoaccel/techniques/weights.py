@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Context
-from autoaccel.techniques.modules import evaluating
+from autoaccel.techniques.modules import as_written, evaluating
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def measure_norms(context: Context, samples: int) -> None:
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
-    with evaluating(context.model):
+    with evaluating(context.model), as_written(context.model):
         for norm in norms:
             norm.train()
         try:

@@ -58,5 +58,7 @@ def _describe(module: nn.Module) -> None:
         module.out_channels = module.weight.shape[0]
         module.groups = module.out_channels if depthwise and module.groups > 1 else module.groups
         module.in_channels = module.weight.shape[1] * module.groups
+    elif isinstance(module, nn.LayerNorm) and module.weight is not None:
+        module.normalized_shape = tuple(module.weight.shape)
     elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.weight is not None:
         module.num_features = len(module.weight)

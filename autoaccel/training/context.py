@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 
 from autoaccel.errors import UsageError
@@ -68,7 +68,7 @@ class TrainingContext:
         self.lr_factor = 1.0
         self.mixed_precision = "no"
         self.sample_loss = torch.full((len(data.train),), float("nan"), device=device)
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.generator = torch.Generator(device).manual_seed(seed + PartialState().process_index)
         self.shared = torch.Generator().manual_seed(seed)
         self.variants = meter.variants
         self.seen = 0
@@ -80,7 +80,7 @@ class TrainingContext:
         self.current: list[tuple[Batch, float]] = []
         self.loader: BackgroundLoader | None = None
         self._seed = seed
-        self._order = torch.Generator().manual_seed(seed)
+        self._seed = seed
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
         """The output of the model, or of another one, its cost booked."""
@@ -173,16 +173,17 @@ class TrainingContext:
             self.network = self.accelerator.prepare_model(self.model)
 
     def training_batches(self, samples: int) -> Iterator[Any]:
-        """Inputs of about `samples` random training samples, batch by batch, without augmentation."""
+        """Inputs of the same random training samples at every call, batch by batch, without augmentation."""
         count = min(samples, len(self.data.train))
-        places = torch.randint(len(self.data.train), (count,), generator=self._order)
-        for part in places.split(max(1, min(self.batch_size, count))):
+        # Always the same ones, so that what is measured on them is measured alike whenever it is.
+        places = torch.randperm(len(self.data.train), generator=torch.Generator().manual_seed(self._seed))[:count]
+        for part in places.split(max(1, min(self.micro_batch or count, self.batch_size, count))):
             inputs, _ = self.data.train.take(part)
             yield map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)
 
     def sweep(self, size: int = 256) -> Iterator[Batch]:
         """Every training sample once, in the order of its index, without augmentation."""
-        for index in torch.arange(len(self.data.train)).split(size):
+        for index in torch.arange(len(self.data.train)).split(min(size, self.micro_batch or size)):
             yield self.fetch(index)
 
     def fetch(self, index: Tensor) -> Batch:

@@ -113,7 +113,7 @@ class Step:
 
     def __call__(self, batch: Batch) -> None:
         """Train on one batch."""
-        context = self._context
+        context, drawn = self._context, len(batch.weight)
         for technique in self._batchers:
             batch = technique.batch(context, batch)
         while (losses := self._gradients(batch)) is None:
@@ -123,9 +123,9 @@ class Step:
         with ExitStack() as stack:
             for technique in self._steppers:
                 stack.enter_context(technique.step(context))
-            context.meter.step(len(batch.weight), context.optimizer.step, self._period)
+            context.meter.step(drawn, context.optimizer.step, self._period)
         context.optimizer.zero_grad()
-        context.seen += len(batch.weight) * self._world
+        context.seen += drawn * self._world
         self._count += 1
         if self._count % CHECK_EVERY == 1:
             _check_finite(losses, context.p)
@@ -142,7 +142,8 @@ class Step:
             for part, share in context.current:
                 losses = context.backward(part, share)
                 if self._remember and part.other is None:
-                    context.sample_loss[part.index] = losses.float()
+                    # Parts of one sample have its index in common.
+                    context.sample_loss.scatter_reduce_(0, part.index, losses.float(), "mean", include_self=False)
         except torch.OutOfMemoryError:
             # Other ranks would wait for as many backward passes as they make themselves.
             if self._world > 1 or _computed_at_once(context, len(batch.weight)) == 1:

@@ -7,7 +7,8 @@ from torch import nn
 from autoaccel.budget import Budget
 from autoaccel.clock import SimulatedClock
 from autoaccel.recipe import Recipe
-from autoaccel.training.checkpoint import load_weights
+from autoaccel.techniques.model.compression import cut_channels
+from autoaccel.training.checkpoint import load_weights, save_weights
 from autoaccel.training.task import Task
 from autoaccel.training.trial_run import Surroundings, run_trial
 from autoaccel.trial import OutcomeKind, TrialRequest
@@ -58,3 +59,23 @@ def test_magnitude_pruning_delivers_zeros_also_in_an_average(task, tmp_path, mor
     model = Net()
     load_weights(model, tmp_path / "model.safetensors")
     assert (model.deep.weight == 0).float().mean() == pytest.approx(0.75, abs=0.01)
+
+
+def test_a_pruned_model_goes_on_training():
+    """torch_pruning leaves a model in eval mode, where BatchNorm learns nothing and dropout is off."""
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 3))
+    cut_channels(model.train(), torch.rand(2, 1, 8, 8), 0.5, 4)
+    assert all(module.training for module in model.modules())
+
+
+def test_a_pruned_model_with_layer_norm_loads_again(tmp_path):
+    def make():
+        return nn.Sequential(nn.Linear(6, 16), nn.LayerNorm(16), nn.ReLU(), nn.Linear(16, 3))
+
+    model = make()
+    cut_channels(model, torch.rand(2, 6), 0.5, 4)
+    save_weights(model, tmp_path / "model.safetensors")
+    fresh = make()
+    load_weights(fresh, tmp_path / "model.safetensors")
+    x = torch.rand(4, 6)
+    assert torch.equal(fresh.eval()(x), model.eval()(x))

@@ -23,7 +23,8 @@ from autoaccel.techniques.tensors import map_images, random_boxes
 class Flip(Technique):
     """Mirror images left to right, every one each second time it is seen.
 
-    A random half is mirrored at first; taking turns shows both sides equally often, which chance does not.
+    A random half is mirrored at first; taking turns shows both sides equally often, which chance does not. Where
+    several processes share the data, each takes turns for the samples that it sees.
 
     Args:
         alternate: Take turns; otherwise each image is mirrored with a chance of one half.
@@ -35,8 +36,8 @@ class Flip(Technique):
     def batch(self, context: Context, batch: Batch) -> Batch:
         """Mirror about half of the batch."""
         if self.mirrored is None or not self.alternate:
-            drawn = torch.rand(context.sample_loss.shape, generator=context.generator, device=context.device)
-            self.mirrored = drawn < 0.5
+            drawn = torch.rand(context.sample_loss.shape, generator=context.shared)
+            self.mirrored = (drawn < 0.5).to(context.device)
         now = self.mirrored[batch.index]
         self.mirrored[batch.index] = ~now
         mask = now[:, None, None, None]

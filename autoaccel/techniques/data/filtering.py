@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
-from autoaccel.techniques.modules import evaluating
+from autoaccel.techniques.modules import as_written, evaluating
 from autoaccel.techniques.tensors import map_tensors, summed_over_ranks
 
 
@@ -57,8 +57,10 @@ def part_of(batch: Batch, places: Tensor) -> Batch:
 
 def present_loss(context: Context, batch: Batch) -> Tensor:
     """The model's loss of each sample, in eval mode: without dropout's noise, and BatchNorm keeps what it knows."""
-    with evaluating(context.model):
-        return context.per_sample(context.forward(batch.inputs), batch.targets)
+    places = torch.arange(len(batch.weight), device=batch.weight.device)
+    with evaluating(context.model), as_written(context.model):
+        parts = [part_of(batch, part) for part in places.split(context.micro_batch or len(places))]
+        return torch.cat([context.per_sample(context.forward(p.inputs), p.targets) for p in parts])
 
 
 @technique(
@@ -98,7 +100,8 @@ class SelectiveBackprop(BatchFilter):
     cell="data sampling",
     needs=("reference",),
     roles=("filters_batches",),
-    clashes=("filters_batches", "selects_by_loss"),
+    # A part of a sample is not what the finished model was asked about.
+    clashes=("filters_batches", "selects_by_loss", "changes_shapes"),
     order=22,
     paper="arXiv 2206.07137; arXiv 2312.05328",
 )

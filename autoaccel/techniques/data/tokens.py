@@ -13,7 +13,9 @@ from autoaccel.techniques.modules import evaluating, extend, first_calls, token_
 from autoaccel.techniques.tensors import call
 
 MULTIPLE = 8
-"""What numbers of kept tokens are multiples of: kernels want it, and every number is counted once."""
+"""What numbers of kept tokens are multiples of: kernels want it, and every number is counted once.
+
+Short sequences have smaller multiples, else there would be nothing to choose."""
 
 
 class ShortenedBlock(nn.Module):
@@ -78,8 +80,8 @@ class TokenDropout(Technique):
     def batch(self, context: Context, batch: Batch) -> Batch:
         """Follow the share."""
         drop = value(self.drop, context.p) if context.p < self.until else 0.0
-        multiple = max(1, round(self.tokens * (1 - drop) / MULTIPLE)) * MULTIPLE
-        if (kept := min(self.tokens, multiple)) != self.kept:
+        step = min(MULTIPLE, max(1, self.tokens // MULTIPLE))
+        if (kept := min(self.tokens, max(1, round(self.tokens * (1 - drop) / step)) * step)) != self.kept:
             self._keep(context, kept)
         return batch
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from autoaccel.schedules import Schedule
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.modules import LAYERS, output_layers
+from autoaccel.techniques.modules import LAYERS, evaluating, output_layers
 from autoaccel.techniques.tensors import call
 
 
@@ -64,15 +64,16 @@ def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> 
     """
     import torch_pruning
 
-    pruner = torch_pruning.pruner.BasePruner(
-        model,
-        inputs,
-        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-        pruning_ratio=ratio,
-        round_to=multiple,
-        ignored_layers=output_layers(model, lambda: call(model, inputs)),
-    )
-    pruner.step()
+    with evaluating(model):  # torch_pruning would leave it in eval mode
+        pruner = torch_pruning.pruner.BasePruner(
+            model,
+            inputs,
+            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=ratio,
+            round_to=multiple,
+            ignored_layers=output_layers(model, lambda: call(model, inputs)),
+        )
+        pruner.step()
     for trained in model.parameters():
         trained.grad = None
 

@@ -169,6 +169,13 @@ class DepthGrowth(Technique):
         if self.copies and context.p >= self.at:
             self._grow(context)
 
+    @contextmanager
+    def evaluate(self, context: Context) -> Iterator[None]:
+        """Grow before what is delivered is judged, also where the last steps were too long to grow before."""
+        if self.copies and context.p >= self.at:
+            self._grow(context)
+        yield
+
     def finish(self, context: Context) -> None:
         """Grow if the point was never reached, so that the model is whole."""
         if self.copies:

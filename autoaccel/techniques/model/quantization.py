@@ -19,7 +19,8 @@ from autoaccel.techniques.quantized import FakeInt8, store_int8
     cell="model compression",
     roles=("fakes_precision",),
     clashes=("fakes_precision",),
-    order=56,
+    # Before blocks begin to share their weights, which then have no layer of their own.
+    order=55,
     paper="arXiv 1712.05877",
 )
 class Quantization(Technique):

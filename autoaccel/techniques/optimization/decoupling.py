@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import field
 from types import MappingProxyType
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
@@ -29,24 +30,26 @@ class Decoupled(Technique):
     Args:
         decay: `independent` decays as it would at a learning rate of 1e-3, whatever the learning rate is, and
             `with_rate` in proportion to it, as optimizers do by themselves.
-        rule: How the learning rate, which is stated for 64 samples a step, follows the batch size: not at all, by
-            its root or in proportion.
+        rule: How the learning rate, which is stated for 64 samples a step, follows the size of the first batches:
+            not at all, by its root or in proportion.
         vectors: Factor on the learning rate of biases, gains and embeddings.
     """
 
     decay: str = parameter("independent", options=("independent", "with_rate"))
     rule: str = parameter("sqrt", options=tuple(POWERS))
     vectors: float = parameter(1.0, 0.5, 16.0, log=True)
+    size: int = field(init=False, default=0, repr=False)
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
         """Set the factor on every group's learning rate, and its decay."""
-        by_size = (context.batch_size / SAMPLES) ** POWERS[self.rule]
+        self.size = self.size or context.batch_size
+        by_size = (self.size / SAMPLES) ** POWERS[self.rule]
         for group in context.optimizer.param_groups:
             group["lr_scale"] = by_size * (self.vectors if group["name"] in ("spared", "rest") else 1.0)
             if group["weight_decay"] != group.get("set_decay"):  # the optimizer has set it anew
                 group["stated_decay"] = group["weight_decay"]
-            if self.decay == "independent":
-                rate = group["initial_lr"] * group["lr_scale"]
+            rate = group["initial_lr"] * group["lr_scale"]
+            if self.decay == "independent" and rate > 0:
                 group["set_decay"] = group["weight_decay"] = group["stated_decay"] * RATE / rate
         yield

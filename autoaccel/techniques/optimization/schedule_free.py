@@ -20,7 +20,16 @@ from autoaccel.techniques.weights import recalibrated
     slot="optimizer",
     roles=("own_schedule", "averages"),
     # Masks do not reach the copy of the weights that it keeps and averages.
-    clashes=("anneals", "averages", "pulls_weights", "masks_weights"),
+    # What it averages begins anew with every other set of parameters, and frozen ones would stay where they are.
+    clashes=(
+        "anneals",
+        "averages",
+        "pulls_weights",
+        "masks_weights",
+        "freezes",
+        "reshapes_weights",
+        "skips_blocks",
+    ),
     order=60,
     requires="schedulefree",
     extra="optim",

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
-from autoaccel.techniques.modules import repeated_blocks
+from autoaccel.techniques.modules import as_written, repeated_blocks
+from autoaccel.techniques.tensors import map_images
 
 
 @technique(
@@ -52,7 +53,7 @@ class Compile(Technique):
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:
         """Run as written."""
-        with torch.compiler.set_stance("force_eager"):
+        with as_written(context.model):
             yield
 
 
@@ -60,7 +61,14 @@ def _run_once(context: Context) -> None:
     """A forward and backward on as many samples as are computed at once."""
     size = min(context.batch_size, context.micro_batch or context.batch_size)
     batch = next(context.sweep(size))
-    context.per_sample(context.forward(batch.inputs), batch.targets).mean().backward()
+    inputs = map_images(lambda x: x.contiguous(memory_format=_layout(context.model)), batch.inputs)
+    context.per_sample(context.forward(inputs), batch.targets).mean().backward()
+
+
+def _layout(model: nn.Module) -> torch.memory_format:
+    """How images are laid out in training: as the kernels are."""
+    kernels = [p for p in model.parameters() if p.dim() == 4 and not p.is_contiguous()]
+    return torch.channels_last if kernels else torch.contiguous_format
 
 
 @contextmanager

@@ -56,8 +56,8 @@ class Fp16(Technique):
     cell="system-centric",
     needs=("fp8",),
     roles=("precision",),
-    # Layers that simulate other numbers, or are cut later on, are no longer those that compute in float8.
-    clashes=("precision", "fakes_precision", "reshapes_weights"),
+    # Layers that are extended or cut are no longer those that compute in float8.
+    clashes=("precision", "fakes_precision", "reshapes_weights", "adapts"),
     order=70,
     requires="torchao",
     extra="lowbit",
