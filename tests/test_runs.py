@@ -8,8 +8,13 @@ import sys
 import pytest
 import torch
 
-from autoaccel import Result, tune
+from autoaccel import Result, train, tune
+from autoaccel.budget import Budget
 from autoaccel.errors import TaskError
+from autoaccel.events import Start
+from autoaccel.recipe import Recipe
+from autoaccel.store.folder import LOG
+from autoaccel.store.log import read_log
 
 HEAD = """
 import torch
@@ -177,3 +182,32 @@ def test_a_fault_after_the_last_trial_loses_nothing(tmp_path, monkeypatch):
     with pytest.raises(TaskError, match="late"):
         tune(path, "4e6 FLOPs", out=tmp_path / "run", quiet=True)
     assert (tmp_path / "run" / "recipe.yaml").exists() and (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_recipe_that_learns_from_a_finished_model_is_given_one(tmp_path):
+    body = "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))\n"
+    model = write(tmp_path, body)
+    recipe = Recipe(techniques={"distillation": {}, "rho_loss": {}})
+    with pytest.raises(TaskError, match=r"learns from a finished model: train\(\.\.\., reference=RUN\)"):
+        train(model, recipe, Budget(steps=20), out=tmp_path / "without", quiet=True)
+    assert not (tmp_path / "without").exists()
+    train(model, "plain", Budget(steps=200), out=tmp_path / "plain", quiet=True)
+    result = train(model, recipe, Budget(steps=20), out=tmp_path / "with", reference=tmp_path / "plain", quiet=True)
+    # Both ask the finished model about all 480 samples, once each, beside 20 steps of less than 64 and evaluations.
+    assert result.data["final"]["cost"]["flops"] > 2 * 480 * 2 * 4 * 2
+
+
+def test_a_search_offers_what_learns_from_a_finished_model_once_there_is_one(tmp_path):
+    body = "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))\n"
+    (tmp_path / "space.yaml").write_text(
+        "schema: 1\n"
+        "optimizer: {adamw: {lr: {low: 0.001, high: 0.1, log: true}}}\n"
+        "learning_rate: {linear: {}}\n"
+        "batch_size: {constant_batch: {size: [32, 64]}}\n"
+        "techniques: {distillation: true}\n"
+    )
+    result = tune(write(tmp_path, body), "2e7 FLOPs", out=tmp_path / "run", space=str(tmp_path / "space.yaml"))
+    tried = [entry.request for _, entry in read_log(tmp_path / "run" / LOG) if isinstance(entry, Start)]
+    learning = [request for request in tried if "distillation" in request.recipe.techniques]
+    assert learning and all(request.reference is not None for request in learning)
+    assert result.data["final"]["test"] is None and not result.data["failures"]

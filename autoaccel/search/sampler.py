@@ -116,14 +116,15 @@ class RecipeSampler:
         self._told = 0
         self._seen: set[Recipe] = set()
 
-    def propose(self, best: Sequence[Recipe]) -> Proposal | None:
+    def propose(self, best: Sequence[Recipe], reference: bool = False) -> Proposal | None:
         """The next recipe that was not proposed before, or None when the space seems to hold no other.
 
         Args:
             best: The best recipes so far, best first.
+            reference: Whether there is a finished model that a recipe may learn from.
         """
         for _ in range(ATTEMPTS):
-            proposal = self._queue.pop(0) if self._queue else self._draw(best)
+            proposal = self._queue.pop(0) if self._queue else self._draw(best, reference)
             if proposal.recipe not in self._seen:
                 self._seen.add(proposal.recipe)
                 return proposal
@@ -131,18 +132,18 @@ class RecipeSampler:
                 self._study.tell(proposal.number, state=TrialState.FAIL)
         return None
 
-    def _draw(self, best: Sequence[Recipe]) -> Proposal:
+    def _draw(self, best: Sequence[Recipe], reference: bool) -> Proposal:
         dice = self._source.random()
         if best and dice < 0.5:
             # The better a recipe, the more neighbors it gets.
             parent = best[min(int(self._source.expovariate(1.0)), len(best) - 1)]
             chooser = NeighborChooser(parent.flat(), self._source, SWITCHED * self._space.on_share)
-            return Proposal(self._space.draw(chooser), "neighbor of a good one")
+            return Proposal(self._space.draw(chooser, reference), "neighbor of a good one")
         if self._told < STARTUP or dice > 0.9:
             chosen = RandomChooser(self._source.getrandbits(32), self._space.on_share)
-            return Proposal(self._space.draw(chosen, reference=bool(best)), "random")
+            return Proposal(self._space.draw(chosen, reference), "random")
         trial = self._study.ask()
-        return Proposal(self._space.draw(OptunaChooser(trial), reference=bool(best)), "model", trial.number)
+        return Proposal(self._space.draw(OptunaChooser(trial), reference), "model", trial.number)
 
     def tell(self, proposal: Proposal, value: float | None) -> None:
         """Learn a result.

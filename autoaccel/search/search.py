@@ -231,7 +231,8 @@ class Search:
 
     def _propose(self) -> TrialRequest | None:
         leaders = self.trials.ranked(baseline=False)[:5]
-        proposal = self._sampler.propose([entry.request.recipe for entry, _ in leaders])
+        best = [entry.request.recipe for entry, _ in leaders]
+        proposal = self._sampler.propose(best, reference=self.trials.best() is not None)
         if proposal is None:
             self._exhausted = True
             self._brackets.end(self._proposed)
