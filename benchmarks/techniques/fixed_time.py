@@ -30,8 +30,8 @@ def main() -> None:
     """Train and print."""
     given = arguments(__doc__.splitlines()[0])
     for task, sign, seconds, recipes in (
-        ("image", 1, 8.0, {**RECIPES, **IMAGE_ONLY}),
-        ("regression", 1, 4.0, RECIPES),
+        ("image", 1, 6.0, {**RECIPES, **IMAGE_ONLY}),
+        ("regression", 1, 3.0, RECIPES),
     ):
         budget = Budget(seconds=given.scale * seconds)
         Experiment(__file__, "fixed-time", {task: sign}, recipes).run({task: [budget]}, given.seeds)

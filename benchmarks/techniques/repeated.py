@@ -58,7 +58,7 @@ RECIPES = {
 def main() -> None:
     """Train and print."""
     given = arguments(__doc__.splitlines()[0])
-    budgets = [Budget(flops=given.scale * 6.6e11), Budget(seconds=given.scale * 8.0)]
+    budgets = [Budget(flops=given.scale * 6.6e11), Budget(seconds=given.scale * 6.0)]
     Experiment(__file__, "repeated", {"repeated": 1}, RECIPES).run({"repeated": budgets}, given.seeds)
 
 

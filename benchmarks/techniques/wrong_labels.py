@@ -43,7 +43,7 @@ RECIPES = {
 def main() -> None:
     """Train and print."""
     given = arguments(__doc__.splitlines()[0])
-    budgets = [Budget(flops=given.scale * 6.6e11), Budget(seconds=given.scale * 8.0)]
+    budgets = [Budget(flops=given.scale * 6.6e11), Budget(seconds=given.scale * 6.0)]
     experiment = Experiment(__file__, "wrong-labels", {"clean": 1, "wrong": 1}, RECIPES)
     experiment.run({"clean": budgets, "wrong": budgets}, given.seeds)
 
