@@ -21,7 +21,7 @@ TASKS = {
     "vision": {"image": 1},
     "text": {"text": -1},
     "tabular": {"table": 1, "regression": 1},
-    "minimal": {"image": 1, "text": -1, "table": 1, "regression": 1},
+    "minimal": {"image": 1, "table": 1},
 }
 
 

@@ -51,7 +51,6 @@ RECIPES = {
     "deduplicate": with_techniques(deduplicate={}),
     "coreset": with_techniques(coreset={}),
     "deduplicate and coreset": with_techniques(deduplicate={}, coreset={}),
-    "data_dropout": with_techniques(data_dropout={}),
 }
 
 

@@ -35,8 +35,6 @@ wrong = spoiled(clean)
 RECIPES = {
     "learnability by a proxy": with_techniques(proxy_learnability={}),
     "selective_backprop": with_techniques(selective_backprop={}),
-    "loss_curriculum": with_techniques(loss_curriculum={}),
-    "label_smoothing": with_techniques(label_smoothing={}),
 }
 
 
