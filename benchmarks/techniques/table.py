@@ -41,6 +41,10 @@ LEFT_OUT = {"table": {"adamw8bit"}, "regression": {"adamw8bit"}}
 TEACHER_SEED = 1000
 
 
+NOT_TIMED = {"text": {"compile"}, "table": {"compile"}, "regression": {"compile"}}
+"""Compiling takes longer than these seconds; that it does not fit is shown once, on images."""
+
+
 def alone(base: Recipe, info: TechniqueInfo) -> Recipe:
     """Plain training with one technique at its default parameters."""
     if info.slot:
@@ -139,12 +143,12 @@ class TaskTable:
     def apart(self, names: dict[str, Recipe]) -> list[str]:
         """Techniques whose seconds and FLOPs part ways."""
         found = []
-        for name in names:
+        for name in names.keys() - NOT_TIMED.get(self.task, set()):
             effect = self.effect("flops", name)
             system = name in self.catalog and self.catalog[name].family == "system"
             if system or (effect.seeds > 1 and not 1 / APART < effect.seconds < APART):
                 found.append(name)
-        return found
+        return sorted(found)
 
     def effect(self, equal: str, name: str) -> Effect:
         """The paired comparison with plain training."""
