@@ -117,11 +117,20 @@ def test_a_space_can_be_extended_and_an_axis_fixed():
 
 def test_a_missing_extra_leaves_its_branch_out_and_says_how_to_get_it():
     """As in an installation of the core alone, which the first command of the README makes."""
-    bare = {**catalog(), "structured_pruning": replace(catalog()["structured_pruning"], available=False)}
-    space, notes = SearchSpace.load("vision", bare).for_task({"image", "classes", "continuous", "convolutions"})
-    assert "structured_pruning" not in space.techniques and "muon-pruned" not in space.known_good
-    assert "muon" in space.known_good
-    assert notes == ["left out: structured_pruning; pip install 'autoaccel[compress]' to search that too"]
+    missing = ("structured_pruning", "trivial_augment")
+    bare = {**catalog(), **{name: replace(catalog()[name], available=False) for name in missing}}
+    data = {
+        "extends": "vision",
+        "techniques": {name: {} for name in missing},
+        "known_good": {"pruned": {"techniques": {"structured_pruning": {}}}, "kept": {"techniques": {"ema": {}}}},
+    }
+    space, notes = Space.from_data(data, bare, read, "mine.yaml").for_task({"image", "continuous", "convolutions"})
+    assert not set(missing) & set(space.techniques)
+    assert list(space.known_good) == ["kept"]
+    assert notes == [
+        "left out: structured_pruning; pip install 'autoaccel[compress]' to search that too",
+        "left out: trivial_augment; pip install 'autoaccel[image]' to search that too",
+    ]
 
 
 def test_plain_recipes_are_valid():

@@ -6,7 +6,7 @@
 Trainings with a budget in FLOPs run side by side, one thread each. Those with a budget in seconds run alone, and
 only for techniques whose seconds and FLOPs part ways: those of the family system, and those that took 1.3 times the
 seconds of plain training or more, or 0.77 times or less, for the same FLOPs. What is done is kept in
-runs/techniques and not done again; `--write` puts the table into the package (autoaccel/effects.json).
+runs/techniques and not done again; `--write` puts the rows of these tasks into the package (autoaccel/effects.json).
 """
 
 import argparse
@@ -219,7 +219,11 @@ def main() -> None:
             print(f"{task}: effects below about {median(halves):.4f} are not seen (half of an interval, median)")
     if given.write:
         path = HERE.parents[1] / "autoaccel" / FILE
-        path.write_text(json.dumps([asdict(effect) for effect in effects], indent=1) + "\n")
+        kept = (
+            [row for row in json.loads(path.read_text()) if row["task"] not in given.tasks] if path.exists() else []
+        )
+        rows = sorted(kept + [asdict(effect) for effect in effects], key=lambda row: list(FLOPS).index(row["task"]))
+        path.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
