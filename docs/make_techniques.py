@@ -9,6 +9,7 @@ from statistics import median
 from autoaccel.search_spaces import names, read
 
 from autoaccel.cards import FAMILIES, facts, in_order, parameter_text
+from autoaccel.catalog import SLOTS
 from autoaccel.effects import Effect, helpful, read_effects
 from autoaccel.techniques.registry import catalog
 
@@ -21,7 +22,8 @@ Each effect is that of the technique alone, with its default parameters, on top 
 training (AdamW 1e-3, batch 64, linear decay or a constant rate), paired by seed: the mean difference of the
 metric on the test set, positive is better, with its 95 % interval (Student's t). *Level* means that the interval
 holds zero. With so many intervals, one in twenty misses zero by chance. *Seconds* and *FLOPs* are ratios to plain
-training. Measured by `python benchmarks/techniques/table.py --write` with its small budgets, on two cores without
+training; seconds at equal FLOPs were taken with other work on the machine in part, so only large ratios mean
+something. Rows with a budget in seconds are there for images only so far. Measured by `python benchmarks/techniques/table.py --write` with its small budgets, on two cores without
 a GPU; `--scale 4 --seeds 10` sees effects about a third as large. A technique that is level or worse here may
 still help a longer training, another net or a GPU.
 """
@@ -53,12 +55,16 @@ def _precision(effects: list[Effect]) -> str:
 
 
 def _default_spaces(effects: dict[str, list[Effect]]) -> str:
-    offered = {name: set(read(name).get("techniques") or {}) for name in names()}
+    offered = {
+        name: {technique for part in (*SLOTS, "techniques") for technique in read(name).get(part) or {}}
+        for name in names()
+    }
     helpless = sorted(name for name, each in effects.items() if not helpful(each))
     kept = [name for name in helpless if any(name in space for space in offered.values())]
     return (
-        f"Better nowhere in this table: {', '.join(helpless) or 'none'}. "
-        f"Of these, still in a shipped space (for what the table cannot show): {', '.join(kept) or 'none'}.\n"
+        f"Better nowhere in this table, and in no shipped space but for those named next: "
+        f"{', '.join(helpless) or 'none'}.\n\nIn a shipped space all the same, for what the table cannot show (longer "
+        f"trainings, fine-tuning, GPUs, how hyperparameters interact): {', '.join(kept) or 'none'}.\n"
     )
 
 

@@ -6,7 +6,7 @@
 Trainings with a budget in FLOPs run side by side, one thread each. Those with a budget in seconds run alone, and
 only for techniques whose seconds and FLOPs part ways: those of the family system, and those that took 1.3 times the
 seconds of plain training or more, or 0.77 times or less, for the same FLOPs. What is done is kept in
-runs/techniques and not done again; `--write` puts the rows of these tasks into the package (autoaccel/effects.json).
+runs/techniques and not done again; `--write` puts the rows of these tasks into autoaccel/effects.json.
 """
 
 import argparse
