@@ -23,9 +23,11 @@ training (AdamW 1e-3, batch 64, linear decay or a constant rate), paired by seed
 metric on the test set, positive is better, with its 95 % interval (Student's t). *Level* means that the interval
 holds zero. With so many intervals, one in twenty misses zero by chance. *Seconds* and *FLOPs* are ratios to plain
 training; seconds at equal FLOPs were taken with other work on the machine in part, so only large ratios mean
-something. Rows with a budget in seconds are there for images only so far. Measured by `python benchmarks/techniques/table.py --write` with its small budgets, on two cores without
-a GPU; `--scale 4 --seeds 10` sees effects about a third as large. A technique that is level or worse here may
-still help a longer training, another net or a GPU.
+something. Rows with a budget in seconds are there for images only so far.
+
+Measured by `python benchmarks/techniques/table.py --write` with its small budgets, on two cores without a GPU;
+`--scale 4 --seeds 10` sees effects about a third as large. A technique that is level or worse here may still help a
+longer training, another net or a GPU.
 """
 
 
@@ -63,8 +65,8 @@ def _default_spaces(effects: dict[str, list[Effect]]) -> str:
     kept = [name for name in helpless if any(name in space for space in offered.values())]
     return (
         f"Better nowhere in this table, and in no shipped space but for those named next: "
-        f"{', '.join(helpless) or 'none'}.\n\nIn a shipped space all the same, for what the table cannot show (longer "
-        f"trainings, fine-tuning, GPUs, how hyperparameters interact): {', '.join(kept) or 'none'}.\n"
+        f"{', '.join(helpless) or 'none'}.\n\nIn a shipped space all the same, for what the table cannot show "
+        f"(longer trainings, fine-tuning, GPUs, hyperparameters that interact): {', '.join(kept) or 'none'}.\n"
     )
 
 
