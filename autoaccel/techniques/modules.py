@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from autoaccel.techniques.tensors import call, tensors_in
 
@@ -96,8 +97,9 @@ def output_layers(model: nn.Module, run: Callable[[], Any]) -> list[nn.Module]:
         run: Calls the model with any batch.
     """
     ran: list[nn.Module] = []
-    layers: list[nn.Module] = [m for m in model.modules() if isinstance(m, LAYERS)]
-    with _hooked(layers, lambda module, *_: ran.append(module)), torch.no_grad(), evaluating(model):
+    layers = [m for m in model.modules() if isinstance(m, LAYERS)]
+    hooks = [layer.register_forward_hook(lambda module, *_: ran.append(module)) for layer in layers]
+    with removed(hooks), torch.no_grad(), evaluating(model):
         run()
     return ran[-1:]
 
@@ -119,7 +121,8 @@ def repeated_blocks(model: nn.Module, inputs: Any) -> list[nn.Module]:
         if same and given[0].shape == output.shape and module not in found:
             found.append(module)
 
-    with _hooked(list(_candidates(model)), hook), torch.no_grad(), evaluating(model):
+    hooks = [block.register_forward_hook(hook) for block in _candidates(model)]
+    with removed(hooks), torch.no_grad(), evaluating(model):
         call(model, inputs)
     inner = {id(part) for block in found for part in block.modules() if part is not block}
     return [block for block in found if id(block) not in inner]
@@ -166,12 +169,8 @@ def first_calls(
     def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         calls.setdefault(module, (given, named))
 
-    handles = [module.register_forward_pre_hook(hook, with_kwargs=True) for module in watched]
-    try:
+    with removed(module.register_forward_pre_hook(hook, with_kwargs=True) for module in watched):
         run()
-    finally:
-        for handle in handles:
-            handle.remove()
     # A copy that was made for counting costs has copied the hooks.
     known = set(watched)
     return {module: called for module, called in calls.items() if module in known}
@@ -209,13 +208,14 @@ def _candidates(model: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def _hooked(modules: list[nn.Module], hook: Callable[..., None]) -> Iterator[None]:
-    handles = [module.register_forward_hook(hook) for module in modules]
+def removed(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Hooks that are there for a while and removed at the end."""
+    registered = list(hooks)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for hook in registered:
+            hook.remove()
 
 
 def eager_attention(model: nn.Module) -> list[nn.Module]:

@@ -80,7 +80,6 @@ class TrainingContext:
         self.current: list[tuple[Batch, float]] = []
         self.loader: BackgroundLoader | None = None
         self._seed = seed
-        self._seed = seed
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
         """The output of the model, or of another one, its cost booked."""

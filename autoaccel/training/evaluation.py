@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from autoaccel.budget import Cost
+from autoaccel.techniques.modules import evaluating
 from autoaccel.techniques.tensors import map_tensors
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.sources import Source
@@ -47,13 +48,8 @@ def evaluate(context: TrainingContext, source: Source, samples: int = 0) -> Scor
 
 def score(context: TrainingContext, source: Source, samples: int = 0) -> Score:
     """Score the weights that are in place now."""
-    training = context.model.training
-    context.model.eval()
-    try:
-        with torch.inference_mode():
-            losses, targets, output = _run(context, source, _places(len(source), samples))
-    finally:
-        context.model.train(training)
+    with evaluating(context.model), torch.inference_mode():
+        losses, targets, output = _run(context, source, _places(len(source), samples))
     metric, noise = context.data.metric.evaluate(losses, targets, output)
     return Score(metric, float(losses.mean()), noise)
 
@@ -61,15 +57,10 @@ def score(context: TrainingContext, source: Source, samples: int = 0) -> Score:
 def expected_cost(context: TrainingContext, source: Source) -> Cost:
     """What it will cost to score on `source`, from a few of its samples; their cost is booked too."""
     places = _places(len(source), BATCH)
-    training = context.model.training
-    context.model.eval()
-    try:
-        with torch.inference_mode():
-            _run(context, source, places)  # the first one pays for what is set up lazily
-            before = context.meter.spent()
-            _run(context, source, places)
-    finally:
-        context.model.train(training)
+    with evaluating(context.model), torch.inference_mode():
+        _run(context, source, places)  # the first one pays for what is set up lazily
+        before = context.meter.spent()
+        _run(context, source, places)
     return (context.meter.spent() - before) * (len(source) / len(places))
 
 

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -120,8 +120,3 @@ def _row(job: Job, outcome) -> dict:
         "cost": asdict(outcome.cost),
         "first_step": outcome.first_step,
     }
-
-
-def completed(results: Results, keys: Iterable[str]) -> list[dict]:
-    """The results of those jobs that were completed."""
-    return [results.rows[key] for key in keys if results.rows.get(key, {}).get("kind") == "complete"]

@@ -39,8 +39,6 @@ CORES = len(os.sched_getaffinity(0))
 LEFT_OUT = {"table": {"adamw8bit"}, "regression": {"adamw8bit"}}
 """On a CPU torchao's step runs without its compiled kernels, a tenth of a second each: thousands take too long."""
 TEACHER_SEED = 1000
-
-
 NOT_TIMED = {"text": {"compile"}, "table": {"compile"}, "regression": {"compile"}}
 """Compiling takes longer than these seconds; that it does not fit is shown once, on images."""
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 from experiment import Experiment, arguments, with_techniques
-from tasks import make_image
+from tasks import image as clean
 
 from autoaccel import Task
 from autoaccel.budget import Budget
@@ -30,7 +30,6 @@ def spoiled(task: Task) -> Task:
     )
 
 
-clean = make_image()
 wrong = spoiled(clean)
 RECIPES = {
     "learnability by a proxy": with_techniques(proxy_learnability={}),

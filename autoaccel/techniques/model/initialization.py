@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Context, Technique, technique
-from autoaccel.techniques.modules import evaluating, first_calls, layers_in_order, repeated_blocks
+from autoaccel.techniques.modules import evaluating, first_calls, layers_in_order, removed, repeated_blocks
 from autoaccel.techniques.tensors import call
 
 IMAGES = 2048
@@ -79,15 +79,11 @@ def first_patches(context: Context) -> tuple[nn.Conv2d | None, Tensor]:
             patches.append(_random_patches(conv, given[0], context.generator))
         raise ReachedError
 
-    handles = [m.register_forward_pre_hook(hook) for m in context.model.modules() if isinstance(m, nn.Conv2d)]
-    try:
-        with torch.no_grad(), evaluating(context.model):
-            for inputs in context.training_batches(IMAGES):
-                with suppress(ReachedError):
-                    call(context.model, inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    hooks = [m.register_forward_pre_hook(hook) for m in context.model.modules() if isinstance(m, nn.Conv2d)]
+    with removed(hooks), torch.no_grad(), evaluating(context.model):
+        for inputs in context.training_batches(IMAGES):
+            with suppress(ReachedError):
+                call(context.model, inputs)
     return (found[0], torch.cat(patches)) if found else (None, torch.empty(0))
 
 

@@ -45,16 +45,8 @@ class ShrinkPerturb(Technique):
     order=52,
     paper="arXiv 1910.08475",
 )
-class WarmStart(Technique):
-    """Start from the best finished model's weights, shrunk and with noise.
-
-    Args:
-        shrink: Factor on every matrix and kernel.
-        noise: Standard deviation of what is added to each, as a share of its own.
-    """
-
-    shrink: float = parameter(0.6, 0.2, 1.0)
-    noise: float = parameter(0.1, 0.0, 0.5)
+class WarmStart(ShrinkPerturb):
+    """Start from the best finished model's weights, shrunk and with noise."""
 
     def setup(self, context: Context) -> None:
         """Take the weights over, then change them.
@@ -63,7 +55,7 @@ class WarmStart(Technique):
             ValueError: If none of them fits.
         """
         take_over(context.model, plain_state(context.reference()))
-        shrink_and_perturb(context.model, self.shrink, self.noise, context.shared)
+        super().setup(context)
 
 
 @torch.no_grad()
