@@ -182,6 +182,10 @@ class Technique:
         """Around every evaluation and every save: put the weights in place that are to be judged."""
         yield
 
+    def judged_with(self, context: Context) -> int:
+        """Training samples that `evaluate` runs through the model each time; their cost is set aside."""
+        return 0
+
     def finish(self, context: Context) -> None:
         """Once, at the end and inside the reserve, on the weights that are judged: merge, fold, convert."""
 

@@ -23,7 +23,7 @@ class Progress:
     Args:
         budget: All limits of the trial, epochs resolved.
         setup: Spent before the first step.
-        evaluation: Expected cost of one evaluation, until one was measured.
+        evaluation: Expected cost of one evaluation; raised where one turns out to cost more.
         evaluations: How many are planned, the last one included.
         landing: Set aside for saving and ending the trial.
         finishing: Asked at every reading whether the training is to hurry to its end.
@@ -90,4 +90,7 @@ class Progress:
         """Learn from an evaluation that was made."""
         self.evaluated = self.evaluated + Cost(seconds=cost.seconds, flops=cost.flops)
         self.evaluations -= 1
-        self.evaluation = cost
+        # Not lowered: an early one may lack what later ones bring, such as an average to measure statistics for.
+        self.evaluation = Cost(
+            seconds=max(cost.seconds, self.evaluation.seconds), flops=max(cost.flops, self.evaluation.flops)
+        )

@@ -154,12 +154,16 @@ def _progress(context: TrainingContext, request: TrialRequest, finishing: Callab
         evaluation = expected_cost(context, context.data.valid)
         if request.test and context.data.test is not None:
             landing = landing + evaluation * (len(context.data.test) / len(context.data.valid))
+    # Both enter the techniques' `evaluate`, which may have samples of its own to see.
+    count = len(context.data.train)
+    samples = sum(min(technique.judged_with(context), count) for technique in context.techniques)
+    entering = evaluation * (samples / (request.valid_samples or len(context.data.valid)))
     return Progress(
-        budget=request.budget.resolve(len(context.data.train)),
+        budget=request.budget.resolve(count),
         setup=context.meter.spent(),
-        evaluation=evaluation,
+        evaluation=evaluation + entering,
         evaluations=len(request.milestones),
-        landing=landing,
+        landing=landing + entering,
         finishing=finishing,
     )
 

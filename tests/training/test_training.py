@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sample_tasks import image_task
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -229,4 +230,13 @@ def test_a_flops_budget_is_never_exceeded_by_a_step(limit):
     evaluation = Cost(flops=2.0 * 40 * 24)
     outcome, _ = run(table_task(), Budget(flops=limit), evaluation=evaluation, landing=Cost(flops=2.0 * 200 * 24))
     one_step = 2.0 * 2 * 64 * 24
+    assert limit - 2 * one_step < outcome.cost.flops <= limit
+
+
+@pytest.mark.parametrize("technique", ["ema", "swa", "lawa"])
+def test_what_an_average_measures_before_it_is_judged_is_set_aside(technique):
+    recipe = Recipe(techniques={technique: {"recalibrate": 200}})
+    limit, one_step = 2e8, 64 * 3 * 2 * 30_000
+    outcome, _ = run(image_task(), Budget(flops=limit), recipe)
+    assert outcome.kind is OutcomeKind.COMPLETE
     assert limit - 2 * one_step < outcome.cost.flops <= limit

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from autoaccel.schedules import half_life_decay
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.weights import in_place_of
+from autoaccel.techniques.weights import batch_norms, in_place_of
 
 
 class Averaging(Technique):
@@ -22,6 +22,10 @@ class Averaging(Technique):
     def mean(self) -> list[Tensor]:
         """One tensor for each of the model's parameters, or none as long as there is no average."""
         raise NotImplementedError
+
+    def judged_with(self, context: Context) -> int:
+        """What BatchNorm statistics are measured on."""
+        return self.recalibrate if batch_norms(context.model) else 0
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:

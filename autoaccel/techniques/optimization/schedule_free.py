@@ -10,7 +10,7 @@ import torch
 
 from autoaccel.techniques.base import Context, Number, parameter, technique, value
 from autoaccel.techniques.groups import DecayedOptimizer, Group
-from autoaccel.techniques.weights import recalibrated
+from autoaccel.techniques.weights import batch_norms, recalibrated
 
 
 @technique(
@@ -71,6 +71,10 @@ class ScheduleFree(DecayedOptimizer):
         made: torch.optim.Optimizer = AdamWScheduleFree(groups)
         cast(Any, made).train()
         return made
+
+    def judged_with(self, context: Context) -> int:
+        """What BatchNorm statistics are measured on."""
+        return self.recalibrate if batch_norms(context.model) else 0
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:
