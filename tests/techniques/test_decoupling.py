@@ -55,3 +55,9 @@ def test_vectors_have_a_factor_of_their_own():
     groups, _ = group_after_a_step(vectors=8.0)
     by_name = {group["name"]: group["lr"] for group in groups}
     assert by_name["spared"] == pytest.approx(8 * by_name["decayed"])
+
+
+def test_a_factor_that_would_act_on_nothing_is_refused():
+    recipe = Recipe(Choice("adamw", {"decay_all": True}), techniques={"decoupled": {"vectors": 4.0}})
+    with pytest.raises(ValueError, match="decay_all to false"):
+        assemble(image_task(), build(recipe.chosen()), {}, 0, 0, SimulatedClock(), 0.0, cpu=True)

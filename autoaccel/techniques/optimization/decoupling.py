@@ -8,11 +8,14 @@ from dataclasses import field
 from types import MappingProxyType
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
+from autoaccel.techniques.groups import spared_from_decay
 
 RATE = 1e-3
 """The learning rate that an independent decay is stated for."""
 SAMPLES = 64
 """The batch size that a learning rate is stated for."""
+OF_VECTORS = ("spared", "rest")
+"""Groups of biases, gains and embeddings."""
 POWERS: Mapping[str, float] = MappingProxyType({"none": 0.0, "sqrt": 0.5, "linear": 1.0})
 
 
@@ -32,7 +35,8 @@ class Decoupled(Technique):
             `with_rate` in proportion to it, as optimizers do by themselves.
         rule: How the learning rate, which is stated for 64 samples a step, follows the size of the first batches:
             not at all, by its root or in proportion.
-        vectors: Factor on the learning rate of biases, gains and embeddings.
+        vectors: Factor on the learning rate of biases, gains and embeddings; only with an optimizer that has them
+            in a group of their own.
     """
 
     decay: str = parameter("independent", options=("independent", "with_rate"))
@@ -40,13 +44,28 @@ class Decoupled(Technique):
     vectors: float = parameter(1.0, 0.5, 16.0, log=True)
     size: int = field(init=False, default=0, repr=False)
 
+    def setup(self, context: Context) -> None:
+        """Look whether there is a group that `vectors` can act on.
+
+        Raises:
+            ValueError: If the optimizer has biases and gains in one group with everything else.
+        """
+        groups = context.optimizer.param_groups
+        # A model that has none is trained all the same: recipes are drawn for any model.
+        apart = not spared_from_decay(context.model) or any(group["name"] in OF_VECTORS for group in groups)
+        if self.vectors != 1 and not apart:
+            raise ValueError(
+                f"decoupled: vectors = {self.vectors:g} needs biases and gains in a group of their own: "
+                "set the optimizer's decay_all to false, or vectors to 1"
+            )
+
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
         """Set the factor on every group's learning rate, and its decay."""
         self.size = self.size or context.batch_size
         by_size = (self.size / SAMPLES) ** POWERS[self.rule]
         for group in context.optimizer.param_groups:
-            group["lr_scale"] = by_size * (self.vectors if group["name"] in ("spared", "rest") else 1.0)
+            group["lr_scale"] = by_size * (self.vectors if group["name"] in OF_VECTORS else 1.0)
             if group["weight_decay"] != group.get("set_decay"):  # the optimizer has set it anew
                 group["stated_decay"] = group["weight_decay"]
             rate = group["initial_lr"] * group["lr_scale"]
