@@ -22,8 +22,7 @@ Each effect is that of the technique alone, with its default parameters, on top 
 training (AdamW 1e-3, batch 64, linear decay or a constant rate), paired by seed: the mean difference of the
 metric on the test set, positive is better, with its 95 % interval (Student's t). *Level* means that the interval
 holds zero. With so many intervals, one in twenty misses zero by chance. *Seconds* and *FLOPs* are ratios to plain
-training; seconds at equal FLOPs were taken with other work on the machine in part, so only large ratios mean
-something. Rows with a budget in seconds are there for images only so far.
+training. Trainings at equal FLOPs ran two at a time with one thread each, those at equal seconds alone with two.
 
 Measured by `python benchmarks/techniques/table.py --write` with its small budgets, on two cores without a GPU;
 `--scale 4 --seeds 10` sees effects about a third as large. A technique that is level or worse here may still help a
@@ -48,11 +47,11 @@ def page() -> str:
 
 def _precision(effects: list[Effect]) -> str:
     lines = ["What is too small to be seen (half of an interval, median over the techniques):\n"]
-    for task in dict.fromkeys(e.task for e in effects):
-        rows = [e for e in effects if e.task == task and e.seeds > 1 and e.equal == "flops"]
-        if rows:
-            half = median(e.half for e in rows)
-            lines.append(f"- {task}: {half:.4f} {rows[0].metric}, {rows[0].budget}, {rows[0].seeds} seeds")
+    seen = [e for e in effects if e.seeds > 1]
+    for task, budget in dict.fromkeys((e.task, e.budget) for e in seen):
+        rows = [e for e in seen if (e.task, e.budget) == (task, budget)]
+        half = median(e.half for e in rows)
+        lines.append(f"- {task}: {half:.4f} {rows[0].metric}, {budget}, {rows[0].seeds} seeds")
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,7 @@
 Trainings with a budget in FLOPs run side by side, one thread each. Those with a budget in seconds run alone, and
 only for techniques whose seconds and FLOPs part ways: those of the family system, and those that took 1.3 times the
 seconds of plain training or more, or 0.77 times or less, for the same FLOPs. What is done is kept in
-runs/techniques and not done again; `--write` puts the rows of these tasks into autoaccel/effects.json.
+runs/techniques and not done again; `--write` puts the rows into autoaccel/effects.json.
 """
 
 import argparse
@@ -38,15 +38,21 @@ APART = 1.3
 CORES = len(os.sched_getaffinity(0))
 LEFT_OUT = {"table": {"adamw8bit"}, "regression": {"adamw8bit"}}
 """On a CPU torchao's step runs without its compiled kernels, a tenth of a second each: thousands take too long."""
+SET = {"decoupled": {"vectors": 4.0}}
+"""Parameters of techniques whose defaults change nothing about plain training."""
 TEACHER_SEED = 1000
 NOT_TIMED = {"text": {"compile"}, "table": {"compile"}, "regression": {"compile"}}
 """Compiling takes longer than these seconds; that it does not fit is shown once, on images."""
 
 
 def alone(base: Recipe, info: TechniqueInfo) -> Recipe:
-    """Plain training with one technique at its default parameters."""
+    """Plain training with one technique, at its default parameters where these make a difference."""
     if info.slot:
         return replace(base, **{info.slot: Choice(info.name)})
+    if info.name in SET:
+        # Plain training's optimizer does not tell vectors from matrices.
+        apart = Choice(base.optimizer.name, {**base.optimizer.parameters, "decay_all": False})
+        return replace(base, optimizer=apart, techniques={info.name: SET[info.name]})
     return replace(base, techniques={info.name: {}})
 
 
@@ -91,9 +97,10 @@ class TaskTable:
             self.catalog = executor.load(None)
             self.facts, _ = executor.profile(None)
 
-    def train(self, equal: str, names: dict[str, Recipe], reference: Reference | None = None) -> None:
+    def train(self, equal: str, names: dict[str, Recipe]) -> None:
         """Make all trainings of some recipes."""
         learns = {n for n in names if REFERENCE in self.catalog.get(n, TechniqueInfo(n, "", "")).needs}
+        reference = self.teacher() if learns else None
         jobs = [
             Job(
                 self.key(equal, name, seed),
@@ -111,7 +118,8 @@ class TaskTable:
 
     def teacher(self) -> Reference:
         """A finished plain training, for the techniques that learn from one."""
-        key, folder = self.key("flops", "teacher", TEACHER_SEED), OUT / f"teacher-{self.task}"
+        key = self.key("flops", "teacher", TEACHER_SEED)
+        folder = OUT / f"teacher-{self.task}-{self.budgets['flops']}".replace(" ", "-")
         run_jobs(
             self.target,
             [Job(key, PLAIN["plain"], self.budgets["flops"], TEACHER_SEED)],
@@ -159,7 +167,7 @@ class TaskTable:
         learns = name in self.catalog and REFERENCE in self.catalog[name].needs
         notes = [f"{len(failed)} of {len(self.seeds)} {reason}" for reason in sorted(reasons)]
         notes += ["the finished model that it learns from came free"] if learns else []
-
+        notes += [f"{parameter} {number:g}" for parameter, number in SET.get(name, {}).items()]
         budget = self.budgets[equal]
         return Effect(
             technique=name,
@@ -184,14 +192,14 @@ def measure(task: str, scale: float, seeds: int, only: set[str], timed: bool) ->
     base = table.plain("flops")
     names = recipes(table.catalog, table.facts, base)
     names = {n: r for n, r in names.items() if n not in LEFT_OUT.get(task, ()) and (not only or n in only)}
-    table.train("flops", names, table.teacher())
+    table.train("flops", names)
     effects = [table.effect("flops", name) for name in names]
     print(f"{task}: the better form of plain training is {base}", flush=True)
     if timed:
         table.train("seconds", dict(PLAIN))
         chosen = table.apart(names)
         timed_names = recipes(table.catalog, table.facts, table.plain("seconds"))
-        table.train("seconds", {name: timed_names[name] for name in chosen}, table.teacher())
+        table.train("seconds", {name: timed_names[name] for name in chosen})
         effects += [table.effect("seconds", name) for name in chosen]
     return effects
 
@@ -216,12 +224,21 @@ def main() -> None:
         if halves:
             print(f"{task}: effects below about {median(halves):.4f} are not seen (half of an interval, median)")
     if given.write:
-        path = HERE.parents[1] / "autoaccel" / FILE
-        kept = (
-            [row for row in json.loads(path.read_text()) if row["task"] not in given.tasks] if path.exists() else []
-        )
-        rows = sorted(kept + [asdict(effect) for effect in effects], key=lambda row: list(FLOPS).index(row["task"]))
-        path.write_text(json.dumps(rows, indent=1) + "\n")
+        write(effects)
+
+
+def write(effects: list[Effect]) -> None:
+    """Put rows into the package, in the place of those of the same technique, task and budget."""
+    path = HERE.parents[1] / "autoaccel" / FILE
+    rows = [asdict(effect) for effect in effects]
+    named = {_name(row) for row in rows}
+    kept = [row for row in json.loads(path.read_text()) if _name(row) not in named] if path.exists() else []
+    rows = sorted(kept + rows, key=lambda row: list(FLOPS).index(row["task"]))
+    path.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _name(row: dict) -> tuple[str, str, str]:
+    return row["technique"], row["task"], row["budget"]
 
 
 if __name__ == "__main__":
