@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,4 +48,14 @@ class Options:
         if not all(number.isdecimal() for number in numbers):
             raise UsageError(f"--devices takes numbers such as 0,1 or cpu, got {self.devices!r}")
         workers = max(self.workers, len(numbers))
-        return Place(numbers, self.devices == "cpu", workers, self.seed, self.metric)
+        return Place(tuple(map(_allotted, numbers)), self.devices == "cpu", workers, self.seed, self.metric)
+
+
+def _allotted(number: str) -> str:
+    """The name of the GPU with this number among those that a scheduler, or the user, has allotted."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if names == [""]:
+        return number
+    if int(number) >= len(names):
+        raise UsageError(f"--devices {number}: CUDA_VISIBLE_DEVICES={','.join(names)} allots only {len(names)}")
+    return names[int(number)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
@@ -102,7 +104,11 @@ class InlineExecutor:
         )
         self._forget_precision()
         assert self._task is not None
-        return [*events, Finished(request.trial, run_trial(self._task, request, around))]
+        outcome = run_trial(self._task, request, around)
+        gc.collect()  # a compiled model and a scaled optimizer hold themselves
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return [*events, Finished(request.trial, outcome)]
 
     def close(self) -> None:
         """Nothing is left running."""

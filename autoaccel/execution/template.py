@@ -42,6 +42,8 @@ def main() -> None:
 
 
 def _load(message: Mapping[str, Any]) -> Any:
+    # Asked in the usual way whether there is a GPU, CUDA refuses to work in all processes that are forked later.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     import torch
 
     # One thread while the user's file is imported: a pool that it starts would be dead in every worker.
@@ -74,6 +76,7 @@ class Template:
         self._target = target
         self._loaded = dict(loaded)
         self._workers: dict[int, int] = {}
+        self._may_fork = may_fork()
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
 
@@ -106,9 +109,7 @@ class Template:
         return messages is not None
 
     def _start(self, job: Mapping[str, Any], descriptor: int) -> int:
-        import torch
-
-        if torch.cuda.is_initialized() or sys.platform == "darwin":
+        if not self._may_fork:
             return _spawn({**job, "load": self._loaded}, descriptor)
         pid = os.fork()
         if pid == 0:
@@ -124,6 +125,7 @@ class Template:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._channel.close()
             _redirect(job["log"])
+            os.environ.update(_environment(job))
             from autoaccel.execution.worker import work
 
             work(self._target, job, Channel(socket.socket(fileno=descriptor)))
@@ -148,10 +150,30 @@ class Template:
                 self._channel.send("exited", trial=trial, status=os.waitstatus_to_exitcode(status))
 
 
+def may_fork() -> bool:
+    """Whether a forked process can compute: what the user's file asked of CUDA may forbid it."""
+    import torch
+
+    if torch.cuda.is_initialized() or sys.platform == "darwin":
+        return False
+    pid = os.fork()
+    if pid == 0:
+        os._exit(int(torch.cuda._is_in_bad_fork()))
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _environment(job: Mapping[str, Any]) -> dict[str, str]:
+    """What a worker's environment has of its own; CUDA reads it when it is first used."""
+    return {"CUDA_VISIBLE_DEVICES": job["device"]} if job["device"] else {}
+
+
 def _spawn(job: Mapping[str, Any], descriptor: int) -> int:
     command = [sys.executable, "-m", "autoaccel.execution.worker", str(descriptor), json.dumps(job)]
+    environment = {**os.environ, **_environment(job)}
     with Path(job["log"]).open("ab") as log:
-        started = subprocess.Popen(command, pass_fds=[descriptor], start_new_session=True, stdout=log, stderr=log)
+        started = subprocess.Popen(
+            command, pass_fds=[descriptor], start_new_session=True, stdout=log, stderr=log, env=environment
+        )
     return started.pid
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import selectors
 import signal
@@ -17,8 +16,8 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 
-from autoaccel.clock import SystemClock
-from autoaccel.errors import AutoaccelError, TaskError
+from autoaccel.clock import SystemClock, seconds_since_process_start
+from autoaccel.errors import AutoaccelError, TaskError, UsageError
 from autoaccel.execution.messages import Channel
 from autoaccel.recipe import Recipe
 from autoaccel.training.discovery import load_target, resolve, user_line
@@ -44,27 +43,28 @@ def load(message: Mapping[str, Any]) -> Any:
     return load_target(message["target"])
 
 
-def work(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
+def work(target: Any, job: Mapping[str, Any], channel: Channel, elapsed: float = 0.0) -> None:
     """Do one job in this process and send its result.
 
     Args:
         target: The user's task, or the function that makes it.
         job: What to do, as the supervisor sent it.
         channel: To the supervisor.
+        elapsed: Seconds since the job was asked for; they count for it.
     """
-    clock = SystemClock()
+    clock = SystemClock(elapsed)
     stopped = _stop_on_sigterm()
     torch.set_num_threads(job["threads"])
-    if job["device"]:
-        os.environ["CUDA_VISIBLE_DEVICES"] = job["device"]
     where = ""
     try:
+        if job["device"] and not torch.cuda.is_available():
+            raise UsageError(f"--devices {job['device']}: torch finds no such GPU")
         task = resolve(target)
         where = task.where
         if job["metric"]:
             task = replace(task, metric=job["metric"], direction=None)
         if job["job"] == "profile":
-            facts = profile_task(task, clock, clock.now(), job["split_seed"], job["cpu"])
+            facts = profile_task(task, clock, 0.0, job["split_seed"], job["cpu"])
             channel.send("facts", facts=facts.to_data(), model_space=plain_space(task.space))
         elif job["job"] == "sizes":
             for cost in measure_sizes(task, clock, job["split_seed"], job["cpu"]):
@@ -97,7 +97,7 @@ def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClo
 
     around = Surroundings(
         clock=clock,
-        started=clock.now(),
+        started=0.0,
         report=report,
         folder=Path(job["folder"]) if job["folder"] else None,
         split_seed=job["split_seed"],
@@ -171,7 +171,7 @@ def main() -> None:
     """A worker in a fresh process, where the template may not fork."""
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     job = json.loads(sys.argv[2])
-    work(load(job["load"]), job, channel)
+    work(load(job["load"]), job, channel, seconds_since_process_start())
 
 
 if __name__ == "__main__":

@@ -2,16 +2,20 @@
 
 import os
 import signal
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from autoaccel.budget import Budget
 from autoaccel.clock import SystemClock
+from autoaccel.errors import AutoaccelError, UsageError
 from autoaccel.events import Finished, Reported
 from autoaccel.execution.place import Place, TaskRef
 from autoaccel.execution.supervisor import Supervisor
+from autoaccel.options import Options
 from autoaccel.recipe import PLAIN
 from autoaccel.trial import OutcomeKind, TrialRequest
 
@@ -131,3 +135,34 @@ def _alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.timeout(60)
+def test_where_forks_could_not_use_cuda_workers_are_fresh_processes(tmp_path):
+    """As if the user's file had asked for CUDA while it was imported."""
+    count = f"open({str(tmp_path / 'imported')!r}, 'a').write('x')\ntorch.cuda._is_in_bad_fork = lambda: True\n"
+    (tmp_path / "model.py").write_text(MODEL + count)
+    made = Supervisor(TaskRef(str(tmp_path / "model.py")), Place(cpu=True), SystemClock(), tmp_path)
+    with closing(made):
+        made.load(None)
+        made.start(request(0, "", seconds=8.0))
+        assert outcomes(made, 1)[0].kind is OutcomeKind.COMPLETE
+    assert (tmp_path / "imported").read_text() == "xx"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(tmp_path):
+    (tmp_path / "model.py").write_text(MODEL)
+    made = Supervisor(TaskRef(str(tmp_path / "model.py")), Place(devices=("3",)), SystemClock(), tmp_path)
+    with closing(made), pytest.raises(AutoaccelError, match="--devices 3: torch finds no such GPU"):
+        made.load(None)
+        made.profile(None)
+
+
+def test_devices_are_counted_among_those_that_are_allotted(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert Options(devices="0,3").place().devices == ("0", "3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-5")
+    assert Options(devices="1,0").place().devices == ("GPU-5", "4")
+    with pytest.raises(UsageError, match="allots only 2"):
+        Options(devices="2").place()
