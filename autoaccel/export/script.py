@@ -76,7 +76,9 @@ def main() -> None:
 
 
 class Progress:
-    """The share of the steps that are made."""
+    """The share of the steps that are made, the same in all processes."""
+
+    timed = False
 
     def read(self, steps: int) -> float:
         """Progress in [0, 1]."""

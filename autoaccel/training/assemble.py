@@ -65,9 +65,8 @@ def prepare_context(
     """
     device = pick_device(cpu)
     set_seed(seed)
-    model = build_model(task, model_parameters)
+    model = build_model(task, model_parameters).to(device)
     data = prepare(task, model, split_seed)
-    model.to(device)
     meter = Meter(model, clock, started, PartialState().num_processes)
     return TrainingContext(model, data, techniques, meter, seed, device)
 

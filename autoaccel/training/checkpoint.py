@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from safetensors.torch import load_file, load_model, save_model
@@ -15,10 +16,24 @@ from autoaccel.techniques.quantized import store_alike
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the model's weights so that the file at `path` is always whole."""
     temporary = path.with_suffix(".tmp")
+    _own_memory(model)
     save_model(model, str(temporary))
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):  # its test is still to come
+            module.flatten_parameters()
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _own_memory(model: nn.Module) -> None:
+    """Give weights that are parts of one larger piece of memory a piece of their own, which safetensors asks for.
+
+    On a GPU the weights of a recurrent layer are such parts.
+    """
+    for tensor in chain(model.parameters(), model.buffers()):
+        if tensor.untyped_storage().nbytes() > tensor.nbytes:
+            tensor.data = tensor.data.clone()
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -25,6 +25,9 @@ from autoaccel.training.sources import ArraySource, DatasetSource, SubsetSource,
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"bf16": torch.bfloat16, "fp16": torch.float16})
 """What autocast computes in, by the name that Accelerate has for it."""
 
+BATCH = 256
+"""Samples computed at once where nothing is trained."""
+
 
 class TrainingContext:
     """One training, as its techniques see it. See `Context` for the meaning of the attributes.
@@ -39,6 +42,7 @@ class TrainingContext:
 
     Attributes:
         micro_batch: Largest batch computed at once; 0 for no limit.
+        judged_at_once: Samples that an evaluation computes at once.
         restart: Whether the pass over the data is to end with the present batch.
         loader: Fetches the batches of a pass ahead of time, or None.
         teacher: The best finished model of the run, where the recipe needs one.
@@ -65,6 +69,7 @@ class TrainingContext:
         self.class_weights = None if weights is None else weights.to(device)
         self.batch_size = 64
         self.micro_batch = 0
+        self.judged_at_once = BATCH
         self.lr_factor = 1.0
         self.mixed_precision = "no"
         self.sample_loss = torch.full((len(data.train),), float("nan"), device=device)
@@ -124,6 +129,11 @@ class TrainingContext:
             # The scaler knows the optimizer that it is asked to step, which is the one inside the wrapper.
             self.accelerator.scaler.unscale_(self.optimizer.optimizer)  # type: ignore[attr-defined]
 
+    def update(self) -> bool:
+        """Make an optimizer step; returns whether it was made: a gradient scaler skips what is not finite."""
+        self.optimizer.step()
+        return not getattr(self.optimizer, "step_was_skipped", False)
+
     def regrad(self) -> None:
         """Zero the gradients and compute those of the current step's batch again."""
         self.optimizer.zero_grad()
@@ -176,11 +186,13 @@ class TrainingContext:
         count = min(samples, len(self.data.train))
         # Always the same ones, so that what is measured on them is measured alike whenever it is.
         places = torch.randperm(len(self.data.train), generator=torch.Generator().manual_seed(self._seed))[:count]
-        for part in places.split(max(1, min(self.micro_batch or count, self.batch_size, count))):
+        parts = places.split(max(1, min(self.micro_batch or count, self.batch_size, count)))
+        # Of a last one alone there are no statistics.
+        for part in parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 else parts:
             inputs, _ = self.data.train.take(part)
             yield map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)
 
-    def sweep(self, size: int = 256) -> Iterator[Batch]:
+    def sweep(self, size: int = BATCH) -> Iterator[Batch]:
         """Every training sample once, in the order of its index, without augmentation."""
         for index in torch.arange(len(self.data.train)).split(min(size, self.micro_batch or size)):
             yield self.fetch(index)

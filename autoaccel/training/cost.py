@@ -95,13 +95,24 @@ def count_flops(model: nn.Module, inputs: Any, backward: bool) -> float:
     """
     try:
         return dry_run(model, inputs, lambda copied, empty: _count(copied, empty, backward))
-    except NO_DRY_RUN:
-        # The forward looks at values: count it on real ones, where math attention shows its products.
-        real = copy.deepcopy(model).cpu()
+    except NO_DRY_RUN:  # the forward looks at values
+        return _count_on_values(model, inputs, backward)
+
+
+def _count_on_values(model: nn.Module, inputs: Any, backward: bool) -> float:
+    """FLOPs of a forward on real inputs: on the CPU, where math attention shows its products, if it runs there."""
+    device = next(model.parameters()).device
+    try:
         with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
             warnings.simplefilter("ignore")  # torch speaks of other devices' settings here
             with torch.backends.mkldnn.flags(enabled=False):
-                return _count(real, map_tensors(lambda t: t.cpu(), inputs), backward)
+                return _count(copy.deepcopy(model).cpu(), map_tensors(lambda t: t.cpu(), inputs), backward)
+    except NO_DRY_RUN:
+        if device.type != "cuda":
+            raise
+        # Kernels made for the GPU alone count nothing here; all else does.
+        with torch.random.fork_rng(devices=[device]):
+            return _count(copy.deepcopy(model), inputs, backward)
 
 
 def _count(model: nn.Module, inputs: Any, backward: bool) -> float:
@@ -173,24 +184,26 @@ class Meter:
                 self._table[key] = count_flops(run, inputs, backward)
         return self._table[key]
 
-    def step(self, samples: int, update: Callable[[], Any], period: int = 1) -> None:
+    def step(self, samples: int, update: Callable[[], bool], period: int = 1) -> None:
         """Make one optimizer step over `samples` and book it.
 
         Args:
             samples: Samples that its gradient is of.
-            update: Makes the step.
+            update: Makes the step; returns whether it was made.
             period: Updates after which its matrix products repeat. Those of the first update, which may set things
                 up, and of one period after it are counted.
         """
         place = self._updates if self._updates <= period else 1 + (self._updates - 1) % period
         if place < len(self._update_flops):
-            update()
+            made = update()
         else:
             with _counter() as counter:
-                update()
-            self._update_flops.append(float(counter.get_total_flops()))
-        self._flops += self._world * self._update_flops[place]
-        self._updates += 1
+                made = update()
+            if made:
+                self._update_flops.append(float(counter.get_total_flops()))
+        if made:
+            self._flops += self._world * self._update_flops[place]
+            self._updates += 1
         self._steps += 1
         self._samples += self._world * samples
 

@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor, nn
 
 from autoaccel.errors import TaskError
-from autoaccel.techniques.tensors import IGNORED, call
+from autoaccel.techniques.tensors import IGNORED, call, map_tensors
 from autoaccel.training.metrics import Metric, make_metric
 from autoaccel.training.objective import Objective, make_objective
 from autoaccel.training.sources import ArraySource, Source, SubsetSource, as_source, first_tensor
@@ -126,10 +126,11 @@ def find_kind(task: Task, inputs: Any) -> str:
 
 
 def _example_output(model: nn.Module, inputs: Any) -> Tensor:
-    training = model.training
+    training, device = model.training, next(model.parameters()).device
+    used = [device] if device.type == "cuda" else []
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            output = call(model.eval(), inputs)
+        with torch.no_grad(), torch.random.fork_rng(devices=used):
+            output = call(model.eval(), map_tensors(lambda t: t.to(device), inputs))
     finally:
         model.train(training)
     if not isinstance(output, Tensor):
@@ -221,4 +222,4 @@ def _strata(labels: Tensor | None, count: int, size: int) -> np.ndarray | None:
         return None
     counts = torch.bincount(labels.clamp(min=0))
     present = counts[counts > 0]
-    return labels.numpy() if int(present.min()) > 1 and len(present) <= size else None
+    return labels.cpu().numpy() if int(present.min()) > 1 and len(present) <= size else None

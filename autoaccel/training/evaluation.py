@@ -11,10 +11,8 @@ from torch import Tensor
 from autoaccel.budget import Cost
 from autoaccel.techniques.modules import evaluating
 from autoaccel.techniques.tensors import map_tensors
-from autoaccel.training.context import TrainingContext
+from autoaccel.training.context import BATCH, TrainingContext
 from autoaccel.training.sources import Source
-
-BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -73,15 +71,34 @@ def _places(count: int, samples: int) -> Tensor:
 def _run(context: TrainingContext, source: Source, places: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
     objective, keep = context.data.objective, context.data.metric.score is not None
     losses, targets, outputs = [], [], []
-    for part in places.split(min(BATCH, context.micro_batch or BATCH)):
-        inputs, wanted = source.take(part)
-        inputs = map_tensors(lambda t: t.to(context.device, non_blocking=True), inputs)
-        wanted = wanted.to(context.device, non_blocking=True)
-        output = context.forward(inputs)
-        losses.append(objective.judge(output, wanted).float())
+    done = 0
+    while done < len(places):
+        part = places[done : done + min(context.judged_at_once, context.micro_batch or BATCH)]
+        if (found := _judge(context, source, part)) is None:
+            context.judged_at_once = (len(part) + 1) // 2
+            if context.device.type == "cuda":
+                torch.cuda.empty_cache()
+            continue
+        done += len(part)
+        loss, wanted, output = found
+        losses.append(loss)
         if keep:
             targets.append(wanted)
             outputs.append(objective.original(output))
     # One transfer at the end: a device that computes asynchronously is not stopped at every batch.
     kept = (torch.cat(targets).cpu(), torch.cat(outputs).float().cpu()) if keep else (None, None)
     return torch.cat(losses).cpu(), *kept
+
+
+def _judge(context: TrainingContext, source: Source, part: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Losses, targets and outputs of some samples, or None if memory did not suffice for so many."""
+    inputs, wanted = source.take(part)
+    inputs = map_tensors(lambda t: t.to(context.device, non_blocking=True), inputs)
+    wanted = wanted.to(context.device, non_blocking=True)
+    try:
+        output = context.forward(inputs)
+        return context.data.objective.judge(output, wanted).float(), wanted, output
+    except torch.OutOfMemoryError:
+        if len(part) == 1:
+            raise
+        return None

@@ -67,7 +67,9 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
     reached = 0
     context.model.train()
     for batch in Passes(context, seed, rank, world):
-        context.p = _agreed(progress.read(context.meter.spent()), context, world)
+        context.p = progress.read(context.meter.spent())
+        if world > 1 and progress.timed:
+            context.p = _agreed(context.p, context)
         while reached < len(shares) and context.p >= shares[reached]:
             score = judge(context, progress, milestones.samples)
             if not milestones.report(reached, score, context.meter.spent()):
@@ -123,7 +125,7 @@ class Step:
         with ExitStack() as stack:
             for technique in self._steppers:
                 stack.enter_context(technique.step(context))
-            context.meter.step(drawn, context.optimizer.step, self._period)
+            context.meter.step(drawn, context.update, self._period)
         context.optimizer.zero_grad()
         context.seen += drawn * self._world
         self._count += 1
@@ -173,8 +175,6 @@ def _check_finite(losses: Tensor, p: float) -> None:
         raise NotFiniteError(f"the training loss is not finite at {p:.0%} of the budget")
 
 
-def _agreed(p: float, context: TrainingContext, world: int) -> float:
+def _agreed(p: float, context: TrainingContext) -> float:
     """Rank 0's progress: ranks that disagree would stop at different steps and wait for each other."""
-    if world == 1:
-        return p
     return float(broadcast(torch.tensor(p, dtype=torch.float64, device=context.device)))

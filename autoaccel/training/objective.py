@@ -53,7 +53,7 @@ class Objective:
         if each.dim() > 1:
             each = mean_of_counted(each, targets)
         if self.class_weights is not None:
-            each = each * self.class_weights.to(each.device)[targets]
+            each = each * self.class_weights.to(each.device)[targets.clamp(min=0)]  # ignored ones are 0
         return each
 
     def scaled(self, targets: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from autoaccel.budget import Budget, Cost
 from autoaccel.trial import COOLDOWN
@@ -27,8 +28,12 @@ class Progress:
         evaluations: How many are planned, the last one included.
         landing: Set aside for saving and ending the trial.
         finishing: Asked at every reading whether the training is to hurry to its end.
+
+    Attributes:
+        timed: Whether it depends on the clock or on being asked, which no two processes see at the same step.
     """
 
+    timed: ClassVar[bool] = True
     budget: Budget
     setup: Cost
     evaluation: Cost

@@ -38,9 +38,9 @@ def score_weights(task: Task, recipe: Recipe, path: Path, clock: Clock, seed: in
     set_seed(seed)
     model = build_model(task, recipe.model)
     load_weights(model, path)
+    model.to(device)
     data = prepare(task, model, seed)
     assert data.test is not None
-    model.to(device)
     context = TrainingContext(model, data, (), Meter(model, clock, started), seed, device)
     found = asdict(score(context, data.test))
     spent = context.meter.spent()

@@ -44,9 +44,7 @@ class ArraySource:
 
     def take(self, index: Tensor) -> tuple[Any, Tensor]:
         """Rows at `index`, on the device that holds them."""
-        return map_tensors(lambda t: t[index.to(t.device)], self.inputs), self.targets[
-            index.to(self.targets.device)
-        ]
+        return map_tensors(lambda t: t[_beside(index, t)], self.inputs), self.targets[_beside(index, self.targets)]
 
     def to(self, device: torch.device) -> ArraySource:
         """A copy on `device`."""
@@ -90,11 +88,16 @@ class SubsetSource:
 
     def take(self, index: Tensor) -> tuple[Any, Tensor]:
         """Samples of the other source."""
-        return self.source.take(self.positions[index.to(self.positions.device)])
+        return self.source.take(self.positions[_beside(index, self.positions)])
 
     def to(self, device: torch.device) -> SubsetSource:
         """The other source held on `device`."""
         return SubsetSource(self.source.to(device), self.positions.to(device))
+
+
+def _beside(index: Tensor, data: Tensor) -> Tensor:
+    """The index where the data are; on its way to a GPU it does not wait for what is computed there."""
+    return index.to(data.device, non_blocking=data.device.type == "cuda")
 
 
 def root_of(source: Source) -> Source:

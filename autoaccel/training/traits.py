@@ -53,6 +53,10 @@ def _labels(task: Task, data: Data, model: nn.Module) -> bool:
     return data.classes > 0 and data.train.take(torch.arange(1))[1].dim() == 1
 
 
+def _whole_targets(task: Task, data: Data, model: nn.Module) -> bool:
+    return data.train.take(torch.arange(1))[1].dim() < 3
+
+
 def _blocks(task: Task, data: Data, model: nn.Module) -> bool:
     return len(repeated_blocks(model, _inputs_beside(model, data))) > 1
 
@@ -70,6 +74,7 @@ TRAITS: Mapping[str, Offer] = MappingProxyType(
         "convolutions": _convolutions,
         "projections": _projections,
         "labels": _labels,
+        "whole_targets": _whole_targets,
         "cross_entropy": lambda task, data, model: data.objective.name == "cross_entropy",
         "blocks": _blocks,
         "token_blocks": _token_blocks,

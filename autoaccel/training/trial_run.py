@@ -82,6 +82,7 @@ def run_trial(task: Task, request: TrialRequest, around: Surroundings) -> Outcom
         finally:
             spent = context.meter.spent()
             context.loader = None  # its processes end with it
+            gc.unfreeze()
     except (NotFiniteError, OverspentError, torch.OutOfMemoryError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else "out of memory"
         return Outcome(OutcomeKind.INFEASIBLE, _cost(spent, around), reason=reason, first_step=first_step)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
-from sample_tasks import Eager, eager_task, residual_net, token_task, transformer
+from sample_tasks import Eager, eager_task, image_task, residual_net, token_task, transformer
 from torch import nn
 
 from autoaccel.budget import Budget, Cost
@@ -19,6 +19,7 @@ from autoaccel.techniques.system.memory import Recomputed
 from autoaccel.training.assemble import assemble
 from autoaccel.training.checkpoint import load_weights, save_weights
 from autoaccel.training.cost import count_flops
+from autoaccel.training.evaluation import score
 from autoaccel.training.loop import Milestones, Step, train
 from autoaccel.training.profiling import _machine_traits, profile_task
 from autoaccel.training.progress import Progress
@@ -260,3 +261,30 @@ def test_compiling_a_whole_model_leaves_no_trace_of_its_first_run():
     plain.backward(batch, 1.0), compiled.backward(batch, 1.0)
     for p, q in zip(plain.model.parameters(), compiled.model.parameters(), strict=True):
         assert torch.allclose(p.grad, q.grad, atol=1e-5)
+
+
+class Judging(nn.Linear):
+    """As if memory held only so many samples where nothing is trained."""
+
+    seen: list[int] = []
+
+    def forward(self, x):
+        if not torch.is_grad_enabled() and len(x) > 100:
+            raise torch.OutOfMemoryError("no room for so many")
+        self.seen.append(len(x))
+        return super().forward(x)
+
+
+def test_an_evaluation_that_does_not_fit_is_made_in_parts():
+    plain = context_with(table_task(lambda: nn.Linear(4, 3)))
+    small = context_with(table_task(lambda: Judging(4, 3)))
+    small.model.load_state_dict(plain.model.state_dict())
+    Judging.seen.clear()
+    assert score(small, small.data.train) == score(plain, plain.data.train)
+    assert max(Judging.seen) <= 100 and small.judged_at_once <= 100 and small.micro_batch == 0
+
+
+def test_images_are_laid_out_before_the_optimizer_makes_its_memories():
+    context = context_with(image_task(), ["channels_last"], {"optimizer": Choice("sgd")})
+    for p, state in context.optimizer.state.items():
+        assert state["momentum_buffer"].stride() == p.stride()

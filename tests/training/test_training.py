@@ -12,8 +12,9 @@ from autoaccel.clock import SimulatedClock
 from autoaccel.errors import TaskError
 from autoaccel.recipe import PLAIN, Choice, Recipe
 from autoaccel.training.cost import count_flops
-from autoaccel.training.data import prepare
+from autoaccel.training.data import build_model, prepare
 from autoaccel.training.task import Task
+from autoaccel.training.traits import task_traits
 from autoaccel.training.trial_run import Surroundings, run_trial
 from autoaccel.trial import OutcomeKind, TrialRequest
 
@@ -240,3 +241,15 @@ def test_what_an_average_measures_before_it_is_judged_is_set_aside(technique):
     outcome, _ = run(image_task(), Budget(flops=limit), recipe)
     assert outcome.kind is OutcomeKind.COMPLETE
     assert limit - 2 * one_step < outcome.cost.flops <= limit
+
+
+def test_what_moves_pixels_needs_targets_of_the_whole_image():
+    x = torch.rand(40, 1, 8, 8)
+    for target, whole in ((torch.arange(40) % 3, True), (torch.rand(40, 3), True), (x, False)):
+        width = 1 if not whole else 3
+        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if whole else []
+        task = Task(
+            model=lambda w=width, h=head: nn.Sequential(nn.Conv2d(1, w, 3, padding=1), *h), train=(x, target)
+        )
+        model = build_model(task, {})
+        assert ("whole_targets" in task_traits(task, prepare(task, model, 0), model)) is whole

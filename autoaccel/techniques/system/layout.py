@@ -13,7 +13,8 @@ from autoaccel.techniques.tensors import map_images
     family="system",
     cell="basic modules",
     needs=("image", "convolutions"),
-    order=72,
+    # Before an optimizer makes memories of the weights: fused kernels want them in the same layout.
+    order=57,
     paper="PyTorch: channels-last memory format",
 )
 class ChannelsLast(Technique):
