@@ -26,9 +26,9 @@ training. Trainings at equal FLOPs ran two at a time with one thread each, those
 
 Measured by `python benchmarks/techniques/table.py --write` with its small budgets, on two cores without a GPU;
 `--scale 4 --seeds 10` sees effects about a third as large. A technique that is level or worse here may still help a
-longer training, another net or a GPU. That augmentation pays off after many passes is in the rows of 3.96 TFLOPs, 43
-passes instead of 7: `--tasks image --scale 6 --only crop cutout cutmix trivial_augment dropout ema --no-seconds`, and
-`--only flip mixup --seeds 10`, after 5 seeds had left these two at the edge of what can be seen.
+longer training, another net or a GPU. That augmentation pays off after many passes is in the rows of 3.96 TFLOPs,
+43 passes instead of 7: `--tasks image --scale 6 --no-seconds --only crop cutout cutmix trivial_augment dropout ema`
+and `--only flip mixup --seeds 10`, after 5 seeds had left these two at the edge of what can be seen.
 """
 
 

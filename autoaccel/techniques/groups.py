@@ -88,15 +88,26 @@ def decay_split(model: nn.Module, decay_all: bool) -> dict[str, list[Tensor]]:
         model: Its trained parameters are split.
         decay_all: Decay every parameter, as torch does by itself.
     """
-    spared = set() if decay_all else spared_from_decay(model)
     trained = [p for p in model.parameters() if p.requires_grad]
+    vectors, factors = (set(), set()) if decay_all else (vectors_in(model), factors_in(model))
     return {
-        "decayed": [p for p in trained if id(p) not in spared],
-        "spared": [p for p in trained if id(p) in spared],
+        "decayed": [p for p in trained if id(p) not in vectors | factors],
+        "spared": [p for p in trained if id(p) in vectors],
+        "factors": [p for p in trained if id(p) in factors],
     }
 
 
 def spared_from_decay(model: nn.Module) -> set[int]:
-    """Ids of gains, biases, embeddings and the factors of low-rank products."""
-    small = {id(p) for p in model.parameters() if p.ndim < 2 or isinstance(p, Factor)}
+    """Ids of all that is no matrix of its own."""
+    return vectors_in(model) | factors_in(model)
+
+
+def vectors_in(model: nn.Module) -> set[int]:
+    """Ids of gains, biases and embeddings."""
+    small = {id(p) for p in model.parameters() if p.ndim < 2}
     return small | {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
+
+
+def factors_in(model: nn.Module) -> set[int]:
+    """Ids of the factors of low-rank products."""
+    return {id(p) for p in model.parameters() if isinstance(p, Factor)}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autoaccel.techniques.base import Context
 from autoaccel.techniques.modules import as_written, evaluating
+from autoaccel.techniques.tensors import tensors_in
 
 
 @contextmanager
@@ -61,10 +62,13 @@ def measure_norms(context: Context, samples: int) -> None:
             norm.train()
         try:
             with torch.no_grad():
-                for i, inputs in enumerate(context.training_batches(samples)):
-                    # The mean over all batches; torch's own way to it reads a counter, which stops a device.
+                seen = 0
+                for inputs in context.training_batches(samples):
+                    count = len(tensors_in(inputs)[0])
+                    seen += count
+                    # The mean over all samples; torch's own way to it reads a counter, which stops a device.
                     for norm in norms:
-                        norm.momentum = 1 / (i + 1)
+                        norm.momentum = count / seen
                     context.forward(inputs)
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):

@@ -12,6 +12,7 @@ from autoaccel.clock import SimulatedClock
 from autoaccel.recipe import Recipe
 from autoaccel.techniques.optimization.averaging import Ema, Lawa, Lookahead, Swa
 from autoaccel.techniques.registry import build, catalog
+from autoaccel.techniques.weights import measure_norms
 from autoaccel.training.assemble import assemble
 
 
@@ -133,3 +134,22 @@ def test_one_average_at_a_time_and_a_pull_beside_it():
     assert not check({"ema": {}, "lookahead": {}}, catalog())
     ordered = build({**Recipe().chosen(), "ema": {}, "lookahead": {}})
     assert [t.info.name for t in ordered if t.info.name in ("ema", "lookahead")] == ["ema", "lookahead"]
+
+
+@pytest.mark.parametrize("batch", [64, 128, 101])
+def test_statistics_are_those_of_all_samples_whatever_the_batch(batch):
+    """303 samples in batches of 101, and a rest of 47 or 47 after 128: each sample counts alike."""
+    context = context_with()
+    context.batch_size = batch
+    with torch.no_grad():
+        measure_norms(context, 202)
+    inputs = torch.cat(list(context.training_batches(202)))
+    norm, output = context.model[1], context.model[0](inputs)
+    assert torch.allclose(norm.running_mean, output.mean((0, 2, 3)), atol=1e-6)
+
+
+def test_a_last_batch_of_one_is_left_out():
+    context = context_with()
+    context.batch_size = 40
+    assert [len(x) for x in context.training_batches(201)] == [40] * 5
+    assert [len(x) for x in context.training_batches(1)] == [1]

@@ -7,7 +7,7 @@ from torch import nn
 from autoaccel.budget import Budget
 from autoaccel.clock import SimulatedClock
 from autoaccel.recipe import Recipe
-from autoaccel.techniques.model.compression import cut_channels
+from autoaccel.techniques.model.compression import _prunable, cut_channels
 from autoaccel.training.checkpoint import load_weights, save_weights
 from autoaccel.training.task import Task
 from autoaccel.training.trial_run import Surroundings, run_trial
@@ -79,3 +79,41 @@ def test_a_pruned_model_with_layer_norm_loads_again(tmp_path):
     load_weights(fresh, tmp_path / "model.safetensors")
     x = torch.rand(4, 6)
     assert torch.equal(fresh.eval()(x), model.eval()(x))
+
+
+@pytest.mark.parametrize(("channels", "ratio", "left"), [(16, 0.5, 8), (16, 0.6, 8), (32, 0.6, 8), (8, 0.5, 8)])
+def test_one_multiple_of_channels_is_left_however_much_is_cut(channels, ratio, left):
+    model = nn.Sequential(nn.Conv2d(1, channels, 3), nn.ReLU(), nn.Flatten(), nn.Linear(channels * 36, 3))
+    cut_channels(model, torch.rand(2, 1, 8, 8), ratio, 8)
+    assert model[0].out_channels == left
+
+
+@pytest.mark.parametrize(("since", "until", "every"), [(0.4, 0.5, 0.1), (0.0, 0.9, 0.07)])
+def test_magnitude_pruning_reaches_its_share(task, tmp_path, since, until, every):
+    parameters = {"sparsity": 0.75, "since": since, "until": until, "every": every}
+    run(task, {"magnitude_pruning": parameters}, tmp_path)
+    model = Net()
+    load_weights(model, tmp_path / "model.safetensors")
+    assert (model.deep.weight == 0).float().mean() == pytest.approx(0.75, abs=0.002)
+
+
+def test_what_an_embedding_shares_is_not_pruned():
+    table, hidden, head = nn.Embedding(7, 8), nn.Linear(8, 8), nn.Linear(8, 7)
+    head.weight = table.weight
+    assert [id(p) for p in _prunable(nn.ModuleList([table, hidden, head]))] == [id(hidden.weight)]
+
+
+def test_weights_that_are_parts_of_one_memory_are_saved(tmp_path):
+    """So they are in a recurrent layer on a GPU."""
+
+    def make():
+        return nn.LSTM(4, 3)
+
+    model = make()
+    memory = torch.cat([p.detach().flatten() for p in model.parameters()])
+    for p, part in zip(model.parameters(), memory.split([p.numel() for p in model.parameters()]), strict=True):
+        p.data = part.view(p.shape)
+    save_weights(model, tmp_path / "model.safetensors")
+    fresh = make()
+    load_weights(fresh, tmp_path / "model.safetensors")
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), fresh.parameters(), strict=True))

@@ -8,7 +8,7 @@ from torch import nn
 from autoaccel.catalog import check
 from autoaccel.clock import SimulatedClock
 from autoaccel.techniques.base import Batch
-from autoaccel.techniques.optimization.objectives import Focal, OneAgainstRest
+from autoaccel.techniques.optimization.objectives import Focal, LabelSmoothing, OneAgainstRest
 from autoaccel.techniques.registry import build, catalog
 from autoaccel.training.assemble import assemble
 from autoaccel.training.task import Task
@@ -118,3 +118,21 @@ def test_two_losses_do_not_share_a_recipe():
     assert check({"bce": {}, "focal": {}}, catalog())
     assert check({"bce": {}, "label_smoothing": {}}, catalog())
     assert not check({"focal": {}, "label_smoothing": {}}, catalog())
+
+
+def test_smoothing_is_torchs_with_ignored_labels_and_class_weights():
+    targets, eps = torch.tensor([0, 2, -100, 1]), 0.1
+    output = torch.randn(4, 3, generator=torch.Generator().manual_seed(2))
+    context = label_context(class_weights=[0.05, 2.0, 1.0])
+    each = context.per_sample(output, targets)
+    made = LabelSmoothing(eps=eps).loss(context, batch_of(targets), output, each)
+    assert made[2] == 0
+    uniform = -output.log_softmax(1).mean(1)
+    expected = (1 - eps) * each + eps * uniform * torch.tensor([0.05, 1.0, 0.0, 2.0])
+    assert torch.allclose(made, expected)
+    mixed = batch_of(TARGETS, TARGETS.flip(0), torch.full((6,), 0.3))
+    plain = label_context()
+    both = 0.3 * plain.per_sample(OUTPUT, TARGETS) + 0.7 * plain.per_sample(OUTPUT, TARGETS.flip(0))
+    made = LabelSmoothing(eps=eps).loss(plain, mixed, OUTPUT, both)
+    wanted = 0.3 * F.one_hot(TARGETS, 3) + 0.7 * F.one_hot(TARGETS.flip(0), 3)
+    assert torch.allclose(made, F.cross_entropy(OUTPUT, wanted * (1 - eps) + eps / 3, reduction="none"), atol=1e-6)

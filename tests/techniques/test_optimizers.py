@@ -139,7 +139,7 @@ def test_soap_is_charged_for_what_each_update_does():
     for _ in range(10):
         weight.grad, bias.grad = torch.randn(m, n), torch.randn(m)
         before = meter.spent().flops
-        meter.step(1, optimizer.step, technique.period())
+        meter.step(1, lambda: optimizer.step() is None, technique.period())
         charged.append(meter.spent().flops - before)
     both = 2 * m * n * (m + n)  # multiply from both sides; the outer products of both sides take the same
     first = both + 9 * (m**3 + n**3)  # covariances, and their eigenvectors
@@ -152,10 +152,49 @@ def test_counting_begins_anew_after_surgery():
     meter = Meter(nn.Linear(1, 1), SimulatedClock(), 0.0)
     a, b = torch.ones(2, 2), torch.ones(4, 4)
     for _ in range(4):
-        meter.step(1, lambda: a @ a)
+        meter.step(1, lambda: (a @ a).shape == (2, 2))
     meter.forget()
-    meter.step(1, lambda: b @ b)
+    meter.step(1, lambda: (b @ b).shape == (4, 4))
     assert meter.spent().flops == 4 * 2 * 2**3 + 2 * 4**3
+
+
+def test_a_step_that_the_gradient_scaler_skips_is_not_what_later_ones_cost():
+    meter, a = Meter(nn.Linear(1, 1), SimulatedClock(), 0.0), torch.ones(2, 2)
+    for _ in range(3):
+        meter.step(1, lambda: False)
+    assert meter.spent().flops == 0
+    for _ in range(3):
+        meter.step(1, lambda: (a @ a).shape == (2, 2))
+    assert meter.spent().flops == 3 * 2 * 2**3
+
+
+class Positioned(nn.Module):
+    """A table of positions, a class token, and a matrix that is stored the other way round."""
+
+    def __init__(self):
+        super().__init__()
+        conv1d = pytest.importorskip("transformers.pytorch_utils").Conv1D
+        self.positions = nn.Parameter(torch.randn(1, 6, 4))
+        self.token = nn.Parameter(torch.randn(1, 1, 4))
+        self.wide, self.hidden, self.head = conv1d(16, 4), nn.Linear(16, 16), nn.Linear(16, 3)
+
+
+def test_muon_orthogonalizes_matrices_only_and_knows_their_rows():
+    model, muon = Positioned(), classes()["muon"]()
+    split = muon.split(model)
+    assert [p.shape for p in split["hidden"]] == [(16, 16)] and [p.shape for p in split["head"]] == [(3, 16)]
+    assert [p.shape for p in split["transposed"]] == [(4, 16)]
+    assert {(1, 6, 4), (1, 1, 4)} <= {tuple(p.shape) for p in split["rest"]}
+
+    def moved(group, gradient):
+        weight = nn.Parameter(torch.zeros_like(gradient))
+        optimizer = muon.build([{**muon._group(group, 0.0), "params": [weight]}])
+        weight.grad = gradient
+        optimizer.step()
+        return weight.detach()
+
+    gradient = torch.randn(4, 16)
+    assert torch.allclose(moved("transposed", gradient), moved("hidden", gradient.T.contiguous()).T, atol=1e-6)
 
 
 def average_by_hand(start, gradients, lr, beta, beta2, decay):

@@ -439,3 +439,21 @@ def test_data_size_begins_its_pass_once_and_stays_with_its_part():
 )
 def test_two_choices_by_loss_do_not_meet(pair, fits):
     assert (not check({name: {} for name in pair}, catalog())) is fits
+
+
+@pytest.mark.parametrize("technique", [DataDropout(), InfoBatch()])
+@pytest.mark.parametrize("passes", [1, 2, 3])
+def test_all_samples_are_used_towards_the_end_however_few_passes_there_are(technique, passes):
+    technique = type(technique)()  # parameters are shared by the cases
+    context = context_with(technique)
+    seen, take = [], technique.select
+
+    def select(context, weight):
+        made = take(context, weight)
+        seen.append((context.p, float((made > 0).float().mean())))
+        return made
+
+    technique.select = select
+    run(context, passes * len(context.data.train) // 32)
+    since, share = seen[-1]
+    assert share == 1 and technique.end() <= since < technique.end() + 0.15

@@ -16,7 +16,7 @@ from autoaccel.techniques.tensors import map_images, random_boxes
     "flip",
     family="data",
     cell="data regularization",
-    needs=("image", "flips"),
+    needs=("image", "flips", "whole_targets"),
     order=30,
     paper="arXiv 2404.00498",
 )
@@ -35,20 +35,26 @@ class Flip(Technique):
 
     def batch(self, context: Context, batch: Batch) -> Batch:
         """Mirror about half of the batch."""
-        if self.mirrored is None or not self.alternate:
+        mask = self._turn(context, batch.index)[:, None, None, None]
+        return batch.replace(inputs=map_images(lambda x: torch.where(mask, x.flip(-1), x), batch.inputs))
+
+    def _turn(self, context: Context, index: Tensor) -> Tensor:
+        """Which of the samples at `index` are mirrored this time."""
+        if not self.alternate:
+            return torch.rand(index.shape, generator=context.generator, device=context.device) < 0.5
+        if self.mirrored is None:
             drawn = torch.rand(context.sample_loss.shape, generator=context.shared)
             self.mirrored = (drawn < 0.5).to(context.device)
-        now = self.mirrored[batch.index]
-        self.mirrored[batch.index] = ~now
-        mask = now[:, None, None, None]
-        return batch.replace(inputs=map_images(lambda x: torch.where(mask, x.flip(-1), x), batch.inputs))
+        now = self.mirrored[index]
+        self.mirrored[index] = ~now
+        return now
 
 
 @technique(
     "crop",
     family="data",
     cell="data regularization",
-    needs=("image", "continuous"),
+    needs=("image", "continuous", "whole_targets"),
     order=31,
     paper="arXiv 1512.03385",
 )

@@ -174,7 +174,8 @@ class ProxyLearnability(BatchFilter):
         """Build the small net."""
         example = first_floating(next(context.training_batches(2)))
         seed = int(torch.randint(2**31, (), generator=context.shared))
-        with torch.random.fork_rng(devices=[]):  # the model's own random numbers stay what they were
+        devices = [context.device] if context.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):  # the model's own random numbers stay what they were
             torch.manual_seed(seed)
             self.proxy = ProxyNet(example, self.width, context.classes).to(context.device)
         self.optimizer = torch.optim.AdamW(self.proxy.parameters(), lr=self.lr)

@@ -74,7 +74,7 @@ class MixUp(Mixing):
     "cutmix",
     family="data",
     cell="data regularization",
-    needs=("image", "classes"),
+    needs=("image", "classes", "whole_targets"),
     roles=("mixes",),
     clashes=("mixes", "selects_by_loss"),
     order=40,

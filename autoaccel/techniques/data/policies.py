@@ -28,7 +28,7 @@ Change = Callable[[Tensor, Tensor], Tensor]
     "trivial_augment",
     family="data",
     cell="data regularization",
-    needs=("image", "continuous"),
+    needs=("image", "continuous", "whole_targets"),
     order=31,
     requires="kornia",
     extra="image",

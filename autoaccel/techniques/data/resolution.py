@@ -27,7 +27,7 @@ def staged(start: float, hold: float, until: float, p: float) -> float:
     "progressive_resizing",
     family="data",
     cell="curriculum learning",
-    needs=("image", "continuous", "any_size"),
+    needs=("image", "continuous", "any_size", "whole_targets"),
     order=20,
     paper="arXiv 2104.00298; arXiv 2405.08768",
 )

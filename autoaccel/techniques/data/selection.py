@@ -5,10 +5,29 @@ All ranks must select the same samples, so what is drawn comes from `Context.sha
 
 from __future__ import annotations
 
+from dataclasses import field
+
 import torch
 from torch import Tensor
 
-from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
+
+
+class PartFirst(Technique):
+    """Base of those that train on a part of the data, and from some progress on on all of them."""
+
+    whole: bool
+
+    def end(self) -> float:
+        """Progress from which every sample is used."""
+        raise NotImplementedError
+
+    def batch(self, context: Context, batch: Batch) -> Batch:
+        """Take up all samples as soon as it is time, not only at the next pass, which may never come."""
+        if not self.whole and context.p >= self.end():
+            self.whole = True
+            context.begin_pass()
+        return batch
 
 
 @technique(
@@ -18,7 +37,7 @@ from autoaccel.techniques.base import Context, Number, Technique, parameter, tec
     order=10,
     paper="arXiv 2505.22342",
 )
-class DataDropout(Technique):
+class DataDropout(PartFirst):
     """Train each pass on a random part of the data, and on all of it towards the end.
 
     Args:
@@ -28,6 +47,11 @@ class DataDropout(Technique):
 
     keep: Number = parameter(0.5, 0.1, 0.9)
     revise: float = parameter(0.85, 0.8, 0.95)
+    whole: bool = field(init=False, default=False, repr=False)
+
+    def end(self) -> float:
+        """Where it is revised."""
+        return self.revise
 
     def select(self, context: Context, weight: Tensor) -> Tensor:
         """Drop samples at random."""
@@ -46,7 +70,7 @@ class DataDropout(Technique):
     order=12,
     paper="arXiv 2303.04947",
 )
-class InfoBatch(Technique):
+class InfoBatch(PartFirst):
     """Skip some samples that are learned already, and give the rest of those more weight.
 
     Args:
@@ -56,6 +80,11 @@ class InfoBatch(Technique):
 
     ratio: Number = parameter(0.5, 0.2, 0.6)
     until: float = parameter(0.875, 0.8, 0.95)
+    whole: bool = field(init=False, default=False, repr=False)
+
+    def end(self) -> float:
+        """As stated."""
+        return self.until
 
     def select(self, context: Context, weight: Tensor) -> Tensor:
         """Prune and reweight, so that the expected gradient stays the full one."""

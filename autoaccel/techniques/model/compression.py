@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from autoaccel.schedules import Schedule
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.modules import LAYERS, evaluating, output_layers
+from autoaccel.techniques.modules import LAYERS, evaluating, is_transposed_linear, output_layers
 from autoaccel.techniques.tensors import call
 
 
@@ -34,7 +34,8 @@ class StructuredPruning(Technique):
     Args:
         ratio: Share of the channels that are cut.
         at: Progress at which it happens.
-        multiple: Numbers of channels stay multiples of this, which fast kernels want.
+        multiple: Numbers of channels stay multiples of this, which fast kernels want; layers with no more than that
+            stay as they are.
     """
 
     ratio: Number = parameter(0.3, 0.1, 0.6)
@@ -64,8 +65,14 @@ def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> 
     """
     import torch_pruning
 
+    class Pruner(torch_pruning.pruner.BasePruner):  # type: ignore[misc]  # here, where torch_pruning is there
+        def _round_to(self, n_pruned: int, current_channels: int, round_to: int) -> int:
+            """Leave at least one multiple: of a layer that would lose all channels nothing is cut."""
+            rounded: int = super()._round_to(n_pruned, current_channels, round_to)
+            return min(rounded, max(0, current_channels - round_to))
+
     with evaluating(model):  # torch_pruning would leave it in eval mode
-        pruner = torch_pruning.pruner.BasePruner(
+        pruner = Pruner(
             model,
             inputs,
             importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
@@ -111,7 +118,7 @@ class MagnitudePruning(Technique):
         if context.p >= max(self.since, self.next) and self.next <= self.until:
             share = Schedule(0.0, self.sparsity, self.since, self.until, "cubic")(context.p)
             self.masks = [_largest(weight.detach(), share) for weight in _prunable(context.model)]
-            self.next = context.p + self.every if context.p < self.until else 2.0
+            self.next = min(context.p + self.every, self.until) if context.p < self.until else 2.0
         self._apply(context)
 
     @contextmanager
@@ -126,7 +133,11 @@ class MagnitudePruning(Technique):
 
 
 def _prunable(model: nn.Module) -> list[Tensor]:
-    return [m.weight for m in model.modules() if isinstance(m, LAYERS)]
+    """Weights of layers, but those that an embedding shares."""
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    layers = (m for m in model.modules() if isinstance(m, LAYERS) or is_transposed_linear(m))
+    weights = [cast(Tensor, layer.weight) for layer in layers]
+    return [weight for weight in weights if id(weight) not in tables]
 
 
 def _largest(weight: Tensor, share: float) -> Tensor:

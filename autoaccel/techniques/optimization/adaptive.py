@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -148,17 +148,16 @@ class AdamW8bit(DecayedOptimizer):
     """
 
     lr: Number = parameter(1e-3, 1e-4, 3e-2, log=True)
-    # Fixed: on a GPU its step is compiled anew for every other value.
-    weight_decay: float = parameter(0.01, 1e-4, 0.3, log=True)
-    beta1: float = parameter(0.9, 0.8, 0.95)
-    beta2: float = parameter(0.999, 0.9, 0.999)
+    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
+    beta1: Number = parameter(0.9, 0.8, 0.95)
+    beta2: Number = parameter(0.999, 0.9, 0.999)
 
     def shared(self, p: float) -> Group:
         """Both memories."""
-        return {"betas": (self.beta1, self.beta2)}
+        return {"betas": (value(self.beta1, p), value(self.beta2, p))}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """The one of torchao, its step not compiled on a CPU: that takes longer than many a trial."""
+        """The one of torchao, its step not compiled: that takes longer than many a trial, and is not counted."""
         with _quiet():
             from torchao.optim import AdamW8bit as Made
 
@@ -167,8 +166,7 @@ class AdamW8bit(DecayedOptimizer):
                 for group in self.param_groups:
                     if not isinstance(group["lr"], Tensor):
                         group["lr"] = torch.tensor(group["lr"], dtype=torch.float32)
-                eager = all(p.device.type == "cpu" for group in self.param_groups for p in group["params"])
-                with _quiet(), torch.compiler.set_stance("force_eager") if eager else nullcontext():
+                with _quiet(), torch.compiler.set_stance("force_eager"):
                     return super().step(closure)
 
         made: torch.optim.Optimizer = Stepping(groups)

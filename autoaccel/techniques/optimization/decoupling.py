@@ -8,7 +8,7 @@ from dataclasses import field
 from types import MappingProxyType
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
-from autoaccel.techniques.groups import spared_from_decay
+from autoaccel.techniques.groups import vectors_in
 
 RATE = 1e-3
 """The learning rate that an independent decay is stated for."""
@@ -50,10 +50,14 @@ class Decoupled(Technique):
         Raises:
             ValueError: If the optimizer has biases and gains in one group with everything else.
         """
-        groups = context.optimizer.param_groups
-        # A model that has none is trained all the same: recipes are drawn for any model.
-        apart = not spared_from_decay(context.model) or any(group["name"] in OF_VECTORS for group in groups)
-        if self.vectors != 1 and not apart:
+        vectors = vectors_in(context.model)
+        together = any(
+            id(p) in vectors
+            for group in context.optimizer.param_groups
+            if group["name"] not in OF_VECTORS
+            for p in group["params"]
+        )
+        if self.vectors != 1 and together:
             raise ValueError(
                 f"decoupled: vectors = {self.vectors:g} needs biases and gains in a group of their own: "
                 "set the optimizer's decay_all to false, or vectors to 1"

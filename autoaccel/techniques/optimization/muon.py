@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autoaccel.techniques.base import Number, parameter, technique, value
 from autoaccel.techniques.groups import Group, GroupedOptimizer, spared_from_decay
+from autoaccel.techniques.modules import is_transposed_linear
 
 
 def orthogonalized(update: Tensor, steps: int = 5) -> Tensor:
@@ -35,12 +36,13 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """Muon for matrices and convolution kernels, AdamW for everything else, as one optimizer.
 
     Args:
-        groups: Parameter groups; those with `"muon": True` are orthogonalized.
+        groups: Parameter groups; those with `"muon": True` are orthogonalized, and with `"transposed": True` hold
+            matrices of shape [in, out].
     """
 
     def __init__(self, groups: Iterable[Group]):
-        defaults = {"lr": 0.02, "weight_decay": 0.0, "muon": False, "momentum": 0.95, "betas": (0.9, 0.95)}
-        super().__init__(groups, {**defaults, "eps": 1e-8})
+        defaults = {"lr": 0.02, "weight_decay": 0.0, "muon": False, "transposed": False}
+        super().__init__(groups, {**defaults, "momentum": 0.95, "betas": (0.9, 0.95), "eps": 1e-8})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -61,7 +63,10 @@ class MuonWithAdamW(torch.optim.Optimizer):
         for shape in dict.fromkeys(p.shape for p in trained):
             alike = [i for i, p in enumerate(trained) if p.shape == shape]
             matrices = torch.stack([updates[i].flatten(1) for i in alike])
-            ratio = max(1.0, matrices.size(-2) / matrices.size(-1)) ** 0.5
+            rows, columns = matrices.shape[-2:]
+            if group["transposed"]:
+                rows, columns = columns, rows
+            ratio = max(1.0, rows / columns) ** 0.5
             for i, made in zip(alike, orthogonalized(matrices), strict=True):
                 trained[i].add_(made.view(shape), alpha=-group["lr"] * ratio)
 
@@ -120,10 +125,12 @@ class Muon(GroupedOptimizer):
     def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
         """Hidden matrices and kernels, the last layer, and the rest: gains, biases, embeddings."""
         trained = [p for p in model.parameters() if p.requires_grad]
-        rest = spared_from_decay(model)
-        head = _head(model) - rest
+        head = _head(model) - spared_from_decay(model)
+        rest = (spared_from_decay(model) | {id(p) for p in trained if not _is_matrix(p)}) - head
+        transposed = {id(m.weight) for m in model.modules() if is_transposed_linear(m)} - rest
         return {
-            "hidden": [p for p in trained if id(p) not in rest | head],
+            "hidden": [p for p in trained if id(p) not in rest | head | transposed],
+            "transposed": [p for p in trained if id(p) in transposed],
             "head": [p for p in trained if id(p) in head],
             "rest": [p for p in trained if id(p) in rest],
         }
@@ -131,14 +138,19 @@ class Muon(GroupedOptimizer):
     def numbers(self, group: str, p: float) -> Group:
         """Muon's numbers for hidden matrices, AdamW's for the others."""
         decay = 0.0 if group == "rest" else value(self.weight_decay, p)
-        if group != "hidden":
+        if group not in ("hidden", "transposed"):
             return {"initial_lr": value(self.adam_lr, p), "weight_decay": decay}
-        momentum = value(self.momentum, p)
-        return {"initial_lr": value(self.lr, p), "momentum": momentum, "weight_decay": decay, "muon": True}
+        numbers = {"initial_lr": value(self.lr, p), "momentum": value(self.momentum, p), "weight_decay": decay}
+        return {**numbers, "muon": True, "transposed": group == "transposed"}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
         """Both as one."""
         return MuonWithAdamW(groups)
+
+
+def _is_matrix(p: Tensor) -> bool:
+    """Whether there is more than one row and one column: a table of positions [1, t, d] is one long row."""
+    return p.dim() > 1 and len(p) > 1 and p.numel() > len(p)
 
 
 def _head(model: nn.Module) -> set[int]:

@@ -36,8 +36,23 @@ class LabelSmoothing(Technique):
         uniform: Tensor = -output.log_softmax(classes).mean(classes)
         if uniform.dim() > 1:
             uniform = mean_of_counted(uniform, batch.targets)
+        elif batch.targets.dim() == 1:
+            uniform = uniform * self._counted(context, batch)
         smoothed: Tensor = (1 - eps) * each + eps * uniform
         return smoothed
+
+    def _counted(self, context: Context, batch: Batch) -> Tensor:
+        """How much the label of each sample counts in the task's own loss, shape [n]."""
+        own = label_weights(context, batch.targets)
+        if batch.other is None or batch.share is None:
+            return own
+        return batch.share * own + (1 - batch.share) * label_weights(context, batch.other)
+
+
+def label_weights(context: Context, labels: Tensor) -> Tensor:
+    """The weight of each label's loss, shape [n]: 0 where it is ignored, else its class's."""
+    counted = (labels != IGNORED).float()
+    return counted if context.class_weights is None else counted * context.class_weights[labels.clamp(min=0)]
 
 
 class ClassLoss(Technique):
@@ -59,8 +74,7 @@ class ClassLoss(Technique):
         each = self.of_labels(context, logits, targets.clamp(min=0))
         if each.dim() > 1:
             return mean_of_counted(each, targets)
-        each = each * (targets != IGNORED)
-        return each if context.class_weights is None else each * context.class_weights[targets]
+        return each * label_weights(context, targets)
 
 
 @technique(
