@@ -97,11 +97,6 @@ def decay_split(model: nn.Module, decay_all: bool) -> dict[str, list[Tensor]]:
     }
 
 
-def spared_from_decay(model: nn.Module) -> set[int]:
-    """Ids of all that is no matrix of its own."""
-    return vectors_in(model) | factors_in(model)
-
-
 def vectors_in(model: nn.Module) -> set[int]:
     """Ids of gains, biases and embeddings."""
     small = {id(p) for p in model.parameters() if p.ndim < 2}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -57,6 +58,11 @@ def call(model: nn.Module, inputs: Any) -> Any:
     else:
         output = model(*inputs)
     return output.logits if hasattr(output, "logits") else output
+
+
+def random_numbers_kept(device: torch.device) -> AbstractContextManager[None]:
+    """What is drawn inside, on the CPU and on `device`, leaves later random numbers what they were."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def random_boxes(x: Tensor, side: Tensor, generator: torch.Generator) -> Tensor:

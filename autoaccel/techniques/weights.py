@@ -51,6 +51,11 @@ def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     return [m for m in norms if m.track_running_stats]
 
 
+def measured_on(context: Context, samples: int) -> int:
+    """Of so many training samples, those that `measure_norms` runs through the model: none without norms."""
+    return samples if batch_norms(context.model) else 0
+
+
 def measure_norms(context: Context, samples: int) -> None:
     """Measure BatchNorm's running statistics for the weights that are in place now."""
     norms = batch_norms(context.model)

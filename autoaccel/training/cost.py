@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from autoaccel.budget import Budget, Cost
 from autoaccel.clock import Clock
-from autoaccel.techniques.tensors import call, map_tensors
+from autoaccel.techniques.tensors import call, map_tensors, random_numbers_kept
 
 T = TypeVar("T")
 NO_DRY_RUN = (RuntimeError, NotImplementedError, TypeError, ValueError, AssertionError)
@@ -111,7 +111,7 @@ def _count_on_values(model: nn.Module, inputs: Any, backward: bool) -> float:
         if device.type != "cuda":
             raise
         # Kernels made for the GPU alone count nothing here; all else does.
-        with torch.random.fork_rng(devices=[device]):
+        with random_numbers_kept(device):
             return _count(copy.deepcopy(model), inputs, backward)
 
 

@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor, nn
 
 from autoaccel.errors import TaskError
-from autoaccel.techniques.tensors import IGNORED, call, map_tensors
+from autoaccel.techniques.tensors import IGNORED, call, map_tensors, random_numbers_kept
 from autoaccel.training.metrics import Metric, make_metric
 from autoaccel.training.objective import Objective, make_objective
 from autoaccel.training.sources import ArraySource, Source, SubsetSource, as_source, first_tensor
@@ -127,9 +127,8 @@ def find_kind(task: Task, inputs: Any) -> str:
 
 def _example_output(model: nn.Module, inputs: Any) -> Tensor:
     training, device = model.training, next(model.parameters()).device
-    used = [device] if device.type == "cuda" else []
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=used):
+        with torch.no_grad(), random_numbers_kept(device):
             output = call(model.eval(), map_tensors(lambda t: t.to(device), inputs))
     finally:
         model.train(training)

@@ -138,7 +138,7 @@ def test_one_average_at_a_time_and_a_pull_beside_it():
 
 @pytest.mark.parametrize("batch", [64, 128, 101])
 def test_statistics_are_those_of_all_samples_whatever_the_batch(batch):
-    """303 samples in batches of 101, and a rest of 47 or 47 after 128: each sample counts alike."""
+    """202 samples, the last batch of 10, 74 or 101: each sample counts alike."""
     context = context_with()
     context.batch_size = batch
     with torch.no_grad():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
 from autoaccel.techniques.modules import as_written, evaluating
-from autoaccel.techniques.tensors import map_tensors, summed_over_ranks
+from autoaccel.techniques.tensors import map_tensors, random_numbers_kept, summed_over_ranks
 
 
 class BatchFilter(Technique):
@@ -174,8 +174,7 @@ class ProxyLearnability(BatchFilter):
         """Build the small net."""
         example = first_floating(next(context.training_batches(2)))
         seed = int(torch.randint(2**31, (), generator=context.shared))
-        devices = [context.device] if context.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):  # the model's own random numbers stay what they were
+        with random_numbers_kept(context.device):
             torch.manual_seed(seed)
             self.proxy = ProxyNet(example, self.width, context.classes).to(context.device)
         self.optimizer = torch.optim.AdamW(self.proxy.parameters(), lr=self.lr)

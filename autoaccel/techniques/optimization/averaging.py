@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from autoaccel.schedules import half_life_decay
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.weights import batch_norms, in_place_of
+from autoaccel.techniques.weights import in_place_of, measured_on
 
 
 class Averaging(Technique):
@@ -25,7 +25,7 @@ class Averaging(Technique):
 
     def judged_with(self, context: Context) -> int:
         """What BatchNorm statistics are measured on."""
-        return self.recalibrate if batch_norms(context.model) else 0
+        return measured_on(context, self.recalibrate)
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:

@@ -50,6 +50,8 @@ class Decoupled(Technique):
         Raises:
             ValueError: If the optimizer has biases and gains in one group with everything else.
         """
+        if self.vectors == 1:
+            return
         vectors = vectors_in(context.model)
         together = any(
             id(p) in vectors
@@ -57,7 +59,7 @@ class Decoupled(Technique):
             if group["name"] not in OF_VECTORS
             for p in group["params"]
         )
-        if self.vectors != 1 and together:
+        if together:
             raise ValueError(
                 f"decoupled: vectors = {self.vectors:g} needs biases and gains in a group of their own: "
                 "set the optimizer's decay_all to false, or vectors to 1"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Number, parameter, technique, value
-from autoaccel.techniques.groups import Group, GroupedOptimizer, spared_from_decay
+from autoaccel.techniques.groups import Group, GroupedOptimizer, vectors_in
 from autoaccel.techniques.modules import is_transposed_linear
 
 
@@ -125,8 +125,9 @@ class Muon(GroupedOptimizer):
     def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
         """Hidden matrices and kernels, the last layer, and the rest: gains, biases, embeddings."""
         trained = [p for p in model.parameters() if p.requires_grad]
-        head = _head(model) - spared_from_decay(model)
-        rest = (spared_from_decay(model) | {id(p) for p in trained if not _is_matrix(p)}) - head
+        vectors = vectors_in(model)
+        head = _head(model) - vectors
+        rest = (vectors | {id(p) for p in trained if not _is_matrix(p)}) - head
         transposed = {id(m.weight) for m in model.modules() if is_transposed_linear(m)} - rest
         return {
             "hidden": [p for p in trained if id(p) not in rest | head | transposed],

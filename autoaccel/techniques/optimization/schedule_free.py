@@ -10,7 +10,7 @@ import torch
 
 from autoaccel.techniques.base import Context, Number, parameter, technique, value
 from autoaccel.techniques.groups import DecayedOptimizer, Group
-from autoaccel.techniques.weights import batch_norms, recalibrated
+from autoaccel.techniques.weights import measured_on, recalibrated
 
 
 @technique(
@@ -74,7 +74,7 @@ class ScheduleFree(DecayedOptimizer):
 
     def judged_with(self, context: Context) -> int:
         """What BatchNorm statistics are measured on."""
-        return self.recalibrate if batch_norms(context.model) else 0
+        return measured_on(context, self.recalibrate)
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:

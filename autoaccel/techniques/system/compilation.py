@@ -11,7 +11,7 @@ from torch import nn
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
 from autoaccel.techniques.modules import as_written, repeated_blocks
-from autoaccel.techniques.tensors import map_images
+from autoaccel.techniques.tensors import map_images, random_numbers_kept
 
 
 @technique(
@@ -78,7 +78,7 @@ def _without_a_trace(model: nn.Module, device: torch.device) -> Iterator[None]:
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     model.train()
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with random_numbers_kept(device):
             yield
     finally:
         model.train(training)
