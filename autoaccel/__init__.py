@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autoaccel.api import SearchSpace, profile, train, tune
-    from autoaccel.budget import Budget
-    from autoaccel.recipe import Recipe
-    from autoaccel.result import Result
-    from autoaccel.training.task import Task
+    from autoaccel.core.budget import Budget
+    from autoaccel.core.recipe import Recipe
+    from autoaccel.training.data.task import Task
+    from autoaccel.tuner.result import Result
 
 __all__ = ["Budget", "Recipe", "Result", "SearchSpace", "Task", "__version__", "profile", "train", "tune"]
 
 __version__ = "0.1.0"
 _HOMES = {
-    "Budget": "budget",
-    "Recipe": "recipe",
-    "Result": "result",
+    "Budget": "core.budget",
+    "Recipe": "core.recipe",
+    "Result": "tuner.result",
     "SearchSpace": "api",
-    "Task": "training.task",
+    "Task": "training.data.task",
     "profile": "api",
     "train": "api",
     "tune": "api",

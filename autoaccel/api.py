@@ -9,23 +9,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from autoaccel import space
-from autoaccel.budget import Budget, Cost, parse_budget
-from autoaccel.catalog import Catalog
-from autoaccel.clock import SystemClock
-from autoaccel.display import Display
+from autoaccel.core.budget import Budget, Cost, parse_budget
+from autoaccel.core.catalog import Catalog
+from autoaccel.core.clock import SystemClock
+from autoaccel.core.events import Finished, Reported
+from autoaccel.core.recipe import PLAIN, Recipe
+from autoaccel.core.target import slug, target_name, task_ref
+from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Reference, TrialRequest
 from autoaccel.errors import TaskError, UsageError
-from autoaccel.events import Finished, Reported
-from autoaccel.execution.supervisor import Supervisor
-from autoaccel.options import Options
-from autoaccel.recipe import PLAIN, Recipe
-from autoaccel.result import Result, inference_lines
+from autoaccel.execution.local.supervisor import Supervisor
+from autoaccel.reporting.terminal import Display
 from autoaccel.search.plan import make_plan
 from autoaccel.search_spaces import read as read_space
-from autoaccel.store.folder import RunFolder, choose_folder
-from autoaccel.target import slug, target_name, task_ref
-from autoaccel.trial import Outcome, OutcomeKind, Purpose, Reference, TrialRequest
-from autoaccel.tuning import DEFAULT_SPACES, PATIENCE, Tuning, interrupts, load_space, reserve
+from autoaccel.spaces import space
+from autoaccel.storage.folder import RunFolder, choose_folder
+from autoaccel.tuner.options import Options
+from autoaccel.tuner.result import Result, inference_lines
+from autoaccel.tuner.tuner import DEFAULT_SPACES, PATIENCE, Tuning, interrupts, load_space, reserve
 
 TRAIN_RESERVE = 0.9
 """Seconds of `train`'s budget that are kept for the end of its processes."""

@@ -12,21 +12,21 @@ from typing import Annotated, Any
 import typer
 
 from autoaccel import __version__, api
-from autoaccel.budget import Budget, format_flops, format_seconds, parse_budget, parse_flops
-from autoaccel.cards import card, card_lines, in_order, summary_lines
-from autoaccel.clock import seconds_since_process_start
-from autoaccel.display import Display
-from autoaccel.effects import read_effects
+from autoaccel.core.budget import Budget, format_flops, format_seconds, parse_budget, parse_flops
+from autoaccel.core.clock import seconds_since_process_start
 from autoaccel.errors import AutoaccelError, InterruptedRunError, UsageError, suggestion
-from autoaccel.export.files import FORMATS, export
-from autoaccel.options import Options
-from autoaccel.report.html import write_report
-from autoaccel.result import Result
+from autoaccel.export.formats import FORMATS, export
+from autoaccel.reporting.html import write_report
+from autoaccel.reporting.terminal import Display
 from autoaccel.search_spaces import names as space_names
 from autoaccel.search_spaces import read as read_space
 from autoaccel.search_spaces import text as space_text
-from autoaccel.store.folder import write_atomically
-from autoaccel.store.record import read_record
+from autoaccel.storage.folder import write_atomically
+from autoaccel.storage.records import read_record
+from autoaccel.techniques.cards import card, card_lines, in_order, summary_lines
+from autoaccel.techniques.effects import read_effects
+from autoaccel.tuner.options import Options
+from autoaccel.tuner.result import Result
 
 app = typer.Typer(
     add_completion=False,

@@ -7,7 +7,7 @@ AutoaccelError                 1   base class; never raised itself
 ├── StoreError                 5   the run folder or the disk
 └── InterruptedRunError           6   stopped by a signal after something worth keeping was saved
 
-What happens to a single trial is not an error but a value: see `autoaccel.trial.Outcome`.
+What happens to a single trial is not an error but a value: see `autoaccel.core.trial.Outcome`.
 """
 
 from __future__ import annotations

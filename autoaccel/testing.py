@@ -19,22 +19,22 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from autoaccel.budget import Budget, Cost
-from autoaccel.catalog import REFERENCE, Value
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Choice, Recipe
+from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.catalog import REFERENCE, Value
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Choice, Recipe
 from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build, classes
-from autoaccel.training.assemble import prepare_context, set_up
+from autoaccel.training.build import prepare_context, set_up
 from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.cost import Meter
-from autoaccel.training.data import build_model
-from autoaccel.training.evaluation import Score, evaluate, score
-from autoaccel.training.landing import land
+from autoaccel.training.data.prepare import build_model
+from autoaccel.training.data.task import Task
+from autoaccel.training.evaluate import Score, evaluate, score
+from autoaccel.training.finalize import land
 from autoaccel.training.loop import Milestones, train
-from autoaccel.training.progress import Progress
-from autoaccel.training.task import Task
+from autoaccel.training.meters.flops import Meter
+from autoaccel.training.meters.progress import Progress
 
 
 def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | None = None, steps: int = 12) -> None:

@@ -12,13 +12,13 @@ from statistics import median, quantiles
 
 from step_ratio import EXAMPLES, block
 
-from autoaccel.clock import SystemClock
-from autoaccel.recipe import PLAIN
+from autoaccel.core.clock import SystemClock
+from autoaccel.core.recipe import PLAIN
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import assemble
 from autoaccel.training.batches import Passes
+from autoaccel.training.build import assemble
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.discovery import load_target, resolve
+from autoaccel.training.data.discovery import load_target, resolve
 from autoaccel.training.loop import Step
 
 

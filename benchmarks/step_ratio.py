@@ -23,15 +23,15 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from autoaccel.budget import Budget, Cost
-from autoaccel.clock import SystemClock
-from autoaccel.recipe import PLAIN
+from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.clock import SystemClock
+from autoaccel.core.recipe import PLAIN
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import assemble
 from autoaccel.training.batches import Passes
-from autoaccel.training.discovery import load_target, resolve
+from autoaccel.training.build import assemble
+from autoaccel.training.data.discovery import load_target, resolve
 from autoaccel.training.loop import Step
-from autoaccel.training.progress import Progress
+from autoaccel.training.meters.progress import Progress
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BATCH = 64

@@ -16,23 +16,23 @@ import time
 from pathlib import Path
 from statistics import median, quantiles
 
-from autoaccel.budget import Budget
-from autoaccel.clock import SystemClock
-from autoaccel.execution.place import Place, TaskRef
-from autoaccel.execution.supervisor import Supervisor
-from autoaccel.recipe import PLAIN
-from autoaccel.trial import TrialRequest
+from autoaccel.core.budget import Budget
+from autoaccel.core.clock import SystemClock
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.resources import Place, TaskRef
+from autoaccel.core.trial import TrialRequest
+from autoaccel.execution.local.supervisor import Supervisor
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FRESH = """
 import sys
-from autoaccel.execution.template import _preload
+from autoaccel.execution.local.fork_server import _preload
 _preload()
-from autoaccel.recipe import PLAIN
-from autoaccel.clock import SystemClock
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.clock import SystemClock
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import assemble
-from autoaccel.training.discovery import load_target, resolve
+from autoaccel.training.build import assemble
+from autoaccel.training.data.discovery import load_target, resolve
 clock = SystemClock()
 assemble(resolve(load_target(sys.argv[1])), build(PLAIN["plain"].chosen()), {}, 0, 0, clock, clock.now())
 """

@@ -8,9 +8,9 @@ from statistics import median
 
 from autoaccel.search_spaces import names, read
 
-from autoaccel.cards import FAMILIES, facts, in_order, parameter_text
-from autoaccel.catalog import SLOTS
-from autoaccel.effects import Effect, helpful, read_effects
+from autoaccel.core.catalog import SLOTS
+from autoaccel.techniques.cards import FAMILIES, facts, in_order, parameter_text
+from autoaccel.techniques.effects import Effect, helpful, read_effects
 from autoaccel.techniques.registry import catalog
 
 PAGE = Path(__file__).parent / "techniques.md"

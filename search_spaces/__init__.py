@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from autoaccel.core.recipe import load_yaml
 from autoaccel.errors import UsageError, suggestion
-from autoaccel.recipe import load_yaml
 
 
 def names() -> list[str]:

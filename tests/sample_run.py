@@ -1,9 +1,9 @@
 """Values of a small run, for tests of the rooms that read runs."""
 
-from autoaccel.budget import Budget, Cost
-from autoaccel.events import Finished, Profiled, Reported, Start
-from autoaccel.recipe import PLAIN
-from autoaccel.trial import Outcome, OutcomeKind, Purpose, Report, TaskFacts, TrialRequest
+from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.events import Finished, Profiled, Reported, Start
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TaskFacts, TrialRequest
 
 FACTS = TaskFacts(kind="table", traits=frozenset({"table"}), metric="loss", maximize=False, n_train=80, n_valid=20)
 

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import Dataset
 
-from autoaccel.catalog import REFERENCE
-from autoaccel.training.data import build_model, prepare
-from autoaccel.training.task import Task
-from autoaccel.training.traits import task_traits
+from autoaccel.core.catalog import REFERENCE
+from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.prepare import build_model, prepare
+from autoaccel.training.data.task import Task
 
 MACHINE = frozenset({"fast_bf16", "fp16", "fp8", "compiler"})
 """Traits of a machine, which no task offers."""

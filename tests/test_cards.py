@@ -4,8 +4,8 @@ import importlib.util
 import json
 from pathlib import Path
 
-from autoaccel.cards import FAMILIES, card, card_lines, in_order, refused, summary_lines
-from autoaccel.effects import Effect, helpful, read_effects
+from autoaccel.techniques.cards import FAMILIES, card, card_lines, in_order, refused, summary_lines
+from autoaccel.techniques.effects import Effect, helpful, read_effects
 from autoaccel.techniques.registry import catalog
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -5,10 +5,10 @@ import io
 from rich.console import Console
 from sample_run import FACTS, complete, entries, failed, request
 
-from autoaccel.budget import Budget
-from autoaccel.display import Display
-from autoaccel.events import Interrupted, Profiled, Start
-from autoaccel.trial import Purpose
+from autoaccel.core.budget import Budget
+from autoaccel.core.events import Interrupted, Profiled, Start
+from autoaccel.core.trial import Purpose
+from autoaccel.reporting.terminal import Display
 
 
 def shown(terminal, log, **options):

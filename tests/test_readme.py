@@ -8,7 +8,7 @@ from torch import nn
 from typer.main import get_command
 
 from autoaccel.cli import app
-from autoaccel.training.task import Task
+from autoaccel.training.data.task import Task
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from autoaccel import Result, train, tune
-from autoaccel.budget import Budget
+from autoaccel.core.budget import Budget
+from autoaccel.core.events import Start
+from autoaccel.core.recipe import Recipe
 from autoaccel.errors import TaskError
-from autoaccel.events import Start
-from autoaccel.recipe import Recipe
-from autoaccel.store.folder import LOG
-from autoaccel.store.log import read_log
+from autoaccel.storage.folder import LOG
+from autoaccel.storage.log import read_log
 
 HEAD = """
 import torch
@@ -82,8 +82,8 @@ def test_two_workers_and_a_space_of_the_users_own(tmp_path):
 
 
 def _starts(run):
-    from autoaccel.events import Start
-    from autoaccel.store.log import read_log
+    from autoaccel.core.events import Start
+    from autoaccel.storage.log import read_log
 
     return [json.dumps(e.request.to_data()) for _, e in read_log(run / "events.log") if isinstance(e, Start)]
 
@@ -177,7 +177,7 @@ def test_a_fault_after_the_last_trial_loses_nothing(tmp_path, monkeypatch):
     def fail(keeper, *_):
         raise TaskError("late")
 
-    monkeypatch.setattr("autoaccel.keeper.Keeper.deliver", fail)
+    monkeypatch.setattr("autoaccel.tuner.recorder.Keeper.deliver", fail)
     path = write(tmp_path, "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))")
     with pytest.raises(TaskError, match="late"):
         tune(path, "4e6 FLOPs", out=tmp_path / "run", quiet=True)

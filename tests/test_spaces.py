@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from sample_tasks import image_task, residual_net, table_task, token_task, transformer
 
 from autoaccel import SearchSpace
-from autoaccel.catalog import REFERENCE, check
-from autoaccel.clock import SimulatedClock
-from autoaccel.schedules import Schedule
+from autoaccel.core.catalog import REFERENCE, check
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.registry import build, catalog
-from autoaccel.training.assemble import prepare_context, set_up
 from autoaccel.training.batches import Passes
-from autoaccel.training.data import build_model, prepare
+from autoaccel.training.build import prepare_context, set_up
+from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.loop import Step
-from autoaccel.training.traits import task_traits
 
 TASKS = {
     "vision": lambda: image_task(residual_net),

@@ -2,8 +2,8 @@
 
 import pytest
 
+from autoaccel.core.target import slug, split_target, target_name
 from autoaccel.errors import TaskError
-from autoaccel.target import slug, split_target, target_name
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoaccel.api import SearchSpace
-from autoaccel.budget import Budget, Cost, parse_budget, parse_flops
-from autoaccel.catalog import check
+from autoaccel.core.budget import Budget, Cost, parse_budget, parse_flops
+from autoaccel.core.catalog import check
+from autoaccel.core.recipe import PLAIN, Choice, Recipe
+from autoaccel.core.schedules import Schedule, half_life_decay
 from autoaccel.errors import UsageError
-from autoaccel.recipe import PLAIN, Choice, Recipe
-from autoaccel.schedules import Schedule, half_life_decay
-from autoaccel.space import SearchSpace as Space
+from autoaccel.spaces.space import SearchSpace as Space
 from autoaccel.techniques.registry import catalog
 
 
@@ -140,7 +140,9 @@ def test_plain_recipes_are_valid():
         assert check(recipe.chosen(), catalog()) == []
 
 
-@pytest.mark.parametrize("module", ["autoaccel.search.search", "autoaccel.cli", "autoaccel.execution.supervisor"])
+@pytest.mark.parametrize(
+    "module", ["autoaccel.search.halving", "autoaccel.cli", "autoaccel.execution.local.supervisor"]
+)
 def test_no_torch_without_training(module):
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,19 +12,19 @@ import torch
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
-from autoaccel.catalog import TechniqueInfo
-from autoaccel.clock import Clock
-from autoaccel.events import Event, Finished, Reported
-from autoaccel.execution.place import Place
-from autoaccel.execution.worker import plain_space
-from autoaccel.recipe import Recipe
+from autoaccel.core.catalog import TechniqueInfo
+from autoaccel.core.clock import Clock
+from autoaccel.core.events import Event, Finished, Reported
+from autoaccel.core.recipe import Recipe
+from autoaccel.core.resources import Place
+from autoaccel.core.trial import TaskFacts, TrialRequest
+from autoaccel.execution.local.worker import plain_space
 from autoaccel.techniques.registry import catalog
-from autoaccel.training.discovery import load_target, resolve
-from autoaccel.training.profiling import profile_task
+from autoaccel.training.data.discovery import load_target, resolve
+from autoaccel.training.data.task import Task
+from autoaccel.training.profile import profile_task
+from autoaccel.training.run_trial import Surroundings, run_trial
 from autoaccel.training.scoring import score_weights
-from autoaccel.training.task import Task
-from autoaccel.training.trial_run import Surroundings, run_trial
-from autoaccel.trial import TaskFacts, TrialRequest
 
 
 class InlineExecutor:

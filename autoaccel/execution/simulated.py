@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
-from autoaccel.budget import Cost
-from autoaccel.clock import SimulatedClock
-from autoaccel.events import Event, Finished, Reported
-from autoaccel.trial import COOLDOWN, Outcome, OutcomeKind, Report, TrialRequest
+from autoaccel.core.budget import Cost
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.events import Event, Finished, Reported
+from autoaccel.core.trial import COOLDOWN, Outcome, OutcomeKind, Report, TrialRequest
 
 Table = Callable[[TrialRequest, float], float]
 """The metric of a request at progress p in [0, 1]."""

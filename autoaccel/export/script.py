@@ -11,34 +11,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
 
-from autoaccel.catalog import REFERENCE, Value
+from autoaccel.core.catalog import REFERENCE, Value
+from autoaccel.core.recipe import Recipe
 from autoaccel.errors import UsageError
 from autoaccel.export.cutting import Cut, Definition, cut, read_file
-from autoaccel.recipe import Recipe
 
 FOUNDATION = (
-    "schedules",
+    "core.schedules",
     "techniques.base",
-    "techniques.tensors",
-    "techniques.modules",
-    "techniques.quantized",
-    "techniques.weights",
-    "techniques.groups",
+    "techniques.shared.tensors",
+    "techniques.shared.modules",
+    "techniques.shared.quantized",
+    "techniques.shared.weights",
+    "techniques.shared.groups",
 )
 TRAINING = (
     "training.loop",
     "training.batches",
     "training.context",
-    "training.loading",
-    "training.evaluation",
-    "training.landing",
-    "training.assemble",
+    "training.data.loading",
+    "training.evaluate",
+    "training.finalize",
+    "training.build",
     "training.checkpoint",
-    "training.task",
-    "training.data",
-    "training.sources",
-    "training.objective",
-    "training.metrics",
+    "training.data.task",
+    "training.data.prepare",
+    "training.data.sources",
+    "training.metrics.objective",
+    "training.metrics.metric",
     "errors",
 )
 """In the order in which one reads them; techniques stand before."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from autoaccel.budget import Budget, Cost, format_amount, format_seconds
+from autoaccel.core.budget import Budget, Cost, format_amount, format_seconds
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.trial import TaskFacts
 from autoaccel.errors import UsageError
-from autoaccel.recipe import PLAIN
-from autoaccel.trial import TaskFacts
 
 ETA = 3
 """A rung's budget is this many times the one below, and one in this many recipes gets there."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from autoaccel.budget import Budget
-from autoaccel.recipe import Recipe
+from autoaccel.core.budget import Budget
+from autoaccel.core.recipe import Recipe
+from autoaccel.core.trial import Purpose, TrialRequest
 from autoaccel.search.plan import Plan
-from autoaccel.trial import Purpose, TrialRequest
 
 HANG_SHARE = 0.5
 """A trial that is late by this share of its budget hangs; one that is a little late had a busy machine."""

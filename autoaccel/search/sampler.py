@@ -16,10 +16,10 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 
-from autoaccel.axes import Scalar
-from autoaccel.catalog import Domain
-from autoaccel.recipe import Recipe
-from autoaccel.space import RandomChooser, SearchSpace, draw, is_switch
+from autoaccel.core.catalog import Domain
+from autoaccel.core.recipe import Recipe
+from autoaccel.spaces.domains import Scalar
+from autoaccel.spaces.space import RandomChooser, SearchSpace, draw, is_switch
 
 STARTUP = 8
 """Results that TPE needs before it is asked."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
+from autoaccel.core.trial import Outcome, Purpose, Report, TrialRequest
 from autoaccel.search.sampler import Proposal
-from autoaccel.trial import Outcome, Purpose, Report, TrialRequest
 
 CLEARLY_WORSE = 3.0
 """Standard errors by which a final training must be behind to be given up for the next best recipe."""

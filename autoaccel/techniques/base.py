@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from autoaccel.catalog import Domain, Parameter, TechniqueInfo
-from autoaccel.schedules import Number, value
+from autoaccel.core.catalog import Domain, Parameter, TechniqueInfo
+from autoaccel.core.schedules import Number, value
 
 __all__ = ["Batch", "Context", "Number", "OptimizerTechnique", "Technique", "parameter", "technique", "value"]
 

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 import autoaccel.techniques as root
-from autoaccel.catalog import TechniqueInfo, Value, check
+from autoaccel.core.catalog import TechniqueInfo, Value, check
 from autoaccel.errors import UsageError
 from autoaccel.techniques.base import Technique
 

@@ -10,7 +10,7 @@ from accelerate.utils import reduce
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Technique
-from autoaccel.techniques.tensors import map_tensors
+from autoaccel.techniques.shared.tensors import map_tensors
 from autoaccel.training.context import TrainingContext
 
 

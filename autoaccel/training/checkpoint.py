@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
 
-from autoaccel.techniques.quantized import store_alike
+from autoaccel.techniques.shared.quantized import store_alike
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

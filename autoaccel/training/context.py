@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from autoaccel.errors import UsageError
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
-from autoaccel.techniques.tensors import call, map_tensors
-from autoaccel.training.cost import Meter
-from autoaccel.training.data import Data
-from autoaccel.training.loading import BackgroundLoader, enough_workers, seconds_per_batch
-from autoaccel.training.sources import ArraySource, DatasetSource, SubsetSource, root_of
+from autoaccel.techniques.shared.tensors import call, map_tensors
+from autoaccel.training.data.loading import BackgroundLoader, enough_workers, seconds_per_batch
+from autoaccel.training.data.prepare import Data
+from autoaccel.training.data.sources import ArraySource, DatasetSource, SubsetSource, root_of
+from autoaccel.training.meters.flops import Meter
 
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"bf16": torch.bfloat16, "fp16": torch.float16})
 """What autocast computes in, by the name that Accelerate has for it."""

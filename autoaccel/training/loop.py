@@ -13,12 +13,12 @@ import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from autoaccel.budget import Cost
+from autoaccel.core.budget import Cost
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
 from autoaccel.training.batches import Passes, chunks
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.evaluation import Score, evaluate
-from autoaccel.training.progress import Progress
+from autoaccel.training.evaluate import Score, evaluate
+from autoaccel.training.meters.progress import Progress
 
 CHECK_EVERY = 50
 """Steps between two looks at the loss: each look makes an asynchronous device wait."""

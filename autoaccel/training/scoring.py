@@ -9,15 +9,15 @@ from typing import Any
 
 from accelerate.utils import set_seed
 
-from autoaccel.clock import Clock
-from autoaccel.recipe import Recipe
-from autoaccel.training.assemble import pick_device
+from autoaccel.core.clock import Clock
+from autoaccel.core.recipe import Recipe
+from autoaccel.training.build import pick_device
 from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.cost import Meter
-from autoaccel.training.data import build_model, prepare
-from autoaccel.training.evaluation import score
-from autoaccel.training.task import Task
+from autoaccel.training.data.prepare import build_model, prepare
+from autoaccel.training.data.task import Task
+from autoaccel.training.evaluate import score
+from autoaccel.training.meters.flops import Meter
 
 
 def score_weights(task: Task, recipe: Recipe, path: Path, clock: Clock, seed: int, cpu: bool) -> Mapping[str, Any]:

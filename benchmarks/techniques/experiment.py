@@ -9,8 +9,8 @@ from statistics import mean, median, stdev
 from runner import OUT, Job, Results, run_jobs
 from scipy.stats import t as student
 
-from autoaccel.budget import Budget
-from autoaccel.recipe import PLAIN, Recipe
+from autoaccel.core.budget import Budget
+from autoaccel.core.recipe import PLAIN, Recipe
 
 
 def with_techniques(**techniques: Mapping[str, object]) -> Recipe:

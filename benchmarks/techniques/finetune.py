@@ -19,9 +19,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from autoaccel import Task
-from autoaccel.budget import Budget
-from autoaccel.recipe import Choice, Recipe
-from autoaccel.schedules import Schedule
+from autoaccel.core.budget import Budget
+from autoaccel.core.recipe import Choice, Recipe
+from autoaccel.core.schedules import Schedule
 
 WEIGHTS = OUT / "teacher-image" / "trials" / "0000" / "model.safetensors"
 

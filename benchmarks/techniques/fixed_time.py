@@ -9,7 +9,7 @@ and a regression within a limit of wall-clock time.
 from experiment import Experiment, arguments, with_techniques
 from tasks import image, regression
 
-from autoaccel.budget import Budget
+from autoaccel.core.budget import Budget
 
 __all__ = ["image", "regression"]
 IMAGE_ONLY = {

@@ -12,8 +12,8 @@ from experiment import Experiment
 from table import FLOPS
 
 from autoaccel import SearchSpace
-from autoaccel.budget import Budget
-from autoaccel.recipe import PLAIN
+from autoaccel.core.budget import Budget
+from autoaccel.core.recipe import PLAIN
 from autoaccel.techniques.registry import catalog
 
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ from tasks import fashion_arrays
 from torch import Tensor
 
 from autoaccel import Task
-from autoaccel.budget import Budget
+from autoaccel.core.budget import Budget
 
 ORIGINALS = 1_500
 

@@ -16,13 +16,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from autoaccel.budget import Budget
-from autoaccel.clock import SystemClock
-from autoaccel.events import Finished
-from autoaccel.execution.place import Place, TaskRef
-from autoaccel.execution.supervisor import Supervisor
-from autoaccel.recipe import Recipe
-from autoaccel.trial import Purpose, Reference, TrialRequest
+from autoaccel.core.budget import Budget
+from autoaccel.core.clock import SystemClock
+from autoaccel.core.events import Finished
+from autoaccel.core.recipe import Recipe
+from autoaccel.core.resources import Place, TaskRef
+from autoaccel.core.trial import Purpose, Reference, TrialRequest
+from autoaccel.execution.local.supervisor import Supervisor
 
 OUT = Path(__file__).parents[2] / "runs" / "techniques"
 PATIENCE = 0.5

@@ -21,14 +21,14 @@ from statistics import mean, median
 from experiment import paired, ratio
 from runner import OUT, Job, Results, run_jobs
 
-from autoaccel.budget import Budget, format_flops
-from autoaccel.catalog import REFERENCE, Catalog, TechniqueInfo, check
-from autoaccel.clock import SystemClock
-from autoaccel.effects import FILE, Effect
-from autoaccel.execution.place import Place, TaskRef
-from autoaccel.execution.supervisor import Supervisor
-from autoaccel.recipe import PLAIN, Choice, Recipe
-from autoaccel.trial import Reference, TaskFacts
+from autoaccel.core.budget import Budget, format_flops
+from autoaccel.core.catalog import REFERENCE, Catalog, TechniqueInfo, check
+from autoaccel.core.clock import SystemClock
+from autoaccel.core.recipe import PLAIN, Choice, Recipe
+from autoaccel.core.resources import Place, TaskRef
+from autoaccel.core.trial import Reference, TaskFacts
+from autoaccel.execution.local.supervisor import Supervisor
+from autoaccel.techniques.effects import FILE, Effect
 
 HERE = Path(__file__).parent
 FLOPS = {"image": 6.6e11, "text": 5.4e11, "table": 3.5e10, "regression": 2.8e10}

@@ -13,7 +13,7 @@ from experiment import Experiment, arguments, with_techniques
 from tasks import image as clean
 
 from autoaccel import Task
-from autoaccel.budget import Budget
+from autoaccel.core.budget import Budget
 
 WRONG = 0.2
 

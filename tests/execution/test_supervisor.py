@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoaccel.budget import Budget
-from autoaccel.clock import SystemClock
+from autoaccel.core.budget import Budget
+from autoaccel.core.clock import SystemClock
+from autoaccel.core.events import Finished, Reported
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.resources import Place, TaskRef
+from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.errors import AutoaccelError, UsageError
-from autoaccel.events import Finished, Reported
-from autoaccel.execution.place import Place, TaskRef
-from autoaccel.execution.supervisor import Supervisor
-from autoaccel.options import Options
-from autoaccel.recipe import PLAIN
-from autoaccel.trial import OutcomeKind, TrialRequest
+from autoaccel.execution.local.supervisor import Supervisor
+from autoaccel.tuner.options import Options
 
 MODEL = """
 import os, time, torch

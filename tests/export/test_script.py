@@ -8,12 +8,12 @@ from collections import Counter
 import pytest
 
 from autoaccel.api import train
-from autoaccel.budget import Budget
+from autoaccel.core.budget import Budget
+from autoaccel.core.recipe import PLAIN, Choice, Recipe
+from autoaccel.core.schedules import Schedule
 from autoaccel.errors import UsageError
 from autoaccel.export.cutting import cut, read_file
 from autoaccel.export.script import FOUNDATION, TRAINING, technique_modules, training_script
-from autoaccel.recipe import PLAIN, Choice, Recipe
-from autoaccel.schedules import Schedule
 
 MODEL = """
 import torch

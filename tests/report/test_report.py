@@ -5,11 +5,11 @@ import io
 
 from sample_run import complete, entries, failed, request
 
-from autoaccel.events import Start
-from autoaccel.report.html import write_report
-from autoaccel.store.record import RunRecord, trial_records
-from autoaccel.summary import failures, leaderboard, trials_csv
-from autoaccel.trial import Purpose
+from autoaccel.core.events import Start
+from autoaccel.core.trial import Purpose
+from autoaccel.reporting.html import write_report
+from autoaccel.storage.records import RunRecord, trial_records
+from autoaccel.tuner.summary import failures, leaderboard, trials_csv
 
 HOSTILE = "<script>alert(1)</script>"
 

@@ -7,17 +7,17 @@ import optuna
 import pytest
 
 from autoaccel.api import SearchSpace
-from autoaccel.budget import Budget, Cost
-from autoaccel.clock import SimulatedClock
+from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.events import Finished, Interrupted, Profiled, Start
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.trial import OutcomeKind, Purpose, TaskFacts
 from autoaccel.errors import UsageError
-from autoaccel.events import Finished, Interrupted, Profiled, Start
 from autoaccel.execution.simulated import TableExecutor
-from autoaccel.recipe import PLAIN
-from autoaccel.run import Loop, replay
+from autoaccel.search.halving import Search
 from autoaccel.search.plan import make_plan
 from autoaccel.search.pruner import BudgetPruner
-from autoaccel.search.search import Search
-from autoaccel.trial import OutcomeKind, Purpose, TaskFacts
+from autoaccel.tuner.loop import Loop, replay
 
 FACTS = TaskFacts(
     kind="image",

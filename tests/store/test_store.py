@@ -8,12 +8,12 @@ import optuna
 import pytest
 from sample_run import FACTS, complete, entries, request
 
+from autoaccel.core.events import Start
 from autoaccel.errors import StoreError, UsageError
-from autoaccel.events import Start
-from autoaccel.store.folder import RunFolder, choose_folder, write_atomically
-from autoaccel.store.log import Log, read_log
-from autoaccel.store.record import read_record, trial_records
-from autoaccel.store.study import StudyFile
+from autoaccel.storage.folder import RunFolder, choose_folder, write_atomically
+from autoaccel.storage.log import Log, read_log
+from autoaccel.storage.optuna_export import StudyFile
+from autoaccel.storage.records import read_record, trial_records
 
 
 def write_log(path):
@@ -60,7 +60,9 @@ def test_a_failed_write_leaves_the_old_content(tmp_path):
 
 def test_a_folder_in_use_is_refused(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    code = "import sys, pathlib\nfrom autoaccel.store.folder import RunFolder\nRunFolder(pathlib.Path(sys.argv[1]))"
+    code = (
+        "import sys, pathlib\nfrom autoaccel.storage.folder import RunFolder\nRunFolder(pathlib.Path(sys.argv[1]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True, check=False
     )

@@ -6,13 +6,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from autoaccel.budget import Budget
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Recipe
+from autoaccel.core.budget import Budget
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Recipe
+from autoaccel.core.trial import OutcomeKind, TrialRequest
+from autoaccel.training.data.task import Task
+from autoaccel.training.run_trial import Surroundings, run_trial
 from autoaccel.training.scoring import score_weights
-from autoaccel.training.task import Task
-from autoaccel.training.trial_run import Surroundings, run_trial
-from autoaccel.trial import OutcomeKind, TrialRequest
 
 
 @dataclass

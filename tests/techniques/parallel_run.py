@@ -19,15 +19,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sample_tasks import task_for
 
-from autoaccel.budget import Budget, Cost
-from autoaccel.catalog import REFERENCE
-from autoaccel.clock import SimulatedClock
+from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.catalog import REFERENCE
+from autoaccel.core.clock import SimulatedClock
 from autoaccel.techniques.registry import build, classes
 from autoaccel.testing import alone
-from autoaccel.training.assemble import prepare_context, set_up
-from autoaccel.training.data import build_model
+from autoaccel.training.build import prepare_context, set_up
+from autoaccel.training.data.prepare import build_model
 from autoaccel.training.loop import Milestones, train
-from autoaccel.training.progress import Progress
+from autoaccel.training.meters.progress import Progress
 
 STEPS = 12
 

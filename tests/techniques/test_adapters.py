@@ -8,13 +8,13 @@ from delivery import judged_and_delivered, net_task
 from sample_tasks import token_task, transformer
 from torch import nn
 
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Choice, Recipe
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Choice, Recipe
 from autoaccel.techniques.model.adapters import Lora
-from autoaccel.techniques.modules import projections
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import assemble
-from autoaccel.training.task import Task
+from autoaccel.techniques.shared.modules import projections
+from autoaccel.training.build import assemble
+from autoaccel.training.data.task import Task
 
 
 def stack():

@@ -7,13 +7,13 @@ import torch
 from sample_tasks import image_task
 from torch import nn
 
-from autoaccel.catalog import check
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Recipe
+from autoaccel.core.catalog import check
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Recipe
 from autoaccel.techniques.optimization.averaging import Ema, Lawa, Lookahead, Swa
 from autoaccel.techniques.registry import build, catalog
-from autoaccel.techniques.weights import measure_norms
-from autoaccel.training.assemble import assemble
+from autoaccel.techniques.shared.weights import measure_norms
+from autoaccel.training.build import assemble
 
 
 def context_with(*techniques):

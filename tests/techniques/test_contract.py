@@ -6,14 +6,14 @@ import pytest
 import torch
 from sample_tasks import image_task, task_for
 
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Recipe
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Recipe
 from autoaccel.techniques import registry
 from autoaccel.techniques.data.selection import InfoBatch
 from autoaccel.techniques.optimization.averaging import Ema
 from autoaccel.techniques.registry import build, catalog, classes
 from autoaccel.testing import check_technique
-from autoaccel.training.assemble import assemble
+from autoaccel.training.build import assemble
 
 
 def named(name):
@@ -106,7 +106,7 @@ def test_infobatch_keeps_the_expected_gradient():
 
 
 def test_clashing_techniques_are_refused_with_both_names():
-    from autoaccel.catalog import TechniqueInfo, check
+    from autoaccel.core.catalog import TechniqueInfo, check
 
     a = TechniqueInfo("a", "data", "x", roles=frozenset({"mixes"}))
     b = TechniqueInfo("b", "data", "x", clashes=frozenset({"mixes"}))

@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from autoaccel.clock import SimulatedClock
+from autoaccel.core.clock import SimulatedClock
 from autoaccel.techniques.base import Batch
 from autoaccel.techniques.data.augmentation import Crop, Cutout, Flip
 from autoaccel.techniques.data.curriculum import LossCurriculum
 from autoaccel.techniques.data.mixing import CutMix, MixUp
 from autoaccel.techniques.data.resolution import ProgressiveResizing, SequenceWarmup, low_frequencies, staged
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import assemble
-from autoaccel.training.task import Task
+from autoaccel.training.build import assemble
+from autoaccel.training.data.task import Task
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import pytest
 import torch
 from sample_tasks import image_task
 
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Choice, Recipe
-from autoaccel.schedules import Schedule
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Choice, Recipe
+from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import assemble
+from autoaccel.training.build import assemble
 
 
 def group_after_a_step(lr=1e-2, weight_decay=0.1, size=64, **decoupled):

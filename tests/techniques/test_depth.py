@@ -7,21 +7,21 @@ import torch
 from sample_tasks import image_task, residual_net, token_task, transformer
 from torch import nn
 
-from autoaccel.budget import Budget
-from autoaccel.catalog import check
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Recipe
-from autoaccel.schedules import Schedule
+from autoaccel.core.budget import Budget
+from autoaccel.core.catalog import check
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Recipe
+from autoaccel.core.schedules import Schedule
+from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.techniques.model.depth import DroppedBlock
 from autoaccel.techniques.registry import build, catalog
-from autoaccel.training.assemble import assemble
 from autoaccel.training.batches import Passes
+from autoaccel.training.build import assemble
 from autoaccel.training.checkpoint import load_weights
-from autoaccel.training.data import build_model
+from autoaccel.training.data.prepare import build_model
+from autoaccel.training.data.task import Task
 from autoaccel.training.loop import Step
-from autoaccel.training.task import Task
-from autoaccel.training.trial_run import Surroundings, run_trial
-from autoaccel.trial import OutcomeKind, TrialRequest
+from autoaccel.training.run_trial import Surroundings, run_trial
 
 N, WIDTH, CLASSES = 16, 8, 3
 LAYER = 2 * N * WIDTH * WIDTH

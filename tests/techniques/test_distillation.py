@@ -7,15 +7,15 @@ from delivery import net, net_task
 from sample_tasks import token_task, transformer
 from torch import nn
 
-from autoaccel.catalog import check
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Recipe
+from autoaccel.core.catalog import check
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Recipe
 from autoaccel.techniques.base import Batch
 from autoaccel.techniques.model import distillation
 from autoaccel.techniques.model.distillation import CachedTeacher, divergence
 from autoaccel.techniques.registry import build, catalog
-from autoaccel.techniques.tensors import IGNORED
-from autoaccel.training.assemble import prepare_context, set_up
+from autoaccel.techniques.shared.tensors import IGNORED
+from autoaccel.training.build import prepare_context, set_up
 
 
 def taught(name, task, teacher, **parameters):
@@ -103,12 +103,12 @@ def test_a_set_up_that_takes_the_whole_budget_is_infeasible_and_charged(tmp_path
     """Asking the teacher about every sample costs more than a tiny budget."""
     from sample_tasks import image_task, net
 
-    from autoaccel.budget import Budget
-    from autoaccel.clock import SystemClock
-    from autoaccel.recipe import Recipe
+    from autoaccel.core.budget import Budget
+    from autoaccel.core.clock import SystemClock
+    from autoaccel.core.recipe import Recipe
+    from autoaccel.core.trial import OutcomeKind, Reference, TrialRequest
     from autoaccel.training.checkpoint import save_weights
-    from autoaccel.training.trial_run import Surroundings, run_trial
-    from autoaccel.trial import OutcomeKind, Reference, TrialRequest
+    from autoaccel.training.run_trial import Surroundings, run_trial
 
     save_weights(net(), tmp_path / "model.safetensors")
     reference = Reference(Recipe(), weights=str(tmp_path / "model.safetensors"))

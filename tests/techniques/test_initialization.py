@@ -5,14 +5,14 @@ import torch
 from sample_tasks import ConvBlock, image_task, residual_net, token_task, transformer
 from torch import nn
 
-from autoaccel.clock import SimulatedClock
+from autoaccel.core.clock import SimulatedClock
 from autoaccel.techniques.model.initialization import silence, whitening_directions
-from autoaccel.techniques.modules import repeated_blocks
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import assemble
+from autoaccel.techniques.shared.modules import repeated_blocks
 from autoaccel.training.batches import Passes
+from autoaccel.training.build import assemble
+from autoaccel.training.data.task import Task
 from autoaccel.training.loop import Step
-from autoaccel.training.task import Task
 
 
 def assembled(task, *names):

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from autoaccel.budget import Budget
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Recipe
+from autoaccel.core.budget import Budget
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Recipe
+from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.techniques.model.compression import _prunable, cut_channels
 from autoaccel.training.checkpoint import load_weights, save_weights
-from autoaccel.training.task import Task
-from autoaccel.training.trial_run import Surroundings, run_trial
-from autoaccel.trial import OutcomeKind, TrialRequest
+from autoaccel.training.data.task import Task
+from autoaccel.training.run_trial import Surroundings, run_trial
 
 
 class Net(nn.Module):

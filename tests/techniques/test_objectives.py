@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autoaccel.catalog import check
-from autoaccel.clock import SimulatedClock
+from autoaccel.core.catalog import check
+from autoaccel.core.clock import SimulatedClock
 from autoaccel.techniques.base import Batch
 from autoaccel.techniques.optimization.objectives import Focal, LabelSmoothing, OneAgainstRest
 from autoaccel.techniques.registry import build, catalog
-from autoaccel.training.assemble import assemble
-from autoaccel.training.task import Task
+from autoaccel.training.build import assemble
+from autoaccel.training.data.task import Task
 
 SLOTS = {"adamw": {}, "linear": {}, "constant_batch": {}}
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from autoaccel.clock import SimulatedClock
-from autoaccel.schedules import Schedule
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.optimization.learning_rate import FIRST
 from autoaccel.techniques.registry import build, catalog, classes
-from autoaccel.training.assemble import assemble
-from autoaccel.training.task import Task
+from autoaccel.training.build import assemble
+from autoaccel.training.data.task import Task
 
 
 def context_with(**chosen):

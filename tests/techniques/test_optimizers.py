@@ -6,17 +6,17 @@ from safetensors.torch import load_file
 from sample_tasks import image_task
 from torch import nn
 
-from autoaccel.catalog import TechniqueInfo, check
-from autoaccel.clock import SimulatedClock
-from autoaccel.schedules import Schedule
-from autoaccel.techniques.groups import decay_split
+from autoaccel.core.catalog import TechniqueInfo, check
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.optimization.muon import MuonWithAdamW
 from autoaccel.techniques.registry import build, catalog, classes
-from autoaccel.training.assemble import assemble
-from autoaccel.training.cost import Meter
-from autoaccel.training.landing import land
+from autoaccel.techniques.shared.groups import decay_split
+from autoaccel.training.build import assemble
+from autoaccel.training.data.task import Task
+from autoaccel.training.finalize import land
 from autoaccel.training.loop import Step
-from autoaccel.training.task import Task
+from autoaccel.training.meters.flops import Meter
 
 OPTIMIZERS = [name for name, info in catalog().items() if info.slot == "optimizer"]
 

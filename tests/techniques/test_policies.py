@@ -5,13 +5,13 @@ import torch
 from sample_tasks import image_task, net, residual_net
 from torch import nn
 
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Recipe
-from autoaccel.schedules import Schedule
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Recipe
+from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.data.policies import Dropout, TrivialAugment
 from autoaccel.techniques.registry import build, catalog
-from autoaccel.training.assemble import assemble
-from autoaccel.training.task import Task
+from autoaccel.training.build import assemble
+from autoaccel.training.data.task import Task
 
 needs_kornia = pytest.mark.skipif(not catalog()["trivial_augment"].available, reason="needs the extra image")
 
@@ -105,8 +105,8 @@ def test_dropout_follows_its_schedule_in_few_steps():
 
 
 def test_only_models_with_dropout_offer_it():
-    from autoaccel.training.data import build_model, prepare
-    from autoaccel.training.traits import task_traits
+    from autoaccel.training.data.capabilities import task_traits
+    from autoaccel.training.data.prepare import build_model, prepare
 
     def offers(make):
         task = image_task(make)

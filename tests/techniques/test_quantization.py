@@ -8,13 +8,13 @@ from delivery import judged_and_delivered, net, net_task
 from safetensors.torch import save_file
 from torch import nn
 
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Recipe
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Recipe
 from autoaccel.techniques.model.quantization import Quantization
-from autoaccel.techniques.modules import extend
-from autoaccel.techniques.quantized import FakeInt8, Int8, plain_state, rounded, store_int8
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import assemble
+from autoaccel.techniques.shared.modules import extend
+from autoaccel.techniques.shared.quantized import FakeInt8, Int8, plain_state, rounded, store_int8
+from autoaccel.training.build import assemble
 from autoaccel.training.checkpoint import load_weights, save_weights
 
 LAYERS = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoaccel.catalog import check
+from autoaccel.core.catalog import check
 from autoaccel.techniques.registry import catalog
 
 REFUSED = [

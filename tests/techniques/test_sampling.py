@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from sample_tasks import image_task
 from torch import nn
 
-from autoaccel.budget import Budget, Cost
-from autoaccel.catalog import check
-from autoaccel.clock import SimulatedClock
+from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.catalog import check
+from autoaccel.core.clock import SimulatedClock
 from autoaccel.techniques.base import Batch
 from autoaccel.techniques.data.coreset import Coreset, el2n, margin, stratified
 from autoaccel.techniques.data.curriculum import LossCurriculum
@@ -17,11 +17,11 @@ from autoaccel.techniques.data.filtering import ProxyLearnability, RhoLoss, Sele
 from autoaccel.techniques.data.selection import DataDropout, InfoBatch
 from autoaccel.techniques.data.size import DataSize
 from autoaccel.techniques.registry import build, catalog
-from autoaccel.training.assemble import prepare_context, set_up
 from autoaccel.training.batches import Passes
+from autoaccel.training.build import prepare_context, set_up
+from autoaccel.training.data.task import Task
 from autoaccel.training.loop import Milestones, Step, train
-from autoaccel.training.progress import Progress
-from autoaccel.training.task import Task
+from autoaccel.training.meters.progress import Progress
 
 FORWARD = 2 * (8 * 16 + 16 * 4)
 """FLOPs of a sample's forward in `stack`."""

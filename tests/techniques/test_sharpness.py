@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from autoaccel.catalog import TechniqueInfo, check
-from autoaccel.clock import SimulatedClock
+from autoaccel.core.catalog import TechniqueInfo, check
+from autoaccel.core.clock import SimulatedClock
 from autoaccel.techniques.optimization.sharpness import Sam
 from autoaccel.techniques.registry import build, catalog
-from autoaccel.training.assemble import assemble
+from autoaccel.training.build import assemble
+from autoaccel.training.data.task import Task
 from autoaccel.training.loop import Step
-from autoaccel.training.task import Task
 
 
 def net(dropout=0.3):

@@ -9,22 +9,22 @@ from accelerate.utils import set_seed
 from sample_tasks import Eager, eager_task, image_task, residual_net, token_task, transformer
 from torch import nn
 
-from autoaccel.budget import Budget, Cost
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Choice, Recipe
+from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Choice, Recipe
 from autoaccel.techniques.base import Batch
-from autoaccel.techniques.modules import dropouts, extend
 from autoaccel.techniques.registry import build, catalog
+from autoaccel.techniques.shared.modules import dropouts, extend
 from autoaccel.techniques.system.memory import Recomputed
-from autoaccel.training.assemble import assemble
+from autoaccel.training.build import assemble
 from autoaccel.training.checkpoint import load_weights, save_weights
-from autoaccel.training.cost import count_flops
-from autoaccel.training.evaluation import score
+from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.task import Task
+from autoaccel.training.evaluate import score
 from autoaccel.training.loop import Milestones, Step, train
-from autoaccel.training.profiling import _machine_traits, profile_task
-from autoaccel.training.progress import Progress
-from autoaccel.training.task import Task
-from autoaccel.training.traits import task_traits
+from autoaccel.training.meters.flops import count_flops
+from autoaccel.training.meters.progress import Progress
+from autoaccel.training.profile import _machine_traits, profile_task
 
 
 def context_with(task, techniques=(), slots=None):

@@ -5,17 +5,17 @@ import torch
 from sample_tasks import AttentionBlock, token_task, transformer
 from torch import nn
 
-from autoaccel.clock import SimulatedClock
-from autoaccel.schedules import Schedule
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.data.tokens import ShortenedBlock
-from autoaccel.techniques.modules import extend, token_blocks
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import assemble
+from autoaccel.techniques.shared.modules import extend, token_blocks
 from autoaccel.training.batches import Passes
-from autoaccel.training.data import build_model, prepare
+from autoaccel.training.build import assemble
+from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.prepare import build_model, prepare
+from autoaccel.training.data.task import Task
 from autoaccel.training.loop import Step
-from autoaccel.training.task import Task
-from autoaccel.training.traits import task_traits
 
 N, T, D, WORDS = 16, 32, 8, 7
 

@@ -5,11 +5,11 @@ import torch
 from delivery import net, net_task
 from torch import nn
 
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Recipe
-from autoaccel.techniques.quantized import store_int8
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Recipe
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import prepare_context, set_up
+from autoaccel.techniques.shared.quantized import store_int8
+from autoaccel.training.build import prepare_context, set_up
 
 
 def started(name, teacher=None, **parameters):

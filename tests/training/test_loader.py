@@ -15,18 +15,18 @@ from sample_tasks import image_task
 from torch import nn
 from torch.utils.data import Dataset
 
-from autoaccel.budget import Budget
-from autoaccel.clock import SimulatedClock, SystemClock
-from autoaccel.recipe import Recipe
+from autoaccel.core.budget import Budget
+from autoaccel.core.clock import SimulatedClock, SystemClock
+from autoaccel.core.recipe import Recipe
+from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build
-from autoaccel.training.assemble import assemble
 from autoaccel.training.batches import Passes
-from autoaccel.training.loading import enough_workers, seconds_per_batch
-from autoaccel.training.sources import as_source
-from autoaccel.training.task import Task
-from autoaccel.training.trial_run import Surroundings, run_trial
-from autoaccel.trial import OutcomeKind, TrialRequest
+from autoaccel.training.build import assemble
+from autoaccel.training.data.loading import enough_workers, seconds_per_batch
+from autoaccel.training.data.sources import as_source
+from autoaccel.training.data.task import Task
+from autoaccel.training.run_trial import Surroundings, run_trial
 
 
 class Slow(Dataset):

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from autoaccel.budget import Budget, Cost
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import PLAIN
-from autoaccel.training.progress import Progress
-from autoaccel.training.task import Task
-from autoaccel.training.trial_run import Surroundings, run_trial
-from autoaccel.trial import COOLDOWN, OutcomeKind, TrialRequest
+from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.trial import COOLDOWN, OutcomeKind, TrialRequest
+from autoaccel.training.data.task import Task
+from autoaccel.training.meters.progress import Progress
+from autoaccel.training.run_trial import Surroundings, run_trial
 
 UNIT = Cost(seconds=0.5, flops=2e6, steps=1, samples=64)
 """What a step costs."""

@@ -7,16 +7,16 @@ from sample_tasks import image_task
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from autoaccel.budget import Budget, Cost
-from autoaccel.clock import SimulatedClock
+from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import PLAIN, Choice, Recipe
+from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError
-from autoaccel.recipe import PLAIN, Choice, Recipe
-from autoaccel.training.cost import count_flops
-from autoaccel.training.data import build_model, prepare
-from autoaccel.training.task import Task
-from autoaccel.training.traits import task_traits
-from autoaccel.training.trial_run import Surroundings, run_trial
-from autoaccel.trial import OutcomeKind, TrialRequest
+from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.prepare import build_model, prepare
+from autoaccel.training.data.task import Task
+from autoaccel.training.meters.flops import count_flops
+from autoaccel.training.run_trial import Surroundings, run_trial
 
 
 def table_task(n=200, classes=3, **changes):
@@ -196,7 +196,7 @@ def test_tensor_dataset_and_numpy_agree():
 def test_bad_tasks_get_a_clear_message(changes, message):
     task = table_task(**changes)
     with pytest.raises(TaskError, match=message):
-        from autoaccel.training.data import build_model
+        from autoaccel.training.data.prepare import build_model
 
         prepare(task, build_model(task, {}), 0)
 

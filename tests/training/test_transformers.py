@@ -7,22 +7,22 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from autoaccel.budget import Budget, Cost
-from autoaccel.clock import SimulatedClock
-from autoaccel.recipe import Recipe
+from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.recipe import Recipe
 from autoaccel.techniques.base import Batch
 from autoaccel.techniques.data.resolution import SequenceWarmup
 from autoaccel.techniques.optimization.objectives import LabelSmoothing
 from autoaccel.techniques.registry import build
-from autoaccel.techniques.tensors import IGNORED
-from autoaccel.training.assemble import assemble
+from autoaccel.techniques.shared.tensors import IGNORED
+from autoaccel.training.build import assemble
 from autoaccel.training.checkpoint import load_weights, save_weights
-from autoaccel.training.cost import count_flops
-from autoaccel.training.evaluation import evaluate
+from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.task import Task
+from autoaccel.training.evaluate import evaluate
 from autoaccel.training.loop import Milestones, train
-from autoaccel.training.progress import Progress
-from autoaccel.training.task import Task
-from autoaccel.training.traits import task_traits
+from autoaccel.training.meters.flops import count_flops
+from autoaccel.training.meters.progress import Progress
 
 transformers = pytest.importorskip("transformers", reason="needs the extra text")
 logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -135,7 +135,7 @@ def flops_by_hand(name, n, t):
 @pytest.mark.parametrize(("name", "make"), [("bert", bert), ("gpt2", gpt2)])
 def test_flops_are_counted_without_numbers_although_the_models_look_at_their_masks(name, make, monkeypatch):
     """A count on real numbers would compute a whole batch on the CPU for each shape."""
-    monkeypatch.setattr("autoaccel.training.cost.sdpa_kernel", None)
+    monkeypatch.setattr("autoaccel.training.meters.flops.sdpa_kernel", None)
     n, t = 4, 16
     ids = torch.ones(n, t, dtype=torch.int64)
     for mask in (ids, ids.tril(12)):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.tensors import map_images, random_boxes
+from autoaccel.techniques.shared.tensors import map_images, random_boxes
 
 
 @technique(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
-from autoaccel.techniques.tensors import summed_over_ranks
+from autoaccel.techniques.shared.tensors import summed_over_ranks
 
 Hardness = Callable[[Tensor, Tensor, Tensor], Tensor]
 """`(logits [n, classes], labels [n], loss [n])` to how hard each sample is, shape [n]."""

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
-from autoaccel.techniques.tensors import map_tensors, summed_over_ranks
+from autoaccel.techniques.shared.tensors import map_tensors, summed_over_ranks
 
 Embedder = Callable[[Tensor], Tensor]
 """Samples, shape [n, ...], to their vectors, shape [n, d]."""

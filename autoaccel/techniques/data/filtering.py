@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
-from autoaccel.techniques.modules import as_written, evaluating
-from autoaccel.techniques.tensors import map_tensors, random_numbers_kept, summed_over_ranks
+from autoaccel.techniques.shared.modules import as_written, evaluating
+from autoaccel.techniques.shared.tensors import map_tensors, random_numbers_kept, summed_over_ranks
 
 
 class BatchFilter(Technique):

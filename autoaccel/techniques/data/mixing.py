@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.tensors import map_images, map_tensors, random_boxes
+from autoaccel.techniques.shared.tensors import map_images, map_tensors, random_boxes
 
 
 class Mixing(Technique):

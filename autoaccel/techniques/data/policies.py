@@ -9,10 +9,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from autoaccel.schedules import Schedule
+from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.modules import dropouts
-from autoaccel.techniques.tensors import map_images
+from autoaccel.techniques.shared.modules import dropouts
+from autoaccel.techniques.shared.tensors import map_images
 
 PARTS = 4
 """Parts of a batch that are changed in different ways: one way for each image would take as many calls."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
-from autoaccel.techniques.tensors import IGNORED, map_images, map_sequences
+from autoaccel.techniques.shared.tensors import IGNORED, map_images, map_sequences
 
 STAGES = 3
 """Sizes below the full one. Every size costs a compilation or a choice of kernels, so there are few."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
-from autoaccel.techniques.tensors import summed_over_ranks
+from autoaccel.techniques.shared.tensors import summed_over_ranks
 
 PRICED = 0.02
 """Progress by which the price of a sample is known."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.modules import evaluating, extend, first_calls, token_blocks
-from autoaccel.techniques.tensors import call
+from autoaccel.techniques.shared.modules import evaluating, extend, first_calls, token_blocks
+from autoaccel.techniques.shared.tensors import call
 
 MULTIPLE = 8
 """What numbers of kept tokens are multiples of: kernels want it, and every number is counted once.

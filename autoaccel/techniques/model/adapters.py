@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
-from autoaccel.techniques.modules import (
+from autoaccel.techniques.shared.modules import (
     Factor,
     Unfused,
     extend,

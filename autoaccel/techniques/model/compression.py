@@ -10,10 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from autoaccel.schedules import Schedule
+from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.modules import LAYERS, evaluating, is_transposed_linear, output_layers
-from autoaccel.techniques.tensors import call
+from autoaccel.techniques.shared.modules import LAYERS, evaluating, is_transposed_linear, output_layers
+from autoaccel.techniques.shared.tensors import call
 
 
 @technique(

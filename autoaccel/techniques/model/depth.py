@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from autoaccel.schedules import Schedule
+from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
-from autoaccel.techniques.modules import evaluating, extend, first_calls, repeated_blocks, restore
-from autoaccel.techniques.tensors import call
+from autoaccel.techniques.shared.modules import evaluating, extend, first_calls, repeated_blocks, restore
+from autoaccel.techniques.shared.tensors import call
 
 
 def kinds_of_blocks(model: nn.Module, inputs: Any) -> dict[nn.Module, Hashable]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.tensors import mean_of_counted
+from autoaccel.techniques.shared.tensors import mean_of_counted
 
 MOST_BYTES = 2**32
 """Largest memory that a teacher's answers may take."""

@@ -9,9 +9,9 @@ from dataclasses import field
 import torch
 from torch import nn
 
-from autoaccel.schedules import Schedule
+from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.modules import evaluating, layers_in_order
+from autoaccel.techniques.shared.modules import evaluating, layers_in_order
 
 
 @technique(

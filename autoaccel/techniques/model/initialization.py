@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Context, Technique, technique
-from autoaccel.techniques.modules import evaluating, first_calls, layers_in_order, removed, repeated_blocks
-from autoaccel.techniques.tensors import call
+from autoaccel.techniques.shared.modules import evaluating, first_calls, layers_in_order, removed, repeated_blocks
+from autoaccel.techniques.shared.tensors import call
 
 IMAGES = 2048
 PATCHES = 16

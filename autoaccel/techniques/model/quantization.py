@@ -9,8 +9,8 @@ from dataclasses import field
 from torch import nn
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
-from autoaccel.techniques.modules import Unfused, extend, output_layers, own_layers, restore, unfuse
-from autoaccel.techniques.quantized import FakeInt8, store_int8
+from autoaccel.techniques.shared.modules import Unfused, extend, output_layers, own_layers, restore, unfuse
+from autoaccel.techniques.shared.quantized import FakeInt8, store_int8
 
 
 @technique(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
-from autoaccel.techniques.quantized import plain_state
+from autoaccel.techniques.shared.quantized import plain_state
 
 
 @technique(

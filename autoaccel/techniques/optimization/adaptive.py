@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from autoaccel.techniques.base import Number, parameter, technique, value
-from autoaccel.techniques.groups import DecayedOptimizer, Group
+from autoaccel.techniques.shared.groups import DecayedOptimizer, Group
 
 
 @technique(

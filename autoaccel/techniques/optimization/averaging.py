@@ -9,9 +9,9 @@ from dataclasses import field
 import torch
 from torch import Tensor, nn
 
-from autoaccel.schedules import half_life_decay
+from autoaccel.core.schedules import half_life_decay
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.weights import in_place_of, measured_on
+from autoaccel.techniques.shared.weights import in_place_of, measured_on
 
 
 class Averaging(Technique):

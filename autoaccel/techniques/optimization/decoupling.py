@@ -8,7 +8,7 @@ from dataclasses import field
 from types import MappingProxyType
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
-from autoaccel.techniques.groups import vectors_in
+from autoaccel.techniques.shared.groups import vectors_in
 
 RATE = 1e-3
 """The learning rate that an independent decay is stated for."""

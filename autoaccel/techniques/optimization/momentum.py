@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from autoaccel.techniques.base import Number, parameter, technique, value
-from autoaccel.techniques.groups import DecayedOptimizer, Group
+from autoaccel.techniques.shared.groups import DecayedOptimizer, Group
 
 
 @technique(

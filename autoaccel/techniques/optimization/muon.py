@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Number, parameter, technique, value
-from autoaccel.techniques.groups import Group, GroupedOptimizer, vectors_in
-from autoaccel.techniques.modules import is_transposed_linear
+from autoaccel.techniques.shared.groups import Group, GroupedOptimizer, vectors_in
+from autoaccel.techniques.shared.modules import is_transposed_linear
 
 
 def orthogonalized(update: Tensor, steps: int = 5) -> Tensor:

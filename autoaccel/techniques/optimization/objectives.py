@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.tensors import IGNORED, mean_of_counted
+from autoaccel.techniques.shared.tensors import IGNORED, mean_of_counted
 
 
 @technique(

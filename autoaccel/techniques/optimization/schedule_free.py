@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 
 from autoaccel.techniques.base import Context, Number, parameter, technique, value
-from autoaccel.techniques.groups import DecayedOptimizer, Group
-from autoaccel.techniques.weights import measured_on, recalibrated
+from autoaccel.techniques.shared.groups import DecayedOptimizer, Group
+from autoaccel.techniques.shared.weights import measured_on, recalibrated
 
 
 @technique(

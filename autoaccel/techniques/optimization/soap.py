@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from autoaccel.techniques.base import Number, parameter, technique, value
-from autoaccel.techniques.groups import DecayedOptimizer, Group
+from autoaccel.techniques.shared.groups import DecayedOptimizer, Group
 
 LARGEST_SIDE = 4096
 """Longer sides of a matrix, such as a vocabulary, keep their own basis: an eigenbasis costs their third power."""

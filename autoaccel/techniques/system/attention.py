@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autoaccel.techniques.base import Context, Technique, technique
-from autoaccel.techniques.modules import eager_attention
+from autoaccel.techniques.shared.modules import eager_attention
 
 
 @technique(

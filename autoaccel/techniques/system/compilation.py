@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
-from autoaccel.techniques.modules import as_written, repeated_blocks
-from autoaccel.techniques.tensors import map_images, random_numbers_kept
+from autoaccel.techniques.shared.modules import as_written, repeated_blocks
+from autoaccel.techniques.shared.tensors import map_images, random_numbers_kept
 
 
 @technique(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
-from autoaccel.techniques.tensors import map_images
+from autoaccel.techniques.shared.tensors import map_images
 
 
 @technique(

@@ -1,0 +1,1 @@
+"""Values that all rooms speak: no torch, no optuna, no process."""

@@ -1,0 +1,63 @@
+"""How a task is pointed at: `model.py`, `model.py:name`, `package.module:name`, or an object of this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autoaccel.core.resources import TaskRef
+from autoaccel.errors import TaskError
+
+
+def target_name(task: Any) -> str:
+    """What a task is called in the run folder; a file is named by its full path.
+
+    Raises:
+        TaskError: If the file is missing or is no Python. Seen here, before a process is started for it.
+    """
+    if not isinstance(task, str):
+        return str(getattr(task, "__name__", "task"))
+    place, name = split_target(task)
+    if not place.endswith(".py"):
+        return task
+    path = Path(place)
+    _check_syntax(path)
+    return f"{path.resolve()}:{name}" if name else str(path.resolve())
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """The file or module, and the name in it; empty when none is given."""
+    place, colon, name = target.rpartition(":")
+    return (place, name) if colon and name.isidentifier() else (target, "")
+
+
+def _check_syntax(path: Path) -> None:
+    try:
+        compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+    except (FileNotFoundError, IsADirectoryError):
+        raise TaskError(f"{path}: no such file") from None
+    except OSError as error:
+        raise TaskError(f"{path}: cannot be read: {error.strerror}") from None
+    except SyntaxError as error:
+        raise TaskError(f"not valid Python: {error.msg}", f"{path}:{error.lineno}") from error
+    except ValueError as error:
+        raise TaskError(f"{path}: not valid Python: {error}") from None
+
+
+def slug(target: str) -> str:
+    """A folder's name for a task."""
+    place, name = split_target(target)
+    stem = Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
+    stem = stem if name in ("", "task") else f"{stem}-{name}"
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem) or "run"
+
+
+def task_ref(task: Any, folder: Path) -> TaskRef:
+    """How the template finds the task: by name, or pickled by value where it was made in this process."""
+    if isinstance(task, str):
+        return TaskRef(task)
+    import cloudpickle
+
+    path = folder / "task.pickle"
+    path.write_bytes(cloudpickle.dumps(task))
+    return TaskRef(getattr(task, "__name__", "task"), str(path.resolve()))

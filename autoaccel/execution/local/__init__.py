@@ -1,0 +1,1 @@
+"""Trials as processes of this machine, forked from a warm server."""

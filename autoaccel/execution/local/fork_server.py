@@ -1,0 +1,202 @@
+"""The template: a warm process that has imported torch and the user's file, and forks a worker for each job.
+
+It imports and never computes, since neither a pool of threads nor a CUDA context survives a fork. Where forking
+is unsafe it starts fresh workers instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoaccel.errors import AutoaccelError
+from autoaccel.execution.local.messages import Channel
+
+
+def main() -> None:
+    """Serve the supervisor at the other end of the socket whose number is the first argument."""
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    messages = channel.receive()
+    if not messages:
+        return
+    try:
+        target = _load(messages[0])
+    except AutoaccelError as error:
+        channel.send("error", code=error.exit_code, message=str(error), traceback=traceback.format_exc())
+        return
+    from autoaccel.techniques.registry import catalog
+
+    channel.send("ready", catalog=[info.to_data() for info in catalog().values()])
+    Template(channel, target, messages[0]).serve()
+
+
+def _load(message: Mapping[str, Any]) -> Any:
+    # Asked in the usual way whether there is a GPU, CUDA refuses to work in all processes that are forked later.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    import torch
+
+    # One thread while the user's file is imported: a pool that it starts would be dead in every worker.
+    torch.set_num_threads(1)
+    _preload()
+    from autoaccel.execution.local.worker import load
+
+    return load(message)
+
+
+def _preload() -> None:
+    """Import what a first step imports behind our back: an optimizer alone brings 0.9 s."""
+    import importlib
+
+    for name in ("torch._dynamo", "torch.utils.flop_counter", "autoaccel.execution.local.worker"):
+        importlib.import_module(name)
+
+
+class Template:
+    """Forks workers and tells when they have ended.
+
+    Args:
+        channel: To the supervisor.
+        target: The user's task, or the function that makes it.
+        loaded: The message that it was loaded by, for fresh workers.
+    """
+
+    def __init__(self, channel: Channel, target: Any, loaded: Mapping[str, Any]):
+        self._channel = channel
+        self._target = target
+        self._loaded = dict(loaded)
+        self._workers: dict[int, int] = {}
+        self._may_fork = may_fork()
+        self._wake, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+
+    def serve(self) -> None:
+        """Obey until the supervisor is gone, then end every worker."""
+        signal.set_wakeup_fd(self._waker.fileno())
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._channel, selectors.EVENT_READ)
+            selector.register(self._wake, selectors.EVENT_READ)
+            alive = True
+            while alive:
+                for key, _ in selector.select():
+                    if key.fileobj is self._wake:
+                        self._wake.recv(4096)
+                        self._reap()
+                    else:
+                        alive = self._obey()
+        for pid in self._workers:
+            _kill_group(pid)
+
+    def _obey(self) -> bool:
+        messages = self._channel.receive()
+        for job in messages or []:
+            descriptor = self._channel.descriptor()
+            pid = self._start(job, descriptor)
+            os.close(descriptor)
+            self._workers[pid] = job["trial"]
+            self._channel.send("forked", trial=job["trial"], pid=pid)
+        return messages is not None
+
+    def _start(self, job: Mapping[str, Any], descriptor: int) -> int:
+        if not self._may_fork:
+            return _spawn({**job, "load": self._loaded}, descriptor)
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(job, descriptor)
+        return pid
+
+    def _become_worker(self, job: Mapping[str, Any], descriptor: int) -> None:
+        code = 1
+        try:
+            os.setsid()
+            _die_with_parent()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._channel.close()
+            _redirect(job["log"])
+            os.environ.update(_environment(job))
+            from autoaccel.execution.local.worker import work
+
+            work(self._target, job, Channel(socket.socket(fileno=descriptor)))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        while self._workers:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            trial = self._workers.pop(pid, None)
+            if trial is not None:
+                self._channel.send("exited", trial=trial, status=os.waitstatus_to_exitcode(status))
+
+
+def may_fork() -> bool:
+    """Whether a forked process can compute: what the user's file asked of CUDA may forbid it."""
+    import torch
+
+    if torch.cuda.is_initialized() or sys.platform == "darwin":
+        return False
+    pid = os.fork()
+    if pid == 0:
+        os._exit(int(torch.cuda._is_in_bad_fork()))
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _environment(job: Mapping[str, Any]) -> dict[str, str]:
+    """What a worker's environment has of its own; CUDA reads it when it is first used."""
+    return {"CUDA_VISIBLE_DEVICES": job["device"]} if job["device"] else {}
+
+
+def _spawn(job: Mapping[str, Any], descriptor: int) -> int:
+    command = [sys.executable, "-m", "autoaccel.execution.local.worker", str(descriptor), json.dumps(job)]
+    environment = {**os.environ, **_environment(job)}
+    with Path(job["log"]).open("ab") as log:
+        started = subprocess.Popen(
+            command, pass_fds=[descriptor], start_new_session=True, stdout=log, stderr=log, env=environment
+        )
+    return started.pid
+
+
+def _redirect(log: str) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _die_with_parent() -> None:
+    """On Linux: be killed when the template dies, however it dies."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+if __name__ == "__main__":
+    main()

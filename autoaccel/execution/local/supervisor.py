@@ -1,0 +1,277 @@
+"""The supervisor's side: starts the template, asks it for workers, listens to them, and ends those that overrun.
+
+It imports neither torch nor the user's file.
+"""
+
+from __future__ import annotations
+
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoaccel.core.budget import format_seconds
+from autoaccel.core.catalog import TechniqueInfo
+from autoaccel.core.clock import Clock
+from autoaccel.core.events import Event, Finished, Reported
+from autoaccel.core.recipe import Recipe
+from autoaccel.core.resources import Place, TaskRef
+from autoaccel.core.trial import Report, TaskFacts, TrialRequest
+from autoaccel.errors import AutoaccelError, TaskError, UsageError
+from autoaccel.execution.local.job import Job
+from autoaccel.execution.local.messages import Channel
+
+PROFILE = -1
+
+
+class Supervisor:
+    """An executor whose trials are processes.
+
+    Args:
+        task: What to train.
+        place: What to run on.
+        clock: For deadlines of trials.
+        folder: Gives each trial its folder `trials/NNNN`.
+
+    Raises:
+        AutoaccelError: The user's file cannot be loaded.
+    """
+
+    def __init__(self, task: TaskRef, place: Place, clock: Clock, folder: Path):
+        self._place = place
+        self._clock = clock
+        self._folder = folder
+        self._jobs: dict[int, Job] = {}
+        self._events: list[Event] = []
+        self._selector = selectors.DefaultSelector()
+        self._free = list(place.devices) or [""] * place.workers
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "autoaccel.execution.local.fork_server", str(theirs.fileno())]
+        self._log = folder / "import.txt"
+        with self._log.open("ab") as log:
+            # Its own session, so that a Ctrl-C at the terminal reaches the supervisor alone; its own log, so that
+            # what the user's file prints does not mix with the result on stdout.
+            self._process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        theirs.close()
+        self._template = Channel(ours)
+        self._template.send("load", target=task.target, pickled=task.pickled, seed=place.split_seed)
+        self._selector.register(self._template, selectors.EVENT_READ)
+
+    def load(self, limit: float | None) -> dict[str, TechniqueInfo]:
+        """Wait until the template is warm; returns the catalog of techniques.
+
+        Args:
+            limit: Seconds after which the import is given up; None for no limit.
+
+        Raises:
+            TaskError: The user's file cannot be loaded.
+            UsageError: It took longer than the limit.
+        """
+        messages: list[Mapping[str, Any]] | None = []
+        while messages == []:
+            if not self._selector.select(limit):
+                self._process.kill()
+                seconds = format_seconds(limit or 0.0)
+                raise UsageError(
+                    f"a budget of {seconds} is too small: it was over before torch and the task were imported"
+                )
+            messages = self._template.receive()
+        if messages is None:
+            code = self._process.wait()
+            raise TaskError(
+                f"the user's file ended the process that imported it (exit code {code}){self._last_words()}"
+            )
+        message = messages[0]
+        if message["kind"] == "error":
+            error = TaskError(message["message"])
+            error.__cause__ = AutoaccelError(message["traceback"])
+            raise error
+        return {data["name"]: TechniqueInfo.from_data(data) for data in message["catalog"]}
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return f": {lines[-1]}" if lines else ""
+
+    def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
+        """Measure the task; returns its facts and the space of the user's model.
+
+        Args:
+            limit: Seconds after which the profile is killed; None for no limit.
+
+        Raises:
+            TaskError: If the task cannot be trained, or not within the limit.
+        """
+        message = self._wait("profile", "facts", limit)[-1]
+        return TaskFacts.from_data(message["facts"]), message["model_space"]
+
+    def sizes(self) -> list[Mapping[str, Any]]:
+        """The cost of a step by batch size.
+
+        Raises:
+            TaskError: If the task cannot be trained.
+        """
+        return [m for m in self._wait("sizes", "sizes", None) if m["kind"] == "size"]
+
+    def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
+        """Score a trial's weights on the test set; see `training.scoring`.
+
+        Raises:
+            TaskError: If it fails, or takes longer than the limit.
+        """
+        return self._wait("score", "score", limit, recipe=recipe.to_data(), weights=str(weights))[-1]
+
+    def start(self, request: TrialRequest) -> None:
+        """Begin a trial in a process of its own."""
+        limit = None if request.grace is None else (request.budget.seconds or 0.0) + request.grace
+        folder = self.trial_folder(request.trial)
+        self._ask(request.trial, "trial", limit, request=request.to_data(), folder=str(folder))
+
+    def proceed(self, trial: int) -> None:
+        """Let a trial go on that waits for the word."""
+        if job := self._jobs.get(trial):
+            job.tell("proceed")
+
+    def stop(self, trial: int) -> None:
+        """Ask a trial to end at its next step; it is killed when it does not."""
+        if job := self._jobs.get(trial):
+            job.tell("stop")
+            job.ask(self._clock.now())
+
+    def hurry(self, trial: int) -> None:
+        """Ask a trial to hurry to its end; one that has not begun yet will find the word waiting."""
+        if job := self._jobs.get(trial):
+            job.tell("hurry")
+
+    def poll(self, timeout: float) -> list[Event]:
+        """Events since the last call; waits up to `timeout` seconds."""
+        end = self._clock.now() + timeout
+        while not self._events:
+            left = end - self._clock.now()
+            self._listen(max(0.0, min(left, 0.1)))
+            self._enforce()
+            if left <= 0:
+                break
+        events, self._events = self._events, []
+        return events
+
+    def close(self) -> None:
+        """End everything that is still running."""
+        for job in self._jobs.values():
+            job.signal(signal.SIGKILL)
+        self._template.close()
+        try:
+            self._process.wait(timeout=2.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for job in self._jobs.values():
+            job.channel.close()
+        self._selector.close()
+
+    def trial_folder(self, trial: int) -> Path:
+        """Where a trial's log and weights are."""
+        folder = self._folder / "trials" / f"{trial:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _ask(self, trial: int, job: str, limit: float | None, **fields: Any) -> None:
+        ours, theirs = socket.socketpair()
+        device = self._free.pop(0) if self._free else ""
+        name = "profile" if trial == PROFILE else "log"
+        log = (self._folder if trial == PROFILE else self.trial_folder(trial)) / f"{name}.txt"
+        self._jobs[trial] = Job(Channel(ours), trial, self._clock.now(), log, device, limit)
+        self._selector.register(self._jobs[trial].channel, selectors.EVENT_READ, trial)
+        self._template.send(
+            "fork",
+            descriptor=theirs.fileno(),
+            trial=trial,
+            job=job,
+            log=str(log),
+            device=device,
+            threads=self._place.threads,
+            cpu=self._place.cpu,
+            split_seed=self._place.split_seed,
+            metric=self._place.metric,
+            **fields,
+        )
+        theirs.close()
+
+    def _wait(self, job: str, last: str, limit: float | None, **fields: Any) -> list[Mapping[str, Any]]:
+        self._ask(PROFILE, job, limit, **fields)
+        running = self._jobs[PROFILE]
+        while PROFILE in self._jobs:
+            self._listen(0.1)
+            self._enforce()
+        if broken := running.said("broken"):
+            raise TaskError(broken[0]["message"])
+        if not running.said(last):
+            why = "took longer than the budget allows" if running.asked else "ended without a result"
+            raise TaskError(f"measuring the task {why}")
+        return running.done
+
+    def _listen(self, timeout: float) -> None:
+        for key, _ in self._selector.select(timeout):
+            if key.fileobj is self._template:
+                self._hear_template()
+            elif job := self._jobs.get(key.data):  # the template may just have told of its end
+                self._hear_worker(job)
+
+    def _hear_template(self) -> None:
+        messages = self._template.receive()
+        if messages is None:
+            self._selector.unregister(self._template)
+            for trial in list(self._jobs):
+                self._end(self._jobs[trial], "the template process is gone")
+            return
+        for message in messages:
+            job = self._jobs.get(message["trial"])
+            if job is None:
+                continue
+            if message["kind"] == "forked":
+                job.pid = message["pid"]
+            elif message["kind"] == "exited":
+                self._drain(job)
+                self._end(job, f"the process ended with status {message['status']}")
+
+    def _hear_worker(self, job: Job) -> bool:
+        messages = job.channel.receive()
+        if messages is None:
+            self._selector.unregister(job.channel)
+            return False
+        for message in messages:
+            if message["kind"] == "report":
+                self._events.append(Reported(Report.from_data(message["report"])))
+            else:
+                job.done.append(message)
+        return True
+
+    def _drain(self, job: Job) -> None:
+        """Read what the worker sent before it ended."""
+        while job.channel in [key.fileobj for key in self._selector.get_map().values()]:
+            if not self._hear_worker(job):
+                return
+
+    def _end(self, job: Job, why: str) -> None:
+        self._jobs.pop(job.trial)
+        if job.channel in [key.fileobj for key in self._selector.get_map().values()]:
+            self._selector.unregister(job.channel)
+        job.channel.close()
+        self._free.append(job.device)
+        if job.trial != PROFILE:
+            self._events.append(Finished(job.trial, job.outcome(self._clock.now(), why)))
+
+    def _enforce(self) -> None:
+        now = self._clock.now()
+        for job in list(self._jobs.values()):
+            job.enforce(now)

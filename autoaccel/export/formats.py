@@ -1,0 +1,69 @@
+"""The formats in which a run's best recipe can be had."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+
+from autoaccel.core.recipe import Recipe
+from autoaccel.errors import UsageError
+from autoaccel.export.script import training_script
+from autoaccel.storage.records import RunRecord
+
+
+def recipe_of(record: RunRecord) -> Recipe:
+    """The delivered recipe.
+
+    Raises:
+        UsageError: If the run has none yet.
+    """
+    if "recipe" not in record.result:
+        raise UsageError("this run has no finished trial, so there is no recipe to export")
+    return Recipe.from_data(record.result["recipe"])
+
+
+def accelerate_config(recipe: Recipe) -> str:
+    """A configuration for `accelerate launch --config_file`."""
+    data: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "NO",
+        "mixed_precision": next((p for p in ("bf16", "fp16") if p in recipe.techniques), "no"),
+        "num_machines": 1,
+        "num_processes": 1,
+        "use_cpu": False,
+    }
+    text: str = yaml.safe_dump(data, sort_keys=False)
+    return text
+
+
+def _script(record: RunRecord) -> str:
+    delivered = record.result.get("delivered", {}).get("trial")
+    trial = next((t for t in record.trials if t.request.trial == delivered), None)
+    cost = asdict(trial.outcome.cost) if trial and trial.outcome else {}
+    micro_batch = trial.request.micro_batch if trial else 0
+    seed = int(record.config["seed"])
+    return training_script(recipe_of(record), str(record.config["target"]), seed, cost, micro_batch)
+
+
+FORMATS: Mapping[str, Callable[[RunRecord], str]] = MappingProxyType(
+    {
+        "yaml": lambda record: recipe_of(record).to_yaml(),
+        "json": lambda record: json.dumps(recipe_of(record).to_data(), indent=2) + "\n",
+        "script": _script,
+        "accelerate": lambda record: accelerate_config(recipe_of(record)),
+    }
+)
+
+
+def export(record: RunRecord, form: str) -> str:
+    """The best recipe of a run in one of `FORMATS`.
+
+    Raises:
+        UsageError: If there is no recipe yet.
+    """
+    return FORMATS[form](record)

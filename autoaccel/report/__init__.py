@@ -1,1 +1,0 @@
-"""The HTML report. It reads the store's values only, so it works on a run that was killed."""

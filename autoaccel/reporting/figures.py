@@ -1,0 +1,78 @@
+"""The report's figures: pure functions from a run's record to a plotly figure."""
+
+from __future__ import annotations
+
+from html import escape
+
+import plotly.graph_objects as go
+
+from autoaccel.core.trial import Purpose
+from autoaccel.storage.records import RunRecord, TrialRecord
+
+COLORS = {Purpose.BASELINE: "#e07b39", Purpose.SEARCH: "#4c78a8", Purpose.FINAL: "#54a24b"}
+
+
+def trials_figure(record: RunRecord) -> go.Figure:
+    """The metric of every complete trial against the budget it had."""
+    figure = go.Figure()
+    for purpose in Purpose:
+        mine = [t for t in record.trials if t.request.purpose is purpose and t.final]
+        figure.add_scatter(
+            x=[_amount(t) for t in mine],
+            y=[t.final.metric for t in mine if t.final],
+            text=[escape(f"trial {t.request.trial}: {t.request.origin}") for t in mine],
+            mode="markers",
+            name=purpose.value,
+            marker={"color": COLORS[purpose], "size": 10},
+        )
+    unit = "seconds" if record.trials and record.trials[0].request.budget.seconds else "FLOPs"
+    return _styled(figure, f"budget of the trial, {unit}", _metric(record), log=True)
+
+
+def curves_figure(record: RunRecord) -> go.Figure:
+    """Metric against progress, for every trial that reported."""
+    figure = go.Figure()
+    for trial in record.trials:
+        if not trial.reports:
+            continue
+        final = trial.request.purpose is Purpose.FINAL
+        figure.add_scatter(
+            x=[r.progress for r in trial.reports],
+            y=[r.metric for r in trial.reports],
+            mode="lines+markers",
+            name=escape(f"{trial.request.trial} {trial.request.origin}"),
+            line={"color": COLORS[trial.request.purpose], "width": 3 if final else 1},
+        )
+    return _styled(figure, "progress", _metric(record))
+
+
+def spent_figure(record: RunRecord) -> go.Figure:
+    """Where the wall seconds went."""
+    figure = go.Figure()
+    for phase, cost in record.result.get("spent", {}).items():
+        figure.add_bar(y=["run"], x=[cost["seconds"]], name=escape(phase), orientation="h")
+    figure.update_layout(barmode="stack")
+    return _styled(figure, "seconds", "", height=200)
+
+
+def _amount(trial: TrialRecord) -> float:
+    return trial.request.budget.seconds or trial.request.budget.flops or 0.0
+
+
+def _metric(record: RunRecord) -> str:
+    return escape(record.facts.metric) if record.facts else "metric"
+
+
+def _styled(figure: go.Figure, x: str, y: str, log: bool = False, height: int = 380) -> go.Figure:
+    gray = "#888"
+    axis = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
+    figure.update_layout(
+        height=height,
+        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": gray},
+        xaxis={"title": x, "type": "log" if log else "linear", **axis},
+        yaxis={"title": y, **axis},
+    )
+    return figure

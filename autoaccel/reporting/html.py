@@ -1,0 +1,60 @@
+"""One self-contained page: nothing is loaded from elsewhere, and what users wrote is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from autoaccel.core.budget import format_flops, format_seconds
+from autoaccel.core.recipe import PLAIN, Recipe
+from autoaccel.core.trial import OutcomeKind
+from autoaccel.reporting.figures import curves_figure, spent_figure, trials_figure
+from autoaccel.storage.records import RunRecord
+
+FAULTS = set(OutcomeKind) - {OutcomeKind.COMPLETE, OutcomeKind.PRUNED}
+TITLES = ("Trials by budget", "Learning curves", "Where the time went")
+
+
+def write_report(record: RunRecord) -> str:
+    """The page's source.
+
+    Args:
+        record: A run, finished or not.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters.update(number=_number, seconds=format_seconds, flops=format_flops)
+    recipe = Recipe.from_data(record.result["recipe"]) if record.result.get("recipe") else None
+    return environment.get_template("report.html").render(
+        record=record,
+        result=record.result,
+        recipe=recipe.to_yaml() if recipe else "",
+        differences=_differences(recipe) if recipe else [],
+        figures=_figures(record) if record.trials else [],
+        plotly=Markup(get_plotlyjs()) if record.trials else "",
+        failures=[t for t in record.trials if t.outcome and t.outcome.kind in FAULTS],
+    )
+
+
+def _figures(record: RunRecord) -> list[tuple[str, Markup]]:
+    made = (trials_figure(record), curves_figure(record), spent_figure(record))
+    return [
+        (title, Markup(figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False})))
+        for title, figure in zip(TITLES, made, strict=True)
+    ]
+
+
+def _differences(recipe: Recipe) -> Sequence[tuple[str, object, object]]:
+    """What the recipe does otherwise than plain: name, plain's value, its own."""
+    plain, own = PLAIN["plain"].flat(), recipe.flat()
+    names = [name for name in {**plain, **own} if plain.get(name) != own.get(name)]
+    return [(name, plain.get(name, "-"), own.get(name, "-")) for name in names]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

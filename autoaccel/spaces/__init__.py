@@ -1,0 +1,1 @@
+"""Search spaces: which recipes may be proposed."""

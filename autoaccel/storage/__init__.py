@@ -1,0 +1,1 @@
+"""The run folder: its files, the log of events, the Optuna study."""

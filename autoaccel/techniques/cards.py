@@ -1,0 +1,98 @@
+"""A technique as a card for people: what it is, what it takes, what it did where it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from autoaccel.core.catalog import Catalog, Domain, Parameter, TechniqueInfo
+from autoaccel.core.schedules import Schedule
+from autoaccel.techniques.effects import Effect
+
+FAMILIES = ("data", "model", "optimization", "system")
+
+
+def in_order(catalog: Catalog) -> list[TechniqueInfo]:
+    """All techniques by family, cell and name."""
+    return sorted(catalog.values(), key=lambda info: (FAMILIES.index(info.family), info.cell, info.name))
+
+
+def summary_lines(catalog: Catalog) -> list[str]:
+    """One line a technique under a line for each family."""
+    lines: list[str] = []
+    family = ""
+    for info in in_order(catalog):
+        if info.family != family:
+            family = info.family
+            lines += ["", family] if lines else [family]
+        missing = "" if info.available else f"  (pip install 'autoaccel[{info.extra}]')"
+        lines.append(f"  {info.name:24} {info.summary}{missing}")
+    return lines
+
+
+def card(info: TechniqueInfo, effects: Sequence[Effect]) -> dict[str, Any]:
+    """A card as plain data for JSON."""
+    return {**info.to_data(), "effects": [asdict(effect) for effect in effects]}
+
+
+def card_lines(info: TechniqueInfo, effects: Sequence[Effect], others: Catalog) -> list[str]:
+    """A card as text."""
+    lines = [f"{info.name}: {info.summary}"]
+    lines += [f"  {key:10} {text}" for key, text in facts(info, others).items()]
+    if info.parameters:
+        lines.append("  parameters")
+        lines += [f"    {name:14} {parameter_text(p)}" for name, p in info.parameters.items()]
+    lines.append("  measured alone against plain training" if effects else "  not measured")
+    lines += [f"    {effect.task:10} {effect.budget:>11}  {effect}" for effect in effects]
+    return lines
+
+
+def facts(info: TechniqueInfo, others: Catalog) -> dict[str, str]:
+    """What a technique declares, for people; what does not apply is left out."""
+    found = {
+        "family": f"{info.family}: {info.cell}",
+        "slot": info.slot,
+        "hooks": ", ".join(info.hooks),
+        "needs": words(info.needs),
+        "roles": words(info.roles),
+        "refuses": ", ".join(refused(info, others)),
+        "extra": f"pip install 'autoaccel[{info.extra}]'" if info.extra else "",
+        "processes": "" if info.parallel else "one only",
+        "paper": info.paper,
+    }
+    return {key: text for key, text in found.items() if text}
+
+
+def refused(info: TechniqueInfo, catalog: Catalog) -> list[str]:
+    """Names of the techniques that it cannot share a recipe with, those of its own slot aside."""
+    others = [
+        other for other in catalog.values() if other is not info and not (info.slot and other.slot == info.slot)
+    ]
+    return sorted(o.name for o in others if info.clashes & o.roles or o.clashes & info.roles)
+
+
+def parameter_text(parameter: Parameter) -> str:
+    """Default and range of a parameter."""
+    scheduled = ", or a schedule" if parameter.scheduled else ""
+    return f"{value_text(parameter.default)}  in {domain_text(parameter.domain)}{scheduled}"
+
+
+def domain_text(domain: Domain) -> str:
+    """A range or list of options."""
+    if domain.options:
+        return ", ".join(map(str, domain.options))
+    kind = " on a logarithmic scale" if domain.log else ""
+    return f"{domain.low:g} to {domain.high:g}{kind}"
+
+
+def value_text(value: object) -> str:
+    """A default."""
+    if isinstance(value, Schedule):
+        return f"{value.start:g} to {value.end:g} over progress {value.since:g} to {value.until:g}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def words(names: Iterable[str]) -> str:
+    """Names for people."""
+    return ", ".join(sorted(name.replace("_", " ") for name in names))

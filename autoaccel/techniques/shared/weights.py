@@ -1,0 +1,80 @@
+"""Judging other weights than those that are trained on, with BatchNorm statistics of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from autoaccel.techniques.base import Context
+from autoaccel.techniques.shared.modules import as_written, evaluating
+from autoaccel.techniques.shared.tensors import tensors_in
+
+
+@contextmanager
+def in_place_of(context: Context, average: Sequence[Tensor], recalibrate: int) -> Iterator[None]:
+    """Put other weights in the place of the live ones for a while.
+
+    Args:
+        context: Its model is changed and changed back.
+        average: One tensor for each of the model's parameters, in their order.
+        recalibrate: Training samples that BatchNorm statistics are measured on.
+    """
+    live = [p.detach() for p in context.model.parameters()]
+    saved = [p.clone() for p in live]
+    torch._foreach_copy_(live, list(average))
+    try:
+        with recalibrated(context, recalibrate):
+            yield
+    finally:
+        torch._foreach_copy_(live, saved)
+
+
+@contextmanager
+def recalibrated(context: Context, samples: int) -> Iterator[None]:
+    """BatchNorm statistics of the weights that are in place now; the old ones come back at the end."""
+    buffers = {name: b.clone() for name, b in context.model.named_buffers()}
+    try:
+        measure_norms(context, samples)
+        yield
+    finally:
+        for name, buffer in context.model.named_buffers():
+            if name in buffers:  # the end of a training may have added some
+                buffer.data.copy_(buffers[name])
+
+
+def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Norms that keep running statistics."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    return [m for m in norms if m.track_running_stats]
+
+
+def measured_on(context: Context, samples: int) -> int:
+    """Of so many training samples, those that `measure_norms` runs through the model: none without norms."""
+    return samples if batch_norms(context.model) else 0
+
+
+def measure_norms(context: Context, samples: int) -> None:
+    """Measure BatchNorm's running statistics for the weights that are in place now."""
+    norms = batch_norms(context.model)
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    with evaluating(context.model), as_written(context.model):
+        for norm in norms:
+            norm.train()
+        try:
+            with torch.no_grad():
+                seen = 0
+                for inputs in context.training_batches(samples):
+                    count = len(tensors_in(inputs)[0])
+                    seen += count
+                    # The mean over all samples; torch's own way to it reads a counter, which stops a device.
+                    for norm in norms:
+                        norm.momentum = count / seen
+                    context.forward(inputs)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum

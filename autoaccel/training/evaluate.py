@@ -1,0 +1,104 @@
+"""Judging a model: its loss and metric on a set of samples, under the techniques' `evaluate` contexts."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autoaccel.core.budget import Cost
+from autoaccel.techniques.shared.modules import evaluating
+from autoaccel.techniques.shared.tensors import map_tensors
+from autoaccel.training.context import BATCH, TrainingContext
+from autoaccel.training.data.sources import Source
+
+
+@dataclass(frozen=True)
+class Score:
+    """The result of one evaluation.
+
+    Args:
+        metric: As the user reads it.
+        loss: Mean task loss.
+        noise: Standard error of the metric.
+    """
+
+    metric: float
+    loss: float
+    noise: float
+
+
+def evaluate(context: TrainingContext, source: Source, samples: int = 0) -> Score:
+    """Score the weights that the recipe wants to be judged, and put the live ones back.
+
+    Args:
+        context: The training.
+        source: What to score on.
+        samples: Use this many samples of it, always the same; 0 for all.
+    """
+    with ExitStack() as stack:
+        for manager in context.evaluating():
+            stack.enter_context(manager)
+        return score(context, source, samples)
+
+
+def score(context: TrainingContext, source: Source, samples: int = 0) -> Score:
+    """Score the weights that are in place now."""
+    with evaluating(context.model), torch.inference_mode():
+        losses, targets, output = _run(context, source, _places(len(source), samples))
+    metric, noise = context.data.metric.evaluate(losses, targets, output)
+    return Score(metric, float(losses.mean()), noise)
+
+
+def expected_cost(context: TrainingContext, source: Source) -> Cost:
+    """What it will cost to score on `source`, from a few of its samples; their cost is booked too."""
+    places = _places(len(source), BATCH)
+    with evaluating(context.model), torch.inference_mode():
+        _run(context, source, places)  # the first one pays for what is set up lazily
+        before = context.meter.spent()
+        _run(context, source, places)
+    return (context.meter.spent() - before) * (len(source) / len(places))
+
+
+def _places(count: int, samples: int) -> Tensor:
+    if not samples or samples >= count:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:samples].sort().values
+
+
+def _run(context: TrainingContext, source: Source, places: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    objective, keep = context.data.objective, context.data.metric.score is not None
+    losses, targets, outputs = [], [], []
+    done = 0
+    while done < len(places):
+        part = places[done : done + min(context.judged_at_once, context.micro_batch or BATCH)]
+        if (found := _judge(context, source, part)) is None:
+            context.judged_at_once = (len(part) + 1) // 2
+            if context.device.type == "cuda":
+                torch.cuda.empty_cache()
+            continue
+        done += len(part)
+        loss, wanted, output = found
+        losses.append(loss)
+        if keep:
+            targets.append(wanted)
+            outputs.append(objective.original(output))
+    # One transfer at the end: a device that computes asynchronously is not stopped at every batch.
+    kept = (torch.cat(targets).cpu(), torch.cat(outputs).float().cpu()) if keep else (None, None)
+    return torch.cat(losses).cpu(), *kept
+
+
+def _judge(context: TrainingContext, source: Source, part: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Losses, targets and outputs of some samples, or None if memory did not suffice for so many."""
+    inputs, wanted = source.take(part)
+    inputs = map_tensors(lambda t: t.to(context.device, non_blocking=True), inputs)
+    wanted = wanted.to(context.device, non_blocking=True)
+    try:
+        output = context.forward(inputs)
+        return context.data.objective.judge(output, wanted).float(), wanted, output
+    except torch.OutOfMemoryError:
+        if len(part) == 1:
+            raise
+        return None

@@ -1,0 +1,33 @@
+"""The end of a training: techniques finish, then the same weights are saved and tested."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from autoaccel.training.checkpoint import save_weights
+from autoaccel.training.context import TrainingContext
+from autoaccel.training.evaluate import Score, score
+
+
+def land(context: TrainingContext, path: Path | None, test: bool) -> Score | None:
+    """Finish, save and test. What is saved is the result: the model in memory is of no use afterwards.
+
+    Args:
+        context: A training that has reached its end.
+        path: Where the weights are saved; None saves none.
+        test: Whether the test set is scored.
+
+    Returns:
+        The score on the test set, or None without one.
+    """
+    with ExitStack() as stack:
+        for manager in context.evaluating():
+            stack.enter_context(manager)
+        # Inside, so that what is merged and converted are the weights that are judged, such as an average.
+        for technique in context.techniques:
+            technique.finish(context)
+        if path is not None and (context.accelerator is None or context.accelerator.is_main_process):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_weights(context.model, path)
+        return score(context, context.data.test) if test and context.data.test is not None else None

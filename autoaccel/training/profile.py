@@ -1,0 +1,217 @@
+"""Measuring a task with the plain recipe: seconds, FLOPs and memory, by batch size."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import psutil
+import torch
+
+from autoaccel.core.clock import Clock
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.trial import TaskFacts
+from autoaccel.errors import TaskError, suggestion
+from autoaccel.spaces.domains import model_axes
+from autoaccel.techniques.registry import build
+from autoaccel.training.batches import Passes
+from autoaccel.training.build import assemble
+from autoaccel.training.context import TrainingContext
+from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.sources import ArraySource, Source, SubsetSource
+from autoaccel.training.data.task import Task
+from autoaccel.training.evaluate import evaluate, expected_cost
+from autoaccel.training.loop import Step
+
+SIZES = (16, 32, 64, 128, 256, 512)
+FEW_STEPS = 5
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one training step of the plain recipe costs.
+
+    Args:
+        batch_size: Samples in the step.
+        seconds: Median over a few steps.
+        flops: Counted.
+        bytes: Peak memory of the device, or of the process on a CPU.
+    """
+
+    batch_size: int
+    seconds: float
+    flops: float
+    bytes: int
+
+
+def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu: bool) -> TaskFacts:
+    """Train a few steps of the plain recipe and evaluate once.
+
+    Args:
+        task: What to measure.
+        clock: Counts the seconds.
+        started: Its reading when the profile was asked for.
+        split_seed: Decides the validation split.
+        cpu: Use the CPU even where there is a GPU.
+
+    Raises:
+        TaskError: If the task cannot be trained.
+    """
+    _check_space(task)
+    context = _plain(task, clock, started, split_seed, cpu)
+    setup = context.meter.seconds()
+    step = measure_step(context, context.batch_size, clock)
+    expected_cost(context, context.data.valid)  # what a first evaluation sets up is not part of the next ones
+    before = context.meter.spent()
+    evaluate(context, context.data.valid)
+    evaluation = context.meter.spent() - before
+    micro_batch = _largest_batch(context, clock) if context.device.type == "cuda" else 0
+    data, spent = context.data, context.meter.spent()
+    return TaskFacts(
+        kind=data.kind,
+        traits=task_traits(task, data, context.model) | _machine_traits(context.device),
+        metric=data.metric.name,
+        maximize=data.metric.maximize,
+        n_train=len(data.train),
+        n_valid=len(data.valid),
+        n_test=len(data.test) if data.test is not None else 0,
+        classes=data.classes,
+        parameters=sum(p.numel() for p in context.model.parameters() if p.requires_grad),
+        train_flops=step.flops / step.batch_size,
+        valid_flops=evaluation.flops,
+        train_seconds=step.seconds / step.batch_size,
+        valid_seconds=evaluation.seconds,
+        setup_seconds=setup,
+        profile_seconds=spent.seconds,
+        profile_flops=spent.flops,
+        micro_batch=micro_batch,
+        device=_device_name(context.device),
+        fingerprint=_fingerprint(data.train, data.valid),
+    )
+
+
+def _check_space(task: Task) -> None:
+    """Whether the model's factory takes what is to be searched."""
+    model_axes(task.space)
+    try:
+        accepted = inspect.signature(task.model).parameters
+    except (TypeError, ValueError):  # some callables written in C have no signature
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        return
+    for name in task.space:
+        if name not in accepted:
+            takes = ", ".join(accepted) or "nothing"
+            raise TaskError(
+                f"space: the model's factory has no {name!r}, it takes {takes}{suggestion(name, accepted)}"
+            )
+
+
+def measure_sizes(
+    task: Task, clock: Clock, split_seed: int, cpu: bool, sizes: Sequence[int] = SIZES
+) -> Iterator[StepCost]:
+    """The cost of a step at several batch sizes, ascending; ends early where memory does."""
+    context = _plain(task, clock, clock.now(), split_seed, cpu)
+    for size in sizes:
+        if size > len(context.data.train):
+            return
+        cost = measure_step(context, size, clock)
+        if context.micro_batch:  # it did not fit in one piece
+            return
+        yield cost
+
+
+def measure_step(context: TrainingContext, size: int, clock: Clock) -> StepCost:
+    """The cost of one step with `size` samples; the first step is not counted in the seconds."""
+    context.batch_size = min(size, len(context.data.train))
+    step, batches = Step(context), iter(Passes(context, 0))
+    if context.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    context.model.train()
+    step(next(batches))
+    flops = context.meter.spent().flops
+    seconds = []
+    for _ in range(FEW_STEPS):
+        _finish_work(context)
+        before = clock.now()
+        step(next(batches))
+        _finish_work(context)
+        seconds.append(clock.now() - before)
+    flops = (context.meter.spent().flops - flops) / FEW_STEPS
+    return StepCost(context.batch_size, median(seconds), flops, _peak_memory(context))
+
+
+def _plain(task: Task, clock: Clock, started: float, split_seed: int, cpu: bool) -> TrainingContext:
+    techniques = build(PLAIN["plain"].chosen())
+    return assemble(task, techniques, {}, 0, split_seed, clock, started, cpu)
+
+
+def _finish_work(context: TrainingContext) -> None:
+    if context.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak_memory(context: TrainingContext) -> int:
+    if context.device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return int(psutil.Process().memory_info().rss)
+
+
+def _largest_batch(context: TrainingContext, clock: Clock) -> int:
+    """What a step came down to at the first of a few sizes that did not fit the device; 0 when all do."""
+    for size in (128, 256, 512, 1024):
+        if size > len(context.data.train):
+            break
+        measure_step(context, size, clock)
+        if context.micro_batch:
+            break
+    return context.micro_batch
+
+
+def _machine_traits(device: torch.device) -> frozenset[str]:
+    """What the hardware is good at, and whether torch finds what it compiles with."""
+    cuda = device.type == "cuda"
+    offers = {
+        "fast_bf16": _fast_bf16(device),
+        "fp16": cuda,
+        "fp8": cuda and torch.cuda.get_device_capability(device) >= (8, 9),
+        "compiler": _finds_compiler(device),
+    }
+    return frozenset(name for name, offered in offers.items() if offered)
+
+
+def _fast_bf16(device: torch.device) -> bool:
+    """Bfloat16 without matrix units costs more in conversions than it saves."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def _finds_compiler(device: torch.device) -> bool:
+    """Whether there is what torch's Inductor calls: a C++ compiler, or Triton and the C compiler that it needs."""
+    if device.type == "cuda":
+        has_c = any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang"))
+        return has_c and importlib.util.find_spec("triton") is not None
+    return device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def _fingerprint(*sources: Source) -> str:
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(str(len(source)).encode())
+        inner = source.source if isinstance(source, SubsetSource) else source
+        if isinstance(inner, ArraySource):
+            digest.update(inner.targets[:100_000].contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

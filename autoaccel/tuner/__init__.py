@@ -1,0 +1,1 @@
+"""One run of `tune`, from the profile to what is delivered."""
