@@ -83,7 +83,7 @@ def tune(
     budget = parse_budget(budget) if isinstance(budget, str) else budget
     if budget.seconds is None and budget.flops is None:
         raise UsageError(f"tune needs a budget in seconds or FLOPs, got {budget}")
-    place = options.place()
+    resources = options.resources()
     target = target_name(task)
     if options.space:
         read_space(options.space)
@@ -91,7 +91,7 @@ def tune(
         closing(view or Display(budget, quiet=quiet)) as shown,
         run_folder(options.out, slug(target), options.resume) as folder,
     ):
-        return Tuning(task, target, budget, options, place, folder, clock, shown).go()
+        return Tuning(task, target, budget, options, resources, folder, clock, shown).go()
 
 
 @contextmanager
@@ -123,10 +123,10 @@ def plan(task: Any, budget: Budget, *, options: Options | None = None, elapsed: 
         catalog = executor.load(budget.seconds)
         facts, _ = executor.profile(budget.seconds)
         name = options.space or DEFAULT_SPACES[facts.kind]
-        fitted, notes = load_space(name, catalog).for_task(facts.traits)
+        fitted, notes = load_space(name, catalog).for_task(facts.capabilities)
         spent = Cost(seconds=clock.now())
-        planned = make_plan(budget, facts, spent, options.place().workers, reserve(budget))
-        recipes = f"known-good recipes: {', '.join(fitted.known_good) or 'none'}"
+        planned = make_plan(budget, facts, spent, options.resources().workers, reserve(budget))
+        recipes = f"portfolio: {', '.join(fitted.portfolio) or 'none'}"
         return [
             *planned.describe(),
             f"search space: {name}, {len(fitted.domains())} parameters",
@@ -171,9 +171,9 @@ def train(
     budget = parse_budget(budget) if isinstance(budget, str) else budget
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     target = target_name(task)
-    place = Options(seed=seed, devices=devices).place()
+    resources = Options(seed=seed, devices=devices).resources()
     with run_folder(out, f"{slug(target)}-train") as folder:
-        with closing(Supervisor(task_ref(task, folder.path), place, clock, folder.path)) as executor:
+        with closing(Supervisor(task_ref(task, folder.path), resources, clock, folder.path)) as executor:
             executor.load(budget.seconds)
             request = TrialRequest(
                 0, recipe, budget, Purpose.FINAL, seed, (0.5, 1.0), test=True, origin="given",
@@ -204,7 +204,7 @@ def _train(executor: Supervisor, request: TrialRequest, clock: SystemClock, view
         while True:
             if interrupted() and not asked:
                 asked = True
-                executor.hurry(request.trial)
+                executor.finish_early(request.trial)
                 view.finishing(request, started, clock.now())
             for event in executor.poll(PATIENCE):
                 if isinstance(event, Reported):
@@ -233,7 +233,7 @@ def _trained(outcome: Outcome, recipe: Recipe, budget: Budget, target: str, fold
         "metric": {"name": outcome.metric},
         "final": {
             "budget": str(budget),
-            "validation": {"metric": final.metric, "loss": final.loss, "noise": final.noise},
+            "validation": {"metric": final.metric, "loss": final.loss, "standard_error": final.standard_error},
             "test": dict(outcome.test) or None,
             "cost": asdict(outcome.cost),
             "reason": outcome.reason,
@@ -261,7 +261,7 @@ def _measuring(task: Any, options: Options, clock: SystemClock) -> Iterator[Supe
     """A supervisor that leaves nothing behind."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with closing(Supervisor(task_ref(task, folder), options.place(), clock, folder)) as executor:
+        with closing(Supervisor(task_ref(task, folder), options.resources(), clock, folder)) as executor:
             yield executor
 
 

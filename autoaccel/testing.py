@@ -31,7 +31,7 @@ from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.prepare import build_model
 from autoaccel.training.data.task import Task
 from autoaccel.training.evaluate import Score, evaluate, score
-from autoaccel.training.finalize import land
+from autoaccel.training.finalize import finalize
 from autoaccel.training.loop import Milestones, train
 from autoaccel.training.meters.flops import Meter
 from autoaccel.training.meters.progress import Progress
@@ -41,7 +41,7 @@ def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | Non
     """Train a few steps with plain training and one technique, and hold it to what every technique promises.
 
     Args:
-        name: The technique; one of a slot replaces what plain training has there.
+        name: The technique; one of a component replaces what plain training has there.
         task: A small task that offers what it needs.
         parameters: Its parameters; the defaults when missing.
         steps: Optimizer steps, with an evaluation at half of them and at the end.
@@ -63,9 +63,11 @@ def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | Non
 
 def alone(name: str, parameters: Mapping[str, Value]) -> Recipe:
     """Plain training with one technique, at a constant learning rate if it cannot live with one that decays."""
-    slot = classes()[name].info.slot
-    chosen: dict[str, Any] = {slot: Choice(name, parameters)} if slot else {"techniques": {name: parameters}}
-    if "anneals" in classes()[name].info.clashes:
+    component = classes()[name].info.component
+    chosen: dict[str, Any] = (
+        {component: Choice(name, parameters)} if component else {"techniques": {name: parameters}}
+    )
+    if "anneals" in classes()[name].info.conflicts:
         chosen["learning_rate"] = Choice("constant")
     return Recipe(**chosen)
 
@@ -75,7 +77,7 @@ def _trained(
 ) -> tuple[TrainingContext, list[Score]]:
     techniques = build(alone(name, parameters).chosen())
     context = prepare_context(task, techniques, {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
-    if REFERENCE in classes()[name].info.needs:
+    if REFERENCE in classes()[name].info.requires:
         context.teacher = build_model(task, {}).eval().requires_grad_(False)
     set_up(context, cpu=True)
     scores: list[Score] = []
@@ -109,17 +111,17 @@ def _check_state(technique: Technique) -> None:
 
 
 def _check_delivery(context: TrainingContext, task: Task, technique: Technique) -> None:
-    judged = evaluate(context, context.data.valid)
+    evaluated = evaluate(context, context.data.valid)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
-        land(context, path, test=False)
+        finalize(context, path, test=False)
         fresh = build_model(task, {})
         load_weights(fresh, path)
     delivered = TrainingContext(fresh, context.data, (), Meter(fresh, SimulatedClock(), 0.0), 0, context.device)
     loss = score(delivered, context.data.valid).loss
     # What is merged or stored in another format may differ in the last digits.
-    assert math.isclose(loss, judged.loss, rel_tol=1e-3, abs_tol=1e-5), (
-        f"{technique.info.name}: judged with a loss of {judged.loss}, but its saved weights have {loss}"
+    assert math.isclose(loss, evaluated.loss, rel_tol=1e-3, abs_tol=1e-5), (
+        f"{technique.info.name}: judged with a loss of {evaluated.loss}, but its saved weights have {loss}"
     )
 
 

@@ -15,7 +15,7 @@ from step_ratio import EXAMPLES, block
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.recipe import PLAIN
 from autoaccel.techniques.registry import build
-from autoaccel.training.batches import Passes
+from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import assemble
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.discovery import load_target, resolve
@@ -27,7 +27,7 @@ def training(task, techniques) -> tuple[TrainingContext, Iterator]:
     clock = SystemClock()
     recipe = replace(PLAIN["plain"], techniques=techniques)
     context = assemble(task, build(recipe.chosen()), {}, 0, 0, clock, clock.now())
-    take, batches = Step(context), iter(Passes(context, 0))
+    take, batches = Step(context), iter(BatchSampler(context, 0))
     context.model.train()
 
     def steps() -> Iterator:

@@ -27,7 +27,7 @@ from autoaccel.core.budget import Budget, Cost
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.recipe import PLAIN
 from autoaccel.techniques.registry import build
-from autoaccel.training.batches import Passes
+from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import assemble
 from autoaccel.training.data.discovery import load_target, resolve
 from autoaccel.training.loop import Step
@@ -80,7 +80,7 @@ def trainer(task, steps: int) -> Iterator[Callable[[], None]]:
     clock = SystemClock()
     recipe = replace(PLAIN["plain"], techniques={"device_data": {}})
     context = assemble(task, build(recipe.chosen()), {}, 0, 0, clock, clock.now())
-    take, batches = Step(context), iter(Passes(context, 0))
+    take, batches = Step(context), iter(BatchSampler(context, 0))
     progress = Progress(Budget(steps=steps), context.meter.spent(), Cost(), 1, Cost())
     context.model.train()
 

@@ -19,7 +19,7 @@ from statistics import median, quantiles
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.recipe import PLAIN
-from autoaccel.core.resources import Place, TaskRef
+from autoaccel.core.resources import Resources, TaskRef
 from autoaccel.core.trial import TrialRequest
 from autoaccel.execution.local.supervisor import Supervisor
 
@@ -42,7 +42,7 @@ def warm(task: str, trials: int) -> list[float]:
     """Seconds to the first step, trial by trial."""
     clock, seconds = SystemClock(), []
     with tempfile.TemporaryDirectory() as folder:
-        supervisor = Supervisor(TaskRef(task), Place(), clock, Path(folder))
+        supervisor = Supervisor(TaskRef(task), Resources(), clock, Path(folder))
         supervisor.load(None)
         supervisor.profile(None)
         for trial in range(trials):

@@ -8,7 +8,7 @@ from statistics import median
 
 from autoaccel.search_spaces import names, read
 
-from autoaccel.core.catalog import SLOTS
+from autoaccel.core.catalog import COMPONENTS
 from autoaccel.techniques.cards import FAMILIES, facts, in_order, parameter_text
 from autoaccel.techniques.effects import Effect, helpful, read_effects
 from autoaccel.techniques.registry import catalog
@@ -41,7 +41,7 @@ def page() -> str:
         for info in (info for info in in_order(known) if info.family == family):
             lines = [f"### {info.name}\n", f"{info.summary}\n"]
             lines += [f"- {key}: {text}" for key, text in facts(info, known).items() if key != "family"]
-            lines += [f"- survey: {info.cell}"]
+            lines += [f"- survey: {info.category}"]
             lines += [f"- `{name}`: {parameter_text(p)}" for name, p in info.parameters.items()]
             parts += ["\n".join(lines) + "\n", _effects(effects.get(info.name, []))]
     return "\n".join(parts).rstrip() + "\n"
@@ -59,7 +59,7 @@ def _precision(effects: list[Effect]) -> str:
 
 def _default_spaces(effects: dict[str, list[Effect]]) -> str:
     offered = {
-        name: {technique for part in (*SLOTS, "techniques") for technique in read(name).get(part) or {}}
+        name: {technique for part in (*COMPONENTS, "techniques") for technique in read(name).get(part) or {}}
         for name in names()
     }
     helpless = sorted(name for name, each in effects.items() if not helpful(each))

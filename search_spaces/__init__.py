@@ -1,4 +1,4 @@
-"""Search spaces and known-good recipes as YAML, installed as `autoaccel.search_spaces`."""
+"""Search spaces and portfolio recipes as YAML, installed as `autoaccel.search_spaces`."""
 
 from __future__ import annotations
 

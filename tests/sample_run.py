@@ -5,7 +5,9 @@ from autoaccel.core.events import Finished, Profiled, Reported, Start
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TaskFacts, TrialRequest
 
-FACTS = TaskFacts(kind="table", traits=frozenset({"table"}), metric="loss", maximize=False, n_train=80, n_valid=20)
+FACTS = TaskFacts(
+    kind="table", capabilities=frozenset({"table"}), metric="loss", maximize=False, n_train=80, n_valid=20
+)
 
 
 def request(trial=0, purpose=Purpose.BASELINE, origin="plain", recipe=PLAIN["plain"]):

@@ -8,12 +8,12 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from autoaccel.core.catalog import REFERENCE
-from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
 
 MACHINE = frozenset({"fast_bf16", "fp16", "fp8", "compiler"})
-"""Traits of a machine, which no task offers."""
+"""Capabilities of a machine, which no task offers."""
 
 
 def net():
@@ -152,12 +152,12 @@ SAMPLES = {
 def _traits(name):
     task = SAMPLES[name]()
     model = build_model(task, {})
-    return task_traits(task, prepare(task, model, 0), model)
+    return task_capabilities(task, prepare(task, model, 0), model)
 
 
 def task_for(info):
     """The first small task that offers what a technique needs."""
-    asked = info.needs - MACHINE - {REFERENCE}
+    asked = info.requires - MACHINE - {REFERENCE}
     for name, make in SAMPLES.items():
         if asked <= _traits(name):
             return make()

@@ -13,8 +13,8 @@ BETTER = Effect("ema", "image", "660 GFLOPs", "flops", "accuracy", 5, 0.01, 0.00
 
 
 def test_every_cell_of_the_survey_has_a_technique():
-    cells = {info.cell for info in catalog().values()}
-    assert cells >= {
+    categories = {info.category for info in catalog().values()}
+    assert categories >= {
         "data regularization", "data sampling", "curriculum learning", "basic modules", "model compression",
         "initialization", "learning rate selection", "large batch size", "efficient objectives",
         "model averaging", "system-centric",

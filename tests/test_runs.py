@@ -174,10 +174,10 @@ task = Task(model=Net, train=(x, y), test=(x[:100], y[:100]), metric="loss")
 
 
 def test_a_fault_after_the_last_trial_loses_nothing(tmp_path, monkeypatch):
-    def fail(keeper, *_):
+    def fail(recorder, *_):
         raise TaskError("late")
 
-    monkeypatch.setattr("autoaccel.tuner.recorder.Keeper.deliver", fail)
+    monkeypatch.setattr("autoaccel.tuner.recorder.Recorder.deliver", fail)
     path = write(tmp_path, "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))")
     with pytest.raises(TaskError, match="late"):
         tune(path, "4e6 FLOPs", out=tmp_path / "run", quiet=True)

@@ -15,9 +15,9 @@ from autoaccel.core.catalog import REFERENCE, check
 from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.registry import build, catalog
-from autoaccel.training.batches import Passes
+from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import prepare_context, set_up
-from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.loop import Step
 
@@ -35,23 +35,23 @@ MANY = settings(max_examples=500, deadline=None, suppress_health_check=list(Heal
 def fitted(name):
     task = TASKS[name]()
     model = build_model(task, {})
-    traits = task_traits(task, prepare(task, model, 0), model)
-    space, _ = SearchSpace.load(name).for_task(traits)
-    return task, traits, space
+    capabilities = task_capabilities(task, prepare(task, model, 0), model)
+    space, _ = SearchSpace.load(name).for_task(capabilities)
+    return task, capabilities, space
 
 
-def trains(task, traits, recipe, count=True):
+def trains(task, capabilities, recipe, count=True):
     """Three steps at the start, in the middle and at the end of progress; counting FLOPs takes most of the time."""
-    assert not check(recipe.chosen(), catalog(), traits | {REFERENCE})
+    assert not check(recipe.chosen(), catalog(), capabilities | {REFERENCE})
     AcceleratorState._reset_state(reset_partial_state=True)
     techniques = build(recipe.chosen())
     context = prepare_context(task, techniques, recipe.model, 0, 0, SimulatedClock(), 0.0, cpu=True)
-    if any(REFERENCE in technique.info.needs for technique in techniques):
+    if any(REFERENCE in technique.info.requires for technique in techniques):
         context.teacher = build_model(task, {}).eval().requires_grad_(False)
     if not count:
         context.meter.flops_of = lambda *_: 1.0
     set_up(context, cpu=True)
-    take, batches = Step(context), iter(Passes(context, 0))
+    take, batches = Step(context), iter(BatchSampler(context, 0))
     context.model.train()
     for p in (0.0, 0.5, 1.0):
         context.p, factor, optimizer = p, context.lr_factor, context.optimizer
@@ -95,12 +95,12 @@ def rate_factor(choice, p):
 
 @pytest.mark.parametrize("name", names())
 def test_a_few_recipes_of_each_space_train(name):
-    task, traits, space = fitted(name)
+    task, capabilities, space = fitted(name)
 
     @FEW
     @given(st.integers(0, 2**32 - 1))
     def check_seed(seed):
-        trains(task, traits, space.sample(seed))
+        trains(task, capabilities, space.sample(seed))
 
     check_seed()
 
@@ -109,22 +109,22 @@ def test_a_few_recipes_of_each_space_train(name):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", names())
 def test_many_recipes_of_each_space_train(name):
-    task, traits, space = fitted(name)
+    task, capabilities, space = fitted(name)
 
     @MANY
     @given(st.integers(0, 2**32 - 1))
     def check_seed(seed):
-        trains(task, traits, space.sample(seed), count=False)
+        trains(task, capabilities, space.sample(seed), count=False)
 
     check_seed()
 
 
 @pytest.mark.parametrize("name", names())
-def test_known_good_recipes_lie_in_their_space_and_train(name):
-    task, traits, space = fitted(name)
-    assert len(space.known_good) >= 3
-    for recipe in space.known_good.values():
+def test_portfolio_recipes_lie_in_their_space_and_train(name):
+    task, capabilities, space = fitted(name)
+    assert len(space.portfolio) >= 3
+    for recipe in space.portfolio.values():
         chosen = space.fit(recipe)
         assert chosen is not None
-        if not any(catalog()[technique].needs - traits - {REFERENCE} for technique in chosen.chosen()):
-            trains(task, traits, chosen)
+        if not any(catalog()[technique].requires - capabilities - {REFERENCE} for technique in chosen.chosen()):
+            trains(task, capabilities, chosen)

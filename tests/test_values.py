@@ -122,13 +122,13 @@ def test_a_missing_extra_leaves_its_branch_out_and_says_how_to_get_it():
     data = {
         "extends": "vision",
         "techniques": {name: {} for name in missing},
-        "known_good": {"pruned": {"techniques": {"structured_pruning": {}}}, "kept": {"techniques": {"ema": {}}}},
+        "portfolio": {"pruned": {"techniques": {"structured_pruning": {}}}, "kept": {"techniques": {"ema": {}}}},
     }
     space, notes = Space.from_data(data, bare, read, "mine.yaml").for_task(
         {"image", "continuous", "convolutions", "whole_targets"}
     )
     assert not set(missing) & set(space.techniques)
-    assert list(space.known_good) == ["kept"]
+    assert list(space.portfolio) == ["kept"]
     assert sorted(notes) == [
         "left out: structured_pruning; pip install 'autoaccel[compress]' to search that too",
         "left out: trivial_augment; pip install 'autoaccel[image]' to search that too",

@@ -1,7 +1,7 @@
 """What techniques exist and what fits together, as data that a process without torch can read.
 
 A technique's class carries its `TechniqueInfo`; the process that has imported the classes sends the infos to
-the one that plans with them. No technique names another: each declares the roles it plays and the roles it
+the one that plans with them. No technique names another: each declares the tags it plays and the tags it
 cannot live with, and `check` compares those.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from autoaccel.core.schedules import Number, Schedule
 from autoaccel.errors import suggestion
 
-ROLES: Mapping[str, str] = MappingProxyType(
+TAGS: Mapping[str, str] = MappingProxyType(
     {
         "adapts": "trains small matrices beside frozen weights",
         "anneals": "lowers the learning rate towards the end",
@@ -34,7 +34,7 @@ ROLES: Mapping[str, str] = MappingProxyType(
         "precision": "sets the number format",
         "pulls_weights": "pulls the weights towards older ones",
         "recomputes": "computes activations twice",
-        "regrads": "computes the gradient of a step again at other weights",
+        "recomputes_gradients": "computes the gradient of a step again at other weights",
         "replaces_loss": "trains on a loss of its own",
         "reshapes_weights": "changes the shapes of the weights",
         "scales_gradients": "scales the gradients",
@@ -44,9 +44,9 @@ ROLES: Mapping[str, str] = MappingProxyType(
         "smooths": "softens the targets",
     }
 )
-"""What the roles in use mean, for messages. Techniques may declare others."""
+"""What the tags in use mean, for messages. Techniques may declare others."""
 Value = bool | int | str | Number
-SLOTS = ("optimizer", "learning_rate", "batch_size")
+COMPONENTS = ("optimizer", "learning_rate", "batch_size")
 """What every recipe has exactly one of. All other techniques are optional."""
 REFERENCE = "reference"
 """What techniques need that learn from a finished model: no task has it, a run comes to have it."""
@@ -103,13 +103,13 @@ class TechniqueInfo:
     Args:
         name: How recipes and search spaces call it.
         family: data, model, optimization or system.
-        cell: The heading of the survey (arXiv 2304.03589) that it belongs to.
+        category: The heading of the survey (arXiv 2304.03589) that it belongs to.
         summary: One line: what it does.
-        slot: One of `SLOTS`, or empty for an optional technique.
+        component: One of `COMPONENTS`, or empty for an optional technique.
         parameters: Its parameters by name.
-        needs: Traits that the task must have, such as `image`, `tokens` or `classes`.
-        roles: What it does to the training, for the clashes of others.
-        clashes: Roles that it cannot share a recipe with.
+        requires: Capabilities that the task must have, such as `image`, `tokens` or `classes`.
+        tags: What it does to the training, for the conflicts of others.
+        conflicts: Roles that it cannot share a recipe with.
         order: Techniques with a low order come first in every hook.
         hooks: The hooks of training that it takes part in, in the order in which they run.
         parallel: Whether it works where several processes share each batch.
@@ -120,13 +120,13 @@ class TechniqueInfo:
 
     name: str
     family: str
-    cell: str
+    category: str
     summary: str = ""
-    slot: str = ""
+    component: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    needs: frozenset[str] = frozenset()
-    roles: frozenset[str] = frozenset()
-    clashes: frozenset[str] = frozenset()
+    requires: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
+    conflicts: frozenset[str] = frozenset()
     order: int = 50
     hooks: tuple[str, ...] = ()
     parallel: bool = True
@@ -137,7 +137,7 @@ class TechniqueInfo:
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""
         data = asdict(self)
-        for name in ("needs", "roles", "clashes"):
+        for name in ("requires", "tags", "conflicts"):
             data[name] = sorted(data[name])
         return data
 
@@ -152,7 +152,7 @@ class TechniqueInfo:
             )
             for name, p in data["parameters"].items()
         }
-        sets = {name: frozenset(data[name]) for name in ("needs", "roles", "clashes")}
+        sets = {name: frozenset(data[name]) for name in ("requires", "tags", "conflicts")}
         return cls(**{**data, "parameters": parameters, "hooks": tuple(data["hooks"]), **sets})
 
 
@@ -160,14 +160,14 @@ Catalog = Mapping[str, TechniqueInfo]
 
 
 def check(
-    chosen: Mapping[str, Mapping[str, Value]], catalog: Catalog, traits: Iterable[str] | None = None
+    chosen: Mapping[str, Mapping[str, Value]], catalog: Catalog, capabilities: Iterable[str] | None = None
 ) -> list[str]:
     """Everything that forbids this choice of techniques, one line a fault; empty when it may be trained.
 
     Args:
-        chosen: Parameters by technique, the slots' among them.
+        chosen: Parameters by technique, the components' among them.
         catalog: All known techniques.
-        traits: What the task offers to those that need something; None skips that part.
+        capabilities: What the task offers to those that need something; None skips that part.
     """
     known = {name: catalog[name] for name in chosen if name in catalog}
     faults = [f"{name}: unknown technique{suggestion(name, catalog)}" for name in chosen if name not in catalog]
@@ -175,9 +175,9 @@ def check(
         faults += parameter_faults(info, chosen[name])
         if not info.available:
             faults.append(f"{name}: not installed; pip install 'autoaccel[{info.extra}]'")
-        if traits is not None and (missing := info.needs - set(traits)):
+        if capabilities is not None and (missing := info.requires - set(capabilities)):
             faults.append(f"{name}: needs {_words(missing)}, which this task does not offer")
-    return faults + _clashes(list(known.values()))
+    return faults + _conflicts(list(known.values()))
 
 
 def parameter_faults(info: TechniqueInfo, parameters: Mapping[str, object]) -> list[str]:
@@ -196,13 +196,13 @@ def parameter_faults(info: TechniqueInfo, parameters: Mapping[str, object]) -> l
     return faults
 
 
-def _clashes(infos: list[TechniqueInfo]) -> list[str]:
+def _conflicts(infos: list[TechniqueInfo]) -> list[str]:
     faults = []
     for i, a in enumerate(infos):
         for b in infos[i + 1 :]:
             for one, other in ((a, b), (b, a)):
-                if why := one.clashes & other.roles:
-                    does = " and ".join(sorted(ROLES.get(role, _words([role])) for role in why))
+                if why := one.conflicts & other.tags:
+                    does = " and ".join(sorted(TAGS.get(tag, _words([tag])) for tag in why))
                     faults.append(
                         f"{a.name} and {b.name} do not work together: {other.name} {does}, "
                         f"which {one.name} cannot live with"

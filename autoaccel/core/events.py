@@ -13,10 +13,10 @@ from autoaccel.core.trial import Outcome, Report, TaskFacts, TrialRequest
 
 @dataclass(frozen=True)
 class Profiled:
-    """Event: the task's facts are known; `slots` trials can run side by side."""
+    """Event: the task's facts are known; `workers` trials can run side by side."""
 
     facts: TaskFacts
-    slots: int = 1
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Finished:
-    """Event: a trial has ended and its slot is free."""
+    """Event: a trial has ended and its component is free."""
 
     trial: int
     outcome: Outcome
@@ -69,7 +69,7 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Hurry:
+class FinishEarly:
     """Action: ask a running trial to anneal over `COOLDOWN` of what it has used; it will finish as complete."""
 
     trial: int
@@ -87,7 +87,7 @@ class Finish:
     """Action: the run is over; no more events are wanted."""
 
 
-Action = Start | Proceed | Stop | Hurry | Wake | Finish
+Action = Start | Proceed | Stop | FinishEarly | Wake | Finish
 
 
 class Executor(Protocol):
@@ -105,7 +105,7 @@ class Executor(Protocol):
         """Ask a trial to end at its next step; returns at once."""
         ...
 
-    def hurry(self, trial: int) -> None:
+    def finish_early(self, trial: int) -> None:
         """Ask a trial to hurry to the end of its schedules; returns at once."""
         ...
 

@@ -14,17 +14,19 @@ from typing import Any
 
 import yaml
 
-from autoaccel.core.catalog import SLOTS, Value
+from autoaccel.core.catalog import COMPONENTS, Value
 from autoaccel.core.schedules import Schedule, is_schedule
 from autoaccel.errors import UsageError, suggestion
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)
+"""Versions of the file format that are read; a recipe is the same in both."""
 Parameters = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The technique that fills a slot, and its parameters."""
+    """The technique that fills a component, and its parameters."""
 
     name: str
     parameters: Parameters = field(default_factory=dict)
@@ -56,20 +58,20 @@ class Recipe:
         return json.dumps(self.to_data(), sort_keys=True)
 
     def chosen(self) -> dict[str, Parameters]:
-        """All techniques, those in the slots included, with their parameters."""
-        slots = {choice.name: choice.parameters for choice in map(self._slot, SLOTS)}
-        return {**slots, **self.techniques}
+        """All techniques, those in the components included, with their parameters."""
+        components = {choice.name: choice.parameters for choice in map(self._component, COMPONENTS)}
+        return {**components, **self.techniques}
 
-    def _slot(self, slot: str) -> Choice:
-        choice: Choice = getattr(self, slot)
+    def _component(self, component: str) -> Choice:
+        choice: Choice = getattr(self, component)
         return choice
 
     def to_data(self) -> dict[str, Any]:
         """Plain nested data for YAML and JSON."""
         data: dict[str, Any] = {"schema": SCHEMA}
-        for slot in SLOTS:
-            choice = self._slot(slot)
-            data[slot] = {"name": choice.name, **_plain(choice.parameters)}
+        for component in COMPONENTS:
+            choice = self._component(component)
+            data[component] = {"name": choice.name, **_plain(choice.parameters)}
         data["techniques"] = {name: _plain(p) for name, p in self.techniques.items()}
         data["model"] = _plain(self.model)
         return data
@@ -88,7 +90,7 @@ class Recipe:
         return recipe
 
     def to_yaml(self) -> str:
-        """YAML with the slots first."""
+        """YAML with the components first."""
         text: str = yaml.safe_dump(self.to_data(), sort_keys=False)
         return text
 
@@ -104,10 +106,10 @@ class Recipe:
     def flat(self) -> dict[str, bool | int | float | str]:
         """The recipe as flat parameters, `optimizer.lr` or `techniques.ema.half_life`."""
         flat: dict[str, bool | int | float | str] = {}
-        for slot in SLOTS:
-            choice = self._slot(slot)
-            flat[slot] = choice.name
-            _flatten(f"{slot}.{choice.name}", choice.parameters, flat)
+        for component in COMPONENTS:
+            choice = self._component(component)
+            flat[component] = choice.name
+            _flatten(f"{component}.{choice.name}", choice.parameters, flat)
         for name, parameters in self.techniques.items():
             flat[f"techniques.{name}"] = True
             _flatten(f"techniques.{name}", parameters, flat)
@@ -117,11 +119,14 @@ class Recipe:
     @classmethod
     def from_flat(cls, flat: Mapping[str, bool | int | float | str]) -> Recipe:
         """The inverse of `flat`. A technique that is set to False is left out."""
-        slots = {slot: Choice(str(flat[slot]), _nested(f"{slot}.{flat[slot]}", flat)) for slot in SLOTS}
+        components = {
+            component: Choice(str(flat[component]), _nested(f"{component}.{flat[component]}", flat))
+            for component in COMPONENTS
+        }
         names = [key.split(".")[1] for key, on in flat.items() if key.startswith("techniques.") and on is True
                  and key.count(".") == 1]  # fmt: skip
         techniques = {name: _nested(f"techniques.{name}", flat) for name in names}
-        return cls(**slots, techniques=techniques, model=_nested("model", flat))
+        return cls(**components, techniques=techniques, model=_nested("model", flat))
 
 
 PLAIN: Mapping[str, Recipe] = MappingProxyType(
@@ -176,31 +181,33 @@ def read_value(data: Any) -> Value:
 
 
 def _read(data: object, faults: list[str]) -> Recipe | None:
-    keys = ("schema", *SLOTS, "techniques", "model")
+    keys = ("schema", *COMPONENTS, "techniques", "model")
     if not isinstance(data, Mapping):
         faults.append(f"must be a mapping with {', '.join(keys)}, got {type(data).__name__}")
         return None
-    if data.get("schema", SCHEMA) != SCHEMA:
-        faults.append(f"schema = {data['schema']!r}: this version reads schema {SCHEMA}")
+    if data.get("schema", SCHEMA) not in READABLE:
+        faults.append(f"schema = {data['schema']!r}: this version reads schema {' and '.join(map(str, READABLE))}")
     faults += [f"{key}: unknown key{suggestion(str(key), keys)}" for key in data if key not in keys]
-    slots = {slot: _read_choice(slot, data[slot], faults) for slot in SLOTS if slot in data}
+    components = {
+        component: _read_choice(component, data[component], faults) for component in COMPONENTS if component in data
+    }
     techniques = data.get("techniques") or {}
     if not isinstance(techniques, Mapping):
         faults.append("techniques: must be a mapping from names to parameters")
         techniques = {}
     read = {name: _read_parameters(f"techniques.{name}", p or {}, faults) for name, p in techniques.items()}
     model = _read_parameters("model", data.get("model") or {}, faults)
-    return None if faults else Recipe(**slots, techniques=read, model=model)
+    return None if faults else Recipe(**components, techniques=read, model=model)
 
 
-def _read_choice(slot: str, data: object, faults: list[str]) -> Choice:
+def _read_choice(component: str, data: object, faults: list[str]) -> Choice:
     if isinstance(data, str):
         return Choice(data)
     if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
-        faults.append(f"{slot}: must be a name, or a mapping with `name` and parameters")
+        faults.append(f"{component}: must be a name, or a mapping with `name` and parameters")
         return Choice("")
     parameters = {key: value for key, value in data.items() if key != "name"}
-    return Choice(str(data["name"]), _read_parameters(slot, parameters, faults))
+    return Choice(str(data["name"]), _read_parameters(component, parameters, faults))
 
 
 def _read_parameters(path: str, data: object, faults: list[str]) -> Parameters:

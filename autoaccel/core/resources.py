@@ -20,7 +20,7 @@ class TaskRef:
 
 
 @dataclass(frozen=True)
-class Place:
+class Resources:
     """What the workers run on.
 
     Args:

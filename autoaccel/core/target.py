@@ -17,18 +17,18 @@ def target_name(task: Any) -> str:
     """
     if not isinstance(task, str):
         return str(getattr(task, "__name__", "task"))
-    place, name = split_target(task)
-    if not place.endswith(".py"):
+    location, name = split_target(task)
+    if not location.endswith(".py"):
         return task
-    path = Path(place)
+    path = Path(location)
     _check_syntax(path)
     return f"{path.resolve()}:{name}" if name else str(path.resolve())
 
 
 def split_target(target: str) -> tuple[str, str]:
     """The file or module, and the name in it; empty when none is given."""
-    place, colon, name = target.rpartition(":")
-    return (place, name) if colon and name.isidentifier() else (target, "")
+    location, colon, name = target.rpartition(":")
+    return (location, name) if colon and name.isidentifier() else (target, "")
 
 
 def _check_syntax(path: Path) -> None:
@@ -46,14 +46,14 @@ def _check_syntax(path: Path) -> None:
 
 def slug(target: str) -> str:
     """A folder's name for a task."""
-    place, name = split_target(target)
-    stem = Path(place).stem if place.endswith(".py") else place.rpartition(".")[2]
+    location, name = split_target(target)
+    stem = Path(location).stem if location.endswith(".py") else location.rpartition(".")[2]
     stem = stem if name in ("", "task") else f"{stem}-{name}"
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem) or "run"
 
 
 def task_ref(task: Any, folder: Path) -> TaskRef:
-    """How the template finds the task: by name, or pickled by value where it was made in this process."""
+    """How the fork server finds the task: by name, or pickled by value where it was made in this process."""
     if isinstance(task, str):
         return TaskRef(task)
     import cloudpickle

@@ -39,7 +39,7 @@ class TaskFacts:
 
     Args:
         kind: image, tokens, table or series: decides the default search space.
-        traits: What techniques may need: the kind, and `classes`, `square`, `flips`, ...
+        capabilities: What techniques may need: the kind, and `classes`, `square`, `flips`, ...
         metric: The name of the metric.
         maximize: Whether a larger metric is better.
         n_train: Samples trained on, after the split.
@@ -60,7 +60,7 @@ class TaskFacts:
     """
 
     kind: str
-    traits: frozenset[str]
+    capabilities: frozenset[str]
     metric: str
     maximize: bool
     n_train: int
@@ -81,12 +81,12 @@ class TaskFacts:
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {**asdict(self), "traits": sorted(self.traits)}
+        return {**asdict(self), "capabilities": sorted(self.capabilities)}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> TaskFacts:
         """The inverse of `to_data`."""
-        return cls(**{**data, "traits": frozenset(data["traits"])})
+        return cls(**{**data, "capabilities": frozenset(data["capabilities"])})
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,11 @@ class TrialRequest:
         milestones: Shares of progress, ascending, at which it evaluates; the end (1.0) is the last.
         micro_batch: Largest batch to be computed at once; 0 for no limit.
         test: Whether the test set is scored at the end.
-        origin: For people: where the recipe comes from, such as `plain`, `known-good NAME`, `model`.
+        origin: For people: where the recipe comes from, such as `plain`, `portfolio NAME`, `model`.
         parent: The trial whose recipe is trained again with a larger budget, if any.
         valid_samples: Validation samples used at milestones; 0 for all.
         evaluation: Expected cost of one evaluation; set aside until one was measured.
-        landing: Set aside for the time after the last evaluation: saving, the test set.
+        finalization: Set aside for the time after the last evaluation: saving, the test set.
         grace: Seconds beyond those of its budget after which it is killed; None for never.
         reference: The finished model that the recipe learns from, if it needs one.
     """
@@ -147,7 +147,7 @@ class TrialRequest:
     parent: int | None = None
     valid_samples: int = 0
     evaluation: Cost = field(default_factory=Cost)
-    landing: Cost = field(default_factory=Cost)
+    finalization: Cost = field(default_factory=Cost)
     grace: float | None = None
     reference: Reference | None = None
 
@@ -162,7 +162,7 @@ class TrialRequest:
             "purpose": self.purpose.value,
             "milestones": list(self.milestones),
             "evaluation": asdict(self.evaluation),
-            "landing": asdict(self.landing),
+            "finalization": asdict(self.finalization),
             "reference": self.reference and self.reference.to_data(),
         }
 
@@ -177,7 +177,7 @@ class TrialRequest:
                 "purpose": Purpose(data["purpose"]),
                 "milestones": tuple(data["milestones"]),
                 "evaluation": Cost(**data["evaluation"]),
-                "landing": Cost(**data["landing"]),
+                "finalization": Cost(**data["finalization"]),
                 "reference": Reference.from_data(data["reference"]) if data.get("reference") else None,
             }
         )
@@ -193,7 +193,7 @@ class Report:
         progress: Share of the trial's budget spent.
         metric: The task's metric, as the user reads it.
         loss: Mean task loss on the validation set.
-        noise: Standard error of the metric that the size of the validation set causes.
+        standard_error: Standard error of the metric that the size of the validation set causes.
         cost: Spent by the trial so far.
     """
 
@@ -202,7 +202,7 @@ class Report:
     progress: float
     metric: float
     loss: float
-    noise: float
+    standard_error: float
     cost: Cost
 
     def to_data(self) -> dict[str, Any]:

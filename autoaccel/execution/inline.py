@@ -16,14 +16,14 @@ from autoaccel.core.catalog import TechniqueInfo
 from autoaccel.core.clock import Clock
 from autoaccel.core.events import Event, Finished, Reported
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.resources import Place
+from autoaccel.core.resources import Resources
 from autoaccel.core.trial import TaskFacts, TrialRequest
 from autoaccel.execution.local.worker import plain_space
 from autoaccel.techniques.registry import catalog
 from autoaccel.training.data.discovery import load_target, resolve
 from autoaccel.training.data.task import Task
 from autoaccel.training.profile import profile_task
-from autoaccel.training.run_trial import Surroundings, run_trial
+from autoaccel.training.run_trial import TrialEnvironment, run_trial
 from autoaccel.training.scoring import score_weights
 
 
@@ -32,14 +32,14 @@ class InlineExecutor:
 
     Args:
         task: A `Task`, a function that returns one, or how to find it.
-        place: The seed of the split, the metric and the device.
+        resources: The seed of the split, the metric and the device.
         clock: Counts the seconds.
         folder: Gives each trial its folder `trials/NNNN`.
     """
 
-    def __init__(self, task: Any, place: Place, clock: Clock, folder: Path):
+    def __init__(self, task: Any, resources: Resources, clock: Clock, folder: Path):
         self._given = task
-        self._place = place
+        self._resources = resources
         self._clock = clock
         self._folder = folder
         self._waiting: list[TrialRequest] = []
@@ -51,9 +51,11 @@ class InlineExecutor:
         Raises:
             TaskError: If it cannot be loaded.
         """
-        set_seed(self._place.split_seed)
+        set_seed(self._resources.split_seed)
         task = resolve(load_target(self._given) if isinstance(self._given, str) else self._given)
-        self._task = replace(task, metric=self._place.metric, direction=None) if self._place.metric else task
+        self._task = (
+            replace(task, metric=self._resources.metric, direction=None) if self._resources.metric else task
+        )
         return catalog()
 
     def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
@@ -64,15 +66,17 @@ class InlineExecutor:
         """
         assert self._task is not None
         self._forget_precision()
-        facts = profile_task(self._task, self._clock, self._clock.now(), self._place.split_seed, self._place.cpu)
+        facts = profile_task(
+            self._task, self._clock, self._clock.now(), self._resources.split_seed, self._resources.cpu
+        )
         return facts, plain_space(self._task.space)
 
     def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
         """Score a trial's weights on the test set. The limit is not enforced."""
         assert self._task is not None
         self._forget_precision()
-        place = self._place
-        return score_weights(self._task, recipe, weights, self._clock, place.split_seed, place.cpu)
+        resources = self._resources
+        return score_weights(self._task, recipe, weights, self._clock, resources.split_seed, resources.cpu)
 
     def start(self, request: TrialRequest) -> None:
         """Remember a trial; `poll` trains it."""
@@ -85,7 +89,7 @@ class InlineExecutor:
         """Forget a trial that has not begun."""
         self._waiting = [request for request in self._waiting if request.trial != trial]
 
-    def hurry(self, trial: int) -> None:
+    def finish_early(self, trial: int) -> None:
         """Not here: while a trial trains in this process, nobody can ask for anything."""
 
     def poll(self, timeout: float) -> list[Event]:
@@ -94,17 +98,17 @@ class InlineExecutor:
             return []
         request = self._waiting.pop(0)
         events: list[Event] = []
-        around = Surroundings(
+        environment = TrialEnvironment(
             clock=self._clock,
             started=self._clock.now(),
             report=lambda report: events.append(Reported(report)) or True,  # type: ignore[func-returns-value]
             folder=self._folder / "trials" / f"{request.trial:04d}",
-            split_seed=self._place.split_seed,
-            cpu=self._place.cpu,
+            split_seed=self._resources.split_seed,
+            cpu=self._resources.cpu,
         )
         self._forget_precision()
         assert self._task is not None
-        outcome = run_trial(self._task, request, around)
+        outcome = run_trial(self._task, request, environment)
         gc.collect()  # a compiled model and a scaled optimizer hold themselves
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

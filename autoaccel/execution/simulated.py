@@ -26,7 +26,7 @@ class TableExecutor:
         table: Gives the metric of a request at some progress; NaN for a recipe that diverges.
         clock: Moved on from event to event.
         cost_factor: How much longer than planned every trial takes.
-        noise: Standard error that reports claim.
+        standard_error: Standard error that reports claim.
         flops_per_second: Speed of the simulated machine.
     """
 
@@ -35,13 +35,13 @@ class TableExecutor:
         table: Table,
         clock: SimulatedClock,
         cost_factor: float = 1.0,
-        noise: float = 0.0,
+        standard_error: float = 0.0,
         flops_per_second: float = 1e9,
     ):
         self._table = table
         self._clock = clock
         self._factor = cost_factor
-        self._noise = noise
+        self._standard_error = standard_error
         self._speed = flops_per_second
         self._queue: list[tuple[float, int, Event]] = []
         self._number = itertools.count()
@@ -60,7 +60,7 @@ class TableExecutor:
                 outcome = Outcome(OutcomeKind.INFEASIBLE, spent, reason="diverged")
                 self._push(seconds * p, Finished(request.trial, outcome))
                 return
-            last = Report(request.trial, index, p, metric, metric, self._noise, spent)
+            last = Report(request.trial, index, p, metric, metric, self._standard_error, spent)
             self._push(seconds * p, Reported(last))
         test = {"metric": last.metric, "loss": last.loss} if request.test and last else {}
         whole = Cost(seconds, seconds * self._speed)
@@ -76,7 +76,7 @@ class TableExecutor:
         heapq.heapify(self._queue)
         self._push(0.0, Finished(trial, Outcome(OutcomeKind.PRUNED, started, reason="stopped")))
 
-    def hurry(self, trial: int) -> None:
+    def finish_early(self, trial: int) -> None:
         """Bring what is ahead of a trial closer: it takes `COOLDOWN` of what was spent, or less."""
         now, spent = self._clock.now(), self._started(trial).seconds
         ahead = [(moment - now, event) for moment, _, event in self._queue if _trial_of(event) == trial]

@@ -28,7 +28,7 @@ class Definition:
         source: Its text, ready for the script.
         technique: The technique's name, if it is one.
         order: The technique's place among the others.
-        needs: What the technique needs of the task or the run.
+        requires: What the technique needs of the task or the run.
     """
 
     module: str
@@ -38,7 +38,7 @@ class Definition:
     source: str
     technique: str = ""
     order: int = 50
-    needs: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> dict[str, str]:
     return lines
 
 
-# A technique declares its ranges and its role beside its code, for the search. A script needs the code only:
+# A technique declares its ranges and its tag beside its code, for the search. A script needs the code only:
 # `@technique(...)` becomes `@dataclass`, `parameter(0.1, ...)` its default.
 
 
@@ -172,8 +172,8 @@ def _declared(node: ast.stmt) -> tuple[str, int, tuple[str, ...]]:
     """A technique's name, order and needs."""
     for mark in getattr(node, "decorator_list", []):
         if _is_call(mark, "technique"):
-            given = {k.arg: ast.literal_eval(k.value) for k in mark.keywords if k.arg in ("order", "needs")}
-            return ast.literal_eval(mark.args[0]), given.get("order", 50), given.get("needs", ())
+            given = {k.arg: ast.literal_eval(k.value) for k in mark.keywords if k.arg in ("order", "requires")}
+            return ast.literal_eval(mark.args[0]), given.get("order", 50), given.get("requires", ())
     return "", 50, ()
 
 

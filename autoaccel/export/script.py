@@ -70,7 +70,7 @@ def main() -> None:
 
     context.micro_batch = MICRO_BATCH
     train(context, Progress(), Milestones((0.5, 1.0), 0, report), SEED)
-    test = land(context, Path("model.safetensors"), test=True)
+    test = finalize(context, Path("model.safetensors"), test=True)
     if test is not None:
         say(f"test: metric {{test.metric:.6g}}, loss {{test.loss:.6g}}")
 
@@ -185,7 +185,7 @@ def _constructors(recipe: Recipe, definitions: Sequence[Definition]) -> list[str
     chosen = recipe.chosen()
     if foreign := [name for name in chosen if name not in known]:
         raise UsageError(f"a script holds autoaccel's own techniques only, and not {', '.join(foreign)}")
-    if learning := [name for name in chosen if REFERENCE in known[name].needs]:
+    if learning := [name for name in chosen if REFERENCE in known[name].requires]:
         raise UsageError(f"a script carries no finished model, which {', '.join(learning)} would learn from")
     ordered = sorted(chosen.items(), key=lambda pair: (known[pair[0]].order, pair[0]))
     return [f"{next(iter(known[name].names))}({_keywords(parameters)})" for name, parameters in ordered]

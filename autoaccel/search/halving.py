@@ -14,8 +14,8 @@ from autoaccel.core.events import (
     Action,
     Event,
     Finish,
+    FinishEarly,
     Finished,
-    Hurry,
     Interrupted,
     Proceed,
     Profiled,
@@ -95,7 +95,7 @@ class Search:
             case Profiled():
                 self._begin(event, now)
             case Reported(report):
-                actions += self._judge(report)
+                actions += self._on_report(report)
             case Finished(trial, outcome):
                 self._book(self.trials[trial], outcome)
             case Interrupted():
@@ -112,14 +112,14 @@ class Search:
 
     def _begin(self, event: Profiled, now: float) -> None:
         self._flops += event.facts.profile_flops
-        self.plan = make_plan(self._budget, event.facts, self.spent(now), event.slots, self._reserve)
+        self.plan = make_plan(self._budget, event.facts, self.spent(now), event.workers, self._reserve)
         self.trials = Trials(event.facts.maximize)
-        space, _ = self._space.for_task(event.facts.traits)
+        space, _ = self._space.for_task(event.facts.capabilities)
         self._sampler = RecipeSampler(space, self._seed)
         self._brackets = Brackets(self.trials, [self.plan.quota(rung) for rung in range(len(self.plan.ladder))])
         self.phase = Phase.SEARCH
 
-    def _judge(self, report: Report) -> list[Action]:
+    def _on_report(self, report: Report) -> list[Action]:
         entry = self.trials[report.trial]
         entry.reports.append(report)
         if report.milestone == len(entry.request.milestones) - 1:
@@ -150,13 +150,13 @@ class Search:
             return
         reports = [outcome.final] if outcome.final else entry.reports[-1:]
         learned = outcome.kind in (OutcomeKind.COMPLETE, OutcomeKind.PRUNED) and bool(reports)
-        self._sampler.tell(entry.proposal, self.trials.relative(entry.rung, reports[0]) if learned else None)
+        self._sampler.tell(entry.proposal, self.trials.normalized(entry.rung, reports[0]) if learned else None)
 
     def _end(self) -> list[Action]:
         """Begin nothing more; a final training anneals and is delivered, nobody waits for a trial of the search."""
         self.phase = Phase.DONE
         running = [entry.request for entry in self.trials.running()]
-        return [Hurry(r.trial) if r.purpose is Purpose.FINAL else Stop(r.trial) for r in running]
+        return [FinishEarly(r.trial) if r.purpose is Purpose.FINAL else Stop(r.trial) for r in running]
 
     # What is to be done
 
@@ -164,7 +164,7 @@ class Search:
         if self.plan is None:
             return []
         actions: list[Action] = []
-        while self.phase is Phase.SEARCH and len(self.trials.running()) < self.plan.slots:
+        while self.phase is Phase.SEARCH and len(self.trials.running()) < self.plan.workers:
             request = self._search_request(now)
             if request is None:
                 break
@@ -215,8 +215,8 @@ class Search:
         assert self.plan is not None
         if self.trials.running():
             return False
-        if self.trials.saturated():
-            self.plan = self.plan.saturated()
+        if self.trials.plateaued():
+            self.plan = self.plan.plateaued()
         left = self.plan.search_share - self._budget.share(self.spent(now))
         ladder = self.plan.ladder
         if left < 3 * ladder[0] + (ladder[-1] if len(ladder) > 1 else 0.0):
@@ -260,7 +260,7 @@ class Search:
         assert self.plan is not None
         tried = self.trials.finals()
         # A trial may be delivered instead, and would then be tested too.
-        kept = Cost(seconds=self.plan.reserve, flops=self.plan.landing(test=True).flops)
+        kept = Cost(seconds=self.plan.reserve, flops=self.plan.finalization(test=True).flops)
         left = self._budget.less(self.spent(now) + kept)
         share = 1 - self._budget.share(self.spent(now))
         done = any(e.final for e in tried) or len(tried) > 1 or (tried and share < LEAST_FINAL)

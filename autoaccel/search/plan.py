@@ -21,7 +21,7 @@ WIDTHS_ALONE = (6, 4, 3, 2)
 """The same where the top rung is the only one; as many as fit."""
 SEARCH_SHARE = 0.35
 """Where the loss still falls with budget, more than about a third eats what the final training gains."""
-SATURATED_SHARE = 0.45
+PLATEAUED_SHARE = 0.45
 """Where it does not, more of it may be searched; not much more, since a choice among many is a choice of noise."""
 MOST_RUNGS = 4
 FEWEST_STEPS = 30
@@ -41,7 +41,7 @@ class Plan:
         ladder: Budgets of trials as shares of the whole, ascending; empty when only a final training fits.
         search_share: Share of the whole after which no new search trial starts.
         reserve: Seconds kept after the final training for the report and the last files.
-        slots: Trials side by side.
+        workers: Trials side by side.
         valid_samples: Validation samples used by search trials; 0 for all.
         width: Recipes that a bracket has on the top rung, beside the plain one.
     """
@@ -51,7 +51,7 @@ class Plan:
     ladder: tuple[float, ...]
     search_share: float
     reserve: float
-    slots: int = 1
+    workers: int = 1
     valid_samples: int = 0
     width: int = 2
 
@@ -68,7 +68,7 @@ class Plan:
         share = samples / self.facts.n_valid if samples else 1.0
         return Cost(seconds=self.facts.valid_seconds * share, flops=self.facts.valid_flops * share)
 
-    def landing(self, test: bool) -> Cost:
+    def finalization(self, test: bool) -> Cost:
         """The expected cost of what follows the last evaluation of a trial."""
         share = 1.1 * self.facts.n_test / self.facts.n_valid if test else 0.0
         return self.evaluation(0) * share + Cost(seconds=0.02)
@@ -79,9 +79,9 @@ class Plan:
             return budget.seconds
         return (budget.flops or 0.0) * self.facts.train_seconds / max(1.0, self.facts.train_flops)
 
-    def saturated(self) -> Plan:
+    def plateaued(self) -> Plan:
         """The plan for a task whose metric no longer improves with budget: search more."""
-        return replace(self, search_share=max(self.search_share, SATURATED_SHARE))
+        return replace(self, search_share=max(self.search_share, PLATEAUED_SHARE))
 
     def describe(self) -> list[str]:
         """The plan for people, a decision a line."""
@@ -92,7 +92,7 @@ class Plan:
         rungs = ", ".join(f"{self.quota(i)} x {_amount(self.trial_budget(i))}" for i in range(len(self.ladder)))
         again = ", the better again on the top rung" if len(self.ladder) > 1 else ""
         more = (
-            f" ({SATURATED_SHARE:.0%} if the metric stops improving)" if self.search_share < SATURATED_SHARE else ""
+            f" ({PLATEAUED_SHARE:.0%} if the metric stops improving)" if self.search_share < PLATEAUED_SHARE else ""
         )
         trials = sum(self.quota(i) for i in range(len(self.ladder)))
         return [
@@ -109,14 +109,14 @@ class Plan:
         return f"expected: about {trials} trials, the end {format_seconds(seconds)} after the start"
 
 
-def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, slots: int, reserve: float) -> Plan:
+def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, workers: int, reserve: float) -> Plan:
     """Split what is left of a budget after the profile.
 
     Args:
         budget: The whole.
         facts: What the profile found.
         spent: What the start and the profile have taken.
-        slots: Trials side by side.
+        workers: Trials side by side.
         reserve: Seconds to keep for the end.
 
     Raises:
@@ -134,7 +134,7 @@ def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, slots: int, reserve
         ladder=ladder,
         search_share=1 - left + left * SEARCH_SHARE if ladder else 0.0,
         reserve=reserve if budget.seconds else 0.0,
-        slots=slots,
+        workers=workers,
         valid_samples=_valid_samples(budget * ladder[0], facts) if ladder else 0,
         width=width,
     )

@@ -30,7 +30,7 @@ def search_request(
         parent=parent,
         valid_samples=plan.valid_samples,
         evaluation=plan.evaluation(plan.valid_samples),
-        landing=plan.landing(test=False),
+        finalization=plan.finalization(test=False),
         grace=_grace(plan, budget),
     )
 
@@ -53,7 +53,7 @@ def final_request(
         origin=origin,
         parent=parent,
         evaluation=evaluation,
-        landing=plan.landing(test=True),
+        finalization=plan.finalization(test=True),
         grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget),
     )
 

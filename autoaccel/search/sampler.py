@@ -1,4 +1,4 @@
-"""Where recipes come from: the known-good ones first, then neighbors of the best and Optuna's TPE."""
+"""Where recipes come from: the portfolio's first, then mutations of the best and Optuna's TPE."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ STARTUP = 8
 ATTEMPTS = 50
 """Draws that may repeat a recipe before the space counts as exhausted."""
 CHANGED = 0.25
-"""Share of a neighbor's parameters that differ from its parent's."""
+"""Share of a mutation's parameters that differ from its parent's."""
 SWITCHED = 0.5
-"""Chance that a neighbor turns a technique on or off, as a share of the chance that a random recipe has it on."""
+"""Chance that a mutation turns a technique on or off, as a share of the chance that a random recipe has it on."""
 STEP = 0.15
 """Standard deviation of a change, as a share of the parameter's range."""
 
@@ -60,7 +60,7 @@ class OptunaChooser:
         return value
 
 
-class NeighborChooser:
+class MutationChooser:
     """Keeps most of a recipe's values and moves the others a little.
 
     Args:
@@ -107,9 +107,9 @@ class RecipeSampler:
                 seed=seed, multivariate=True, group=True, n_startup_trials=1, constant_liar=True
             )
         self._study = optuna.create_study(sampler=tpe)
-        fitted = {name: space.fit(recipe) for name, recipe in space.known_good.items()}
+        fitted = {name: space.fit(recipe) for name, recipe in space.portfolio.items()}
         self._queue = [
-            Proposal(recipe, f"known-good {name}")
+            Proposal(recipe, f"portfolio {name}")
             for name, recipe in fitted.items()
             if recipe is not None and not space.learns(recipe)
         ]
@@ -135,10 +135,10 @@ class RecipeSampler:
     def _draw(self, best: Sequence[Recipe], reference: bool) -> Proposal:
         dice = self._source.random()
         if best and dice < 0.5:
-            # The better a recipe, the more neighbors it gets.
+            # The better a recipe, the more mutations it gets.
             parent = best[min(int(self._source.expovariate(1.0)), len(best) - 1)]
-            chooser = NeighborChooser(parent.flat(), self._source, SWITCHED * self._space.on_share)
-            return Proposal(self._space.draw(chooser, reference), "neighbor of a good one")
+            chooser = MutationChooser(parent.flat(), self._source, SWITCHED * self._space.on_share)
+            return Proposal(self._space.draw(chooser, reference), "mutation of a good one")
         if self._told < STARTUP or dice > 0.9:
             chosen = RandomChooser(self._source.getrandbits(32), self._space.on_share)
             return Proposal(self._space.draw(chosen, reference), "random")

@@ -114,7 +114,7 @@ class Trials:
         """The complete final training."""
         return next((entry for entry in self.finals() if entry.final is not None), None)
 
-    def relative(self, rung: int, report: Report) -> float | None:
+    def normalized(self, rung: int, report: Report) -> float | None:
         """How much worse than plain at the same budget: comparable across rungs, where the metric is not.
 
         On a rung without a plain trial, the one on the nearest rung stands in; None where there is none at all.
@@ -131,14 +131,14 @@ class Trials:
         if plain is None:
             return False
         behind = self.value(report)[0] - self.value(plain[1])[0]
-        return behind > CLEARLY_WORSE * math.hypot(report.noise, plain[1].noise)
+        return behind > CLEARLY_WORSE * math.hypot(report.standard_error, plain[1].standard_error)
 
-    def saturated(self) -> bool:
+    def plateaued(self) -> bool:
         """Whether a promotion no longer gives more than the noise of the validation set."""
         gains = []
         for entry in self:
             parent = None if entry.request.parent is None else self[entry.request.parent]
             if entry.rung != FINAL and parent and parent.final and entry.final:
                 gain = self.value(parent.final)[0] - self.value(entry.final)[0]
-                gains.append(gain - entry.final.noise)
+                gains.append(gain - entry.final.standard_error)
         return bool(gains) and median(gains) < 0

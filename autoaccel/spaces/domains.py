@@ -1,4 +1,4 @@
-"""Reading a search space: axes, slots, techniques, known-good recipes from plain data; every fault named at once.
+"""Reading a search space from plain data: domains, components, techniques, portfolio. Every fault is named at once.
 
 In YAML a scalar fixes a parameter, a list gives its options, `{low: , high: , log: }` a range, and `auto` the
 range that the technique declares.
@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from autoaccel.core.catalog import SLOTS, Catalog, Domain, TechniqueInfo, check, parameter_faults
-from autoaccel.core.recipe import Recipe
+from autoaccel.core.catalog import COMPONENTS, Catalog, Domain, TechniqueInfo, check, parameter_faults
+from autoaccel.core.recipe import READABLE, SCHEMA, Recipe
 from autoaccel.errors import TaskError, UsageError, suggestion
 
 Scalar = bool | int | float | str
-Axis = Domain | Scalar
-Axes = Mapping[str, Axis]
-KEYS = ("schema", "name", "description", "extends", *SLOTS, "techniques", "known_good")
+ParameterDomain = Domain | Scalar
+ParameterDomains = Mapping[str, ParameterDomain]
+KEYS = ("schema", "name", "description", "extends", *COMPONENTS, "techniques", "portfolio")
 _RANGE_KEYS = {"low", "high", "log", "integer"}
 
 
-def read_axis(data: object) -> Axis:
-    """One axis from YAML or from `Task(space=...)`: scalar, list of options, (low, high) or a mapping.
+def read_domain(data: object) -> ParameterDomain:
+    """One domain from YAML or from `Task(space=...)`: scalar, list of options, (low, high) or a mapping.
 
     Raises:
         ValueError: If it is none of these, or an empty range.
@@ -56,131 +56,147 @@ def extended(data: object, read: Callable[[str], object], source: str, depth: in
     """
     if not isinstance(data, Mapping):
         raise UsageError(f"{source}: a search space is a mapping with {', '.join(KEYS)}")
+    data = _current(data, source)
     if "extends" not in data:
         return dict(data)
     if depth > 8:
         raise UsageError(f"{source}: `extends` goes round in a circle")
     base = extended(read(str(data["extends"])), read, str(data["extends"]), depth + 1)
     own = {key: part for key, part in data.items() if key != "extends"}
-    for key in (*SLOTS, "techniques"):
+    for key in (*COMPONENTS, "techniques"):
         if isinstance(own.get(key), Mapping) and isinstance(base.get(key), Mapping):
-            own[key] = _merged(base[key], own[key], replace_others=key in SLOTS)
+            own[key] = _merged(base[key], own[key], replace_others=key in COMPONENTS)
     return {**base, **own}
 
 
+def _current(data: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    """The data as the present schema has them: what is `portfolio` now was `known_good` in schema 1."""
+    schema = data.get("schema")
+    if schema not in (None, *READABLE):
+        accepted = " and ".join(map(str, READABLE))
+        raise UsageError(f"{source}: schema = {schema!r}: this version reads schema {accepted}")
+    if schema == SCHEMA or "known_good" not in data:
+        return data
+    return {"portfolio" if key == "known_good" else key: part for key, part in data.items()}
+
+
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any], replace_others: bool) -> dict[str, Any]:
-    """A slot that is named again offers only what is named; optional techniques are added to the base."""
+    """A component that is named again offers only what is named; optional techniques are added to the base."""
     merged: dict[str, Any] = {} if replace_others else dict(base)
-    for name, axes in own.items():
+    for name, domains in own.items():
         inherited = base.get(name)
-        if isinstance(axes, Mapping) and isinstance(inherited, Mapping):
-            merged[name] = {**inherited, **axes}
+        if isinstance(domains, Mapping) and isinstance(inherited, Mapping):
+            merged[name] = {**inherited, **domains}
         else:
-            merged[name] = inherited if axes is None else axes
+            merged[name] = inherited if domains is None else domains
     return merged
 
 
-def read_slot(slot: str, data: object, catalog: Catalog, faults: list[str]) -> dict[str, Axes]:
-    """The techniques offered for a slot, each with its axes; adds what is wrong to `faults`."""
+def read_component(
+    component: str, data: object, catalog: Catalog, faults: list[str]
+) -> dict[str, ParameterDomains]:
+    """The techniques offered for a component, each with its domains; adds what is wrong to `faults`."""
     if not isinstance(data, Mapping) or not data:
-        faults.append(f"{slot}: must offer at least one technique")
+        faults.append(f"{component}: must offer at least one technique")
         return {}
-    offered: dict[str, Axes] = {}
-    accepted = [name for name, info in catalog.items() if info.slot == slot]
-    for name, axes in data.items():
+    offered: dict[str, ParameterDomains] = {}
+    accepted = [name for name, info in catalog.items() if info.component == component]
+    for name, domains in data.items():
         if name not in accepted:
-            faults.append(f"{slot}.{name}: unknown; one of {', '.join(accepted)}{suggestion(name, accepted)}")
+            faults.append(f"{component}.{name}: unknown; one of {', '.join(accepted)}{suggestion(name, accepted)}")
         else:
-            offered[name] = _read_axes(f"{slot}.{name}", axes, catalog[name], faults)
+            offered[name] = _read_domains(f"{component}.{name}", domains, catalog[name], faults)
     return offered
 
 
-def read_techniques(data: object, catalog: Catalog, faults: list[str]) -> tuple[dict[str, Axes], frozenset[str]]:
-    """The optional techniques with their axes, and which of them are always on; adds what is wrong to `faults`."""
+def read_techniques(
+    data: object, catalog: Catalog, faults: list[str]
+) -> tuple[dict[str, ParameterDomains], frozenset[str]]:
+    """The optional techniques with their domains, and which of them are always on; adds faults to `faults`."""
     if not isinstance(data, Mapping):
         faults.append("techniques: must be a mapping from names to parameters")
         return {}, frozenset()
-    offered: dict[str, Axes] = {}
+    offered: dict[str, ParameterDomains] = {}
     required = set()
-    accepted = [name for name, info in catalog.items() if not info.slot]
-    for name, axes in data.items():
+    accepted = [name for name, info in catalog.items() if not info.component]
+    for name, domains in data.items():
         if name not in accepted:
             faults.append(f"techniques.{name}: unknown technique{suggestion(str(name), accepted)}")
             continue
-        if axes is False:
+        if domains is False:
             continue
-        if axes is True or (isinstance(axes, Mapping) and axes.get("required")):
+        if domains is True or (isinstance(domains, Mapping) and domains.get("required")):
             required.add(str(name))
-        own = {k: v for k, v in axes.items() if k != "required"} if isinstance(axes, Mapping) else {}
-        if not isinstance(axes, Mapping | bool | None):
-            faults.append(f"techniques.{name} = {axes!r} must be true, false or its parameters")
-        offered[str(name)] = _read_axes(f"techniques.{name}", own, catalog[name], faults)
+        own = {k: v for k, v in domains.items() if k != "required"} if isinstance(domains, Mapping) else {}
+        if not isinstance(domains, Mapping | bool | None):
+            faults.append(f"techniques.{name} = {domains!r} must be true, false or its parameters")
+        offered[str(name)] = _read_domains(f"techniques.{name}", own, catalog[name], faults)
     return offered, frozenset(required)
 
 
-def _read_axes(path: str, data: object, info: TechniqueInfo, faults: list[str]) -> Axes:
-    axes: dict[str, Axis] = {}
+def _read_domains(path: str, data: object, info: TechniqueInfo, faults: list[str]) -> ParameterDomains:
+    domains: dict[str, ParameterDomain] = {}
     if not isinstance(data, Mapping | None):
         faults.append(f"{path} = {data!r} must be a mapping from parameters to values")
-        return axes
+        return domains
     for key, given in (data or {}).items():
         if key not in info.parameters:
             faults.append(f"{path}.{key}: unknown parameter{suggestion(str(key), info.parameters)}")
             continue
         try:
             if given == "auto":
-                axes[key] = info.parameters[key].domain
+                domains[key] = info.parameters[key].domain
             elif isinstance(given, Mapping) and "start" in given:
-                axes.update({f"{key}.{part}": read_axis(axis) for part, axis in given.items()})
+                domains.update({f"{key}.{part}": read_domain(domain) for part, domain in given.items()})
             else:
-                axes[key] = read_axis(given)
+                domains[key] = read_domain(given)
         except ValueError as error:
             faults.append(f"{path}.{key}: {error}")
             continue
-        ends = _ends(axes.get(key))
+        ends = _ends(domains.get(key))
         faults += [fault for end in ends for fault in parameter_faults(info, {key: end})]
-    return axes
+    return domains
 
 
-def _ends(axis: Axis | None) -> list[Scalar]:
-    if axis is None:
+def _ends(domain: ParameterDomain | None) -> list[Scalar]:
+    if domain is None:
         return []
-    if not isinstance(axis, Domain):
-        return [axis]
-    return list(axis.options) or [axis.low, axis.high]
+    if not isinstance(domain, Domain):
+        return [domain]
+    return list(domain.options) or [domain.low, domain.high]
 
 
-def read_known_good(data: object, catalog: Catalog, faults: list[str]) -> dict[str, Recipe]:
+def read_portfolio(data: object, catalog: Catalog, faults: list[str]) -> dict[str, Recipe]:
     """Recipes by name; adds what is wrong to `faults`."""
     if not isinstance(data, Mapping):
-        faults.append("known_good: must be a mapping from names to recipes")
+        faults.append("portfolio: must be a mapping from names to recipes")
         return {}
     recipes: dict[str, Recipe] = {}
     # A space names what is good; what is not installed here is left out when it is fitted to a task.
     installable = {name: replace(info, available=True) for name, info in catalog.items()}
     for name, given in data.items():
         try:
-            recipes[str(name)] = Recipe.from_data(given, f"known_good.{name}")
+            recipes[str(name)] = Recipe.from_data(given, f"portfolio.{name}")
         except UsageError as error:
             faults.append(str(error))
             continue
-        faults += [f"known_good.{name}: {fault}" for fault in check(recipes[str(name)].chosen(), installable)]
+        faults += [f"portfolio.{name}: {fault}" for fault in check(recipes[str(name)].chosen(), installable)]
     return recipes
 
 
-def model_axes(space: Mapping[str, object]) -> Axes:
-    """The axes of `Task(space=...)`.
+def model_domains(space: Mapping[str, object]) -> ParameterDomains:
+    """The domains of `Task(space=...)`.
 
     Raises:
         TaskError: Naming every fault at once.
     """
-    axes: dict[str, Axis] = {}
+    domains: dict[str, ParameterDomain] = {}
     faults = []
     for name, data in space.items():
         try:
-            axes[name] = read_axis(data)
+            domains[name] = read_domain(data)
         except ValueError as error:
             faults.append(f"space.{name}: {error}")
     if faults:
         raise TaskError("\n  ".join(["Task(space=...):", *faults]))
-    return axes
+    return domains

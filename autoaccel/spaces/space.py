@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
-from autoaccel.core.catalog import REFERENCE, SLOTS, Catalog, Domain, Value, check
+from autoaccel.core.catalog import COMPONENTS, REFERENCE, Catalog, Domain, Value, check
 from autoaccel.core.recipe import Choice, Recipe
 from autoaccel.core.schedules import Schedule
 from autoaccel.errors import UsageError, suggestion
 from autoaccel.spaces.domains import (
     KEYS,
-    Axes,
+    ParameterDomains,
     Scalar,
     extended,
-    read_known_good,
-    read_slot,
+    read_component,
+    read_portfolio,
     read_techniques,
 )
 
@@ -82,22 +82,22 @@ class SearchSpace:
 
     Args:
         name: For people.
-        slots: For each slot the techniques offered, each with its axes.
-        techniques: Optional techniques offered, each with its axes.
+        components: For each component the techniques offered, each with its domains.
+        techniques: Optional techniques offered, each with its domains.
         required: Those of `techniques` that are always on.
-        model: Axes of the user's own model factory.
-        known_good: Recipes that are tried first, by name.
+        model: ParameterDomains of the user's own model factory.
+        portfolio: Recipes that are tried first, by name.
         catalog: What the names mean.
         description: For people.
     """
 
     name: str
-    slots: Mapping[str, Mapping[str, Axes]]
-    techniques: Mapping[str, Axes]
+    components: Mapping[str, Mapping[str, ParameterDomains]]
+    techniques: Mapping[str, ParameterDomains]
     required: frozenset[str]
     catalog: Catalog
-    model: Axes = field(default_factory=dict)
-    known_good: Mapping[str, Recipe] = field(default_factory=dict)
+    model: ParameterDomains = field(default_factory=dict)
+    portfolio: Mapping[str, Recipe] = field(default_factory=dict)
     description: str = ""
 
     def draw(self, chooser: Chooser, reference: bool = True) -> Recipe:
@@ -109,21 +109,21 @@ class SearchSpace:
         """
         flat: dict[str, Scalar] = {}
         names: list[str] = []
-        for slot in SLOTS:
-            offered = [name for name in self.slots[slot] if self._leads_on(slot, name, names)]
-            name = str(_pick(chooser, slot, tuple(offered)))
+        for component in COMPONENTS:
+            offered = [name for name in self.components[component] if self._leads_on(component, name, names)]
+            name = str(_pick(chooser, component, tuple(offered)))
             names.append(name)
-            flat[slot] = name
-            _choose_axes(chooser, f"{slot}.{name}", self.slots[slot][name], flat)
-        for name, axes in self.techniques.items():
-            if not self._fits(name, names) or not (reference or REFERENCE not in self.catalog[name].needs):
+            flat[component] = name
+            _choose_parameters(chooser, f"{component}.{name}", self.components[component][name], flat)
+        for name, domains in self.techniques.items():
+            if not self._fits(name, names) or not (reference or REFERENCE not in self.catalog[name].requires):
                 continue
             path = f"techniques.{name}"
             if name in self.required or chooser.choose(path, ON_OFF):
                 names.append(name)
                 flat[path] = True
-                _choose_axes(chooser, path, axes, flat)
-        _choose_axes(chooser, "model", self.model, flat)
+                _choose_parameters(chooser, path, domains, flat)
+        _choose_parameters(chooser, "model", self.model, flat)
         return Recipe.from_flat(flat)
 
     def sample(self, seed: int) -> Recipe:
@@ -137,84 +137,90 @@ class SearchSpace:
 
     def learns(self, recipe: Recipe) -> bool:
         """Whether a recipe learns from a finished model."""
-        return any(REFERENCE in self.catalog[name].needs for name in recipe.chosen() if name in self.catalog)
+        return any(REFERENCE in self.catalog[name].requires for name in recipe.chosen() if name in self.catalog)
 
     def _fits(self, name: str, chosen: Iterable[str]) -> bool:
         return not check({key: {} for key in (*chosen, name)}, self.catalog)
 
-    def _leads_on(self, slot: str, name: str, chosen: Sequence[str]) -> bool:
-        """Whether a slot's choice leaves one for every slot after it."""
+    def _leads_on(self, component: str, name: str, chosen: Sequence[str]) -> bool:
+        """Whether a component's choice leaves one for every component after it."""
         if not self._fits(name, chosen):
             return False
-        later = SLOTS[SLOTS.index(slot) + 1 :]
+        later = COMPONENTS[COMPONENTS.index(component) + 1 :]
         taken = [*chosen, name]
-        return not later or any(self._leads_on(later[0], other, taken) for other in self.slots[later[0]])
+        return not later or any(self._leads_on(later[0], other, taken) for other in self.components[later[0]])
 
     def domains(self) -> dict[str, Domain]:
         """Every parameter that can be searched, under the name that `draw` asks for it with."""
         found: dict[str, Domain] = {}
-        for slot in SLOTS:
-            if len(self.slots[slot]) > 1:
-                found[slot] = Domain(options=tuple(self.slots[slot]))
-            for name, axes in self.slots[slot].items():
-                found.update(_searched(f"{slot}.{name}", axes))
-        for name, axes in self.techniques.items():
+        for component in COMPONENTS:
+            if len(self.components[component]) > 1:
+                found[component] = Domain(options=tuple(self.components[component]))
+            for name, domains in self.components[component].items():
+                found.update(_searched(f"{component}.{name}", domains))
+        for name, domains in self.techniques.items():
             if name not in self.required:
                 found[f"techniques.{name}"] = ON_OFF
-            found.update(_searched(f"techniques.{name}", axes))
+            found.update(_searched(f"techniques.{name}", domains))
         found.update(_searched("model", self.model))
         return found
 
-    def for_task(self, traits: Iterable[str]) -> tuple[SearchSpace, list[str]]:
+    def for_task(self, capabilities: Iterable[str]) -> tuple[SearchSpace, list[str]]:
         """The space without what this task or installation cannot offer, and the notes to show for it.
 
         Raises:
-            UsageError: If nothing is left of a slot.
+            UsageError: If nothing is left of a component.
         """
-        offered = {*traits, REFERENCE}
+        offered = {*capabilities, REFERENCE}
         missing: dict[str, list[str]] = {}
 
         def keep(name: str) -> bool:
             info = self.catalog[name]
-            if not info.available and info.needs <= offered:
+            if not info.available and info.requires <= offered:
                 missing.setdefault(info.extra, []).append(name)
-            return info.available and info.needs <= offered
+            return info.available and info.requires <= offered
 
-        slots = {slot: {n: a for n, a in named.items() if keep(n)} for slot, named in self.slots.items()}
-        for slot, named in slots.items():
+        components = {
+            component: {n: a for n, a in named.items() if keep(n)} for component, named in self.components.items()
+        }
+        for component, named in components.items():
             if not named:
-                raise UsageError(f"search space {self.name}: nothing this task can use is left for {slot}")
-        techniques = {name: axes for name, axes in self.techniques.items() if keep(name)}
+                raise UsageError(f"search space {self.name}: nothing this task can use is left for {component}")
+        techniques = {name: domains for name, domains in self.techniques.items() if keep(name)}
         required = self.required & set(techniques)
-        known_good = {
+        portfolio = {
             name: recipe
-            for name, recipe in self.known_good.items()
+            for name, recipe in self.portfolio.items()
             if all(self.catalog[chosen].available for chosen in recipe.chosen())
         }
         notes = [
             f"left out: {', '.join(names)}; pip install 'autoaccel[{extra}]' to search that too"
             for extra, names in missing.items()
         ]
-        return replace(self, slots=slots, techniques=techniques, required=required, known_good=known_good), notes
+        return replace(
+            self, components=components, techniques=techniques, required=required, portfolio=portfolio
+        ), notes
 
-    def with_model(self, axes: Axes) -> SearchSpace:
+    def with_model(self, domains: ParameterDomains) -> SearchSpace:
         """The same space with the hyperparameters of the user's own model."""
-        return replace(self, model=axes)
+        return replace(self, model=domains)
 
     def fit(self, recipe: Recipe) -> Recipe | None:
-        """The nearest recipe inside the space, or None when a slot's choice is not offered."""
-        slots: dict[str, Choice] = {}
-        for slot in SLOTS:
-            choice: Choice = getattr(recipe, slot)
-            if choice.name not in self.slots[slot]:
+        """The nearest recipe inside the space, or None when a component's choice is not offered."""
+        components: dict[str, Choice] = {}
+        for component in COMPONENTS:
+            choice: Choice = getattr(recipe, component)
+            if choice.name not in self.components[component]:
                 return None
-            slots[slot] = Choice(choice.name, _fitted(choice.parameters, self.slots[slot][choice.name]))
+            components[component] = Choice(
+                choice.name, _fitted(choice.parameters, self.components[component][choice.name])
+            )
         techniques = {
-            name: _fitted(recipe.techniques.get(name, {}), axes)
-            for name, axes in self.techniques.items()
+            name: _fitted(recipe.techniques.get(name, {}), domains)
+            for name, domains in self.techniques.items()
             if name in recipe.techniques or name in self.required
         }
-        fitted = Recipe(**slots, techniques=techniques, model=_fitted(recipe.model, self.model, fill=False))
+        fitted = Recipe(**components, techniques=techniques, model=_fitted(recipe.model, self.model, fill=False))
         return None if check(fitted.chosen(), self.catalog) else fitted
 
     @classmethod
@@ -238,19 +244,21 @@ class SearchSpace:
         """
         merged = extended(data, read, source)
         faults: list[str] = [f"{key}: unknown key{suggestion(str(key), KEYS)}" for key in merged if key not in KEYS]
-        slots = {slot: read_slot(slot, merged.get(slot), catalog, faults) for slot in SLOTS}
+        components = {
+            component: read_component(component, merged.get(component), catalog, faults) for component in COMPONENTS
+        }
         techniques, required = read_techniques(merged.get("techniques") or {}, catalog, faults)
-        known_good = read_known_good(merged.get("known_good") or {}, catalog, faults)
+        portfolio = read_portfolio(merged.get("portfolio") or {}, catalog, faults)
         if faults:
             count = f"{len(faults)} problem{'s' if len(faults) > 1 else ''}"
             raise UsageError("\n  ".join([f"{source}: {count}", *faults]))
         return cls(
             name=str(merged.get("name", source)),
-            slots=slots,
+            components=components,
             techniques=techniques,
             required=required,
             catalog=catalog,
-            known_good=known_good,
+            portfolio=portfolio,
             description=str(merged.get("description", "")).strip(),
         )
 
@@ -259,28 +267,28 @@ def _pick(chooser: Chooser, name: str, options: tuple[str, ...]) -> Scalar:
     return options[0] if len(options) == 1 else chooser.choose(name, Domain(options=options))
 
 
-def _choose_axes(chooser: Chooser, prefix: str, axes: Axes, flat: dict[str, Scalar]) -> None:
-    for path, axis in axes.items():
+def _choose_parameters(chooser: Chooser, prefix: str, domains: ParameterDomains, flat: dict[str, Scalar]) -> None:
+    for path, domain in domains.items():
         name = f"{prefix}.{path}"
-        flat[name] = chooser.choose(name, axis) if isinstance(axis, Domain) else axis
+        flat[name] = chooser.choose(name, domain) if isinstance(domain, Domain) else domain
 
 
-def _searched(prefix: str, axes: Axes) -> dict[str, Domain]:
-    return {f"{prefix}.{path}": axis for path, axis in axes.items() if isinstance(axis, Domain)}
+def _searched(prefix: str, domains: ParameterDomains) -> dict[str, Domain]:
+    return {f"{prefix}.{path}": domain for path, domain in domains.items() if isinstance(domain, Domain)}
 
 
-def _fitted(parameters: Mapping[str, Value], axes: Axes, fill: bool = True) -> dict[str, Value]:
-    """The parameters with fixed axes set and searched ones clipped to their domain."""
+def _fitted(parameters: Mapping[str, Value], domains: ParameterDomains, fill: bool = True) -> dict[str, Value]:
+    """The parameters with fixed domains set and searched ones clipped to their domain."""
     fitted = dict(parameters)
-    for path, axis in axes.items():
+    for path, domain in domains.items():
         if "." in path:
             continue
-        if not isinstance(axis, Domain):
-            fitted[path] = axis
+        if not isinstance(domain, Domain):
+            fitted[path] = domain
         elif path in fitted:
-            fitted[path] = _clip(fitted[path], axis)
-        elif fill and axis.options:
-            fitted[path] = axis.options[0]
+            fitted[path] = _clip(fitted[path], domain)
+        elif fill and domain.options:
+            fitted[path] = domain.options[0]
     return fitted
 
 

@@ -78,8 +78,8 @@ def _to_data(entry: Event | Start) -> tuple[str, Any]:
     match entry:
         case Start(request):
             return "start", request.to_data()
-        case Profiled(facts, slots):
-            return "profiled", {"facts": facts.to_data(), "slots": slots}
+        case Profiled(facts, workers):
+            return "profiled", {"facts": facts.to_data(), "workers": workers}
         case Reported(report):
             return "reported", report.to_data()
         case Finished(trial, outcome):
@@ -95,7 +95,7 @@ def _from_data(kind: str, data: Any) -> Event | Start:
         case "start":
             return Start(TrialRequest.from_data(data))
         case "profiled":
-            return Profiled(TaskFacts.from_data(data["facts"]), data["slots"])
+            return Profiled(TaskFacts.from_data(data["facts"]), data["workers"])
         case "reported":
             return Reported(Report.from_data(data))
         case "finished":

@@ -34,7 +34,7 @@ class Batch:
     Args:
         inputs: What the model is called with: a tensor, a tuple or a dict of tensors, batch first.
         targets: Targets, batch first.
-        index: Place of each sample in the training set, shape [n].
+        index: Resources of each sample in the training set, shape [n].
         weight: Weight of each sample's loss, shape [n], 1 on average over a pass.
         other: Second targets of mixed samples, or None.
         share: Share of `targets` in a mixed sample, shape [n], or None.
@@ -58,7 +58,7 @@ class Context(Protocol):
     Attributes:
         p: Progress in [0, 1]; constant within a step and equal on all ranks.
         model: The user's model, unwrapped.
-        optimizer: The optimizer; the technique in that slot sets it during `setup`.
+        optimizer: The optimizer; the technique in that component sets it during `setup`.
         device: Where the model lives.
         kind: image, tokens, table or series.
         classes: Number of classes; 0 for other targets.
@@ -105,7 +105,7 @@ class Context(Protocol):
         """The task's loss of each sample, shape [n]."""
         ...
 
-    def regrad(self) -> None:
+    def recompute_gradients(self) -> None:
         """Zero the gradients and compute those of the current step's batch again."""
         ...
 
@@ -121,7 +121,7 @@ class Context(Protocol):
         """Inputs of `samples` training samples, the same random ones at every call, without augmentation."""
         ...
 
-    def sweep(self, size: int = 256) -> Iterator[Batch]:
+    def one_epoch(self, size: int = 256) -> Iterator[Batch]:
         """Every training sample once, in the order of its index, without augmentation."""
         ...
 
@@ -182,7 +182,7 @@ class Technique:
         """Around every evaluation and every save: put the weights in place that are to be judged."""
         yield
 
-    def judged_with(self, context: Context) -> int:
+    def evaluation_samples(self, context: Context) -> int:
         """Training samples that `evaluate` runs through the model each time; their cost is set aside."""
         return 0
 
@@ -204,7 +204,7 @@ def _state_fields(made: Technique) -> list[dataclasses.Field[Any]]:
 
 
 class OptimizerTechnique(Technique):
-    """Base of what fills the optimizer's slot: `setup` sets `context.optimizer`, again after a rebuild."""
+    """Base of what fills the optimizer's component: `setup` sets `context.optimizer`, again after a rebuild."""
 
     def period(self) -> int:
         """Updates after which the optimizer's matrix products repeat; the first update may differ from all."""
@@ -231,13 +231,13 @@ def technique(
     name: str,
     *,
     family: str,
-    cell: str,
-    slot: str = "",
-    needs: Iterable[str] = (),
-    roles: Iterable[str] = (),
-    clashes: Iterable[str] = (),
+    category: str,
+    component: str = "",
+    requires: Iterable[str] = (),
+    tags: Iterable[str] = (),
+    conflicts: Iterable[str] = (),
     order: int = 50,
-    requires: str = "",
+    package: str = "",
     extra: str = "",
     paper: str = "",
 ) -> Callable[[T], T]:
@@ -246,13 +246,13 @@ def technique(
     Args:
         name: How recipes call it.
         family: data, model, optimization or system.
-        cell: Heading of the survey.
-        slot: The slot that it fills, or empty for an optional technique.
-        needs: Traits that the task must have.
-        roles: What it does, for the clashes of others.
-        clashes: Roles that it cannot live with.
+        category: Heading of the survey.
+        component: The component that it fills, or empty for an optional technique.
+        requires: Capabilities that the task must have.
+        tags: What it does, for the conflicts of others.
+        conflicts: Roles that it cannot live with.
         order: Low runs first.
-        requires: A module that must be installed.
+        package: A module that must be installed.
         extra: The extra of autoaccel that installs it.
         paper: Where it comes from.
     """
@@ -262,22 +262,22 @@ def technique(
         made.info = TechniqueInfo(
             name=name,
             family=family,
-            cell=cell,
+            category=category,
             summary=(cls.__doc__ or "").strip().splitlines()[0],
-            slot=slot,
+            component=component,
             parameters={
                 f.name: Parameter(cast(Any, f.default), f.metadata["domain"], "Number" in str(f.type))
                 for f in dataclasses.fields(made)
                 if "domain" in f.metadata
             },
-            needs=frozenset(needs),
-            roles=frozenset(roles),
-            clashes=frozenset(clashes),
+            requires=frozenset(requires),
+            tags=frozenset(tags),
+            conflicts=frozenset(conflicts),
             order=order,
             hooks=tuple(hook for hook in HOOKS if getattr(cls, hook) is not getattr(Technique, hook)),
             parallel=cls.parallel,
             extra=extra,
-            available=not requires or importlib.util.find_spec(requires) is not None,
+            available=not package or importlib.util.find_spec(package) is not None,
             paper=paper,
         )
         return made  # type: ignore[no-any-return]

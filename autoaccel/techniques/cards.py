@@ -14,8 +14,8 @@ FAMILIES = ("data", "model", "optimization", "system")
 
 
 def in_order(catalog: Catalog) -> list[TechniqueInfo]:
-    """All techniques by family, cell and name."""
-    return sorted(catalog.values(), key=lambda info: (FAMILIES.index(info.family), info.cell, info.name))
+    """All techniques by family, category and name."""
+    return sorted(catalog.values(), key=lambda info: (FAMILIES.index(info.family), info.category, info.name))
 
 
 def summary_lines(catalog: Catalog) -> list[str]:
@@ -51,11 +51,11 @@ def card_lines(info: TechniqueInfo, effects: Sequence[Effect], others: Catalog) 
 def facts(info: TechniqueInfo, others: Catalog) -> dict[str, str]:
     """What a technique declares, for people; what does not apply is left out."""
     found = {
-        "family": f"{info.family}: {info.cell}",
-        "slot": info.slot,
+        "family": f"{info.family}: {info.category}",
+        "component": info.component,
         "hooks": ", ".join(info.hooks),
-        "needs": words(info.needs),
-        "roles": words(info.roles),
+        "requires": words(info.requires),
+        "tags": words(info.tags),
         "refuses": ", ".join(refused(info, others)),
         "extra": f"pip install 'autoaccel[{info.extra}]'" if info.extra else "",
         "processes": "" if info.parallel else "one only",
@@ -65,11 +65,13 @@ def facts(info: TechniqueInfo, others: Catalog) -> dict[str, str]:
 
 
 def refused(info: TechniqueInfo, catalog: Catalog) -> list[str]:
-    """Names of the techniques that it cannot share a recipe with, those of its own slot aside."""
+    """Names of the techniques that it cannot share a recipe with, those of its own component aside."""
     others = [
-        other for other in catalog.values() if other is not info and not (info.slot and other.slot == info.slot)
+        other
+        for other in catalog.values()
+        if other is not info and not (info.component and other.component == info.component)
     ]
-    return sorted(o.name for o in others if info.clashes & o.roles or o.clashes & info.roles)
+    return sorted(o.name for o in others if info.conflicts & o.tags or o.conflicts & info.tags)
 
 
 def parameter_text(parameter: Parameter) -> str:

@@ -15,7 +15,7 @@ class Effect:
     """The effect of one technique on one task at equal budget, against the better form of plain training.
 
     Args:
-        technique: Its name; it was added with its default parameters, or took its slot.
+        technique: Its name; it was added with its default parameters, or took its component.
         task: image, text, table or regression; see benchmarks/techniques/tasks.py.
         budget: For people, such as `660 GFLOPs` or `8s`.
         equal: What was equal: `flops` or `seconds`.

@@ -14,7 +14,7 @@ from autoaccel.techniques.shared.tensors import map_tensors
 from autoaccel.training.context import TrainingContext
 
 
-class Passes:
+class BatchSampler:
     """An endless stream of batches, cut to the size that is wanted at that moment.
 
     Args:
@@ -41,21 +41,21 @@ class Passes:
         count = len(context.data.train)
         weight = self._weights(count)
         if weight is None:
-            places = torch.randperm(count, generator=self._order)
+            indices = torch.randperm(count, generator=self._order)
         else:
             chosen = weight.cpu().nonzero().flatten()
-            places = chosen[torch.randperm(len(chosen), generator=self._order)]
-        for batch in self._fetched(self._cut(places)):
+            indices = chosen[torch.randperm(len(chosen), generator=self._order)]
+        for batch in self._fetched(self._cut(indices)):
             yield batch if weight is None else batch.replace(weight=weight[batch.index])
             if context.restart:
                 context.restart = False
                 return
 
-    def _cut(self, places: Tensor) -> Iterator[Tensor]:
+    def _cut(self, indices: Tensor) -> Iterator[Tensor]:
         """This rank's part of each batch of a pass, each of the size that is wanted when it is asked for."""
         done = 0
-        while done < len(places):
-            index = places[done : done + self._context.batch_size]
+        while done < len(indices):
+            index = indices[done : done + self._context.batch_size]
             done += len(index)
             if len(index) < self._context.batch_size and done > len(index):
                 return  # a short last batch would have a noisier gradient; its samples come in another pass
@@ -65,7 +65,7 @@ class Passes:
         context = self._context
         if context.loader is None:
             return map(context.fetch, indices)
-        return (context.place(*loaded) for loaded in context.loader(indices))
+        return (context.to_device(*loaded) for loaded in context.loader(indices))
 
     def _weights(self, count: int) -> Tensor | None:
         if not self._selectors:

@@ -42,7 +42,7 @@ class TrainingContext:
 
     Attributes:
         micro_batch: Largest batch computed at once; 0 for no limit.
-        judged_at_once: Samples that an evaluation computes at once.
+        evaluation_batch: Samples that an evaluation computes at once.
         restart: Whether the pass over the data is to end with the present batch.
         loader: Fetches the batches of a pass ahead of time, or None.
         teacher: The best finished model of the run, where the recipe needs one.
@@ -69,7 +69,7 @@ class TrainingContext:
         self.class_weights = None if weights is None else weights.to(device)
         self.batch_size = 64
         self.micro_batch = 0
-        self.judged_at_once = BATCH
+        self.evaluation_batch = BATCH
         self.lr_factor = 1.0
         self.mixed_precision = "no"
         self.sample_loss = torch.full((len(data.train),), float("nan"), device=device)
@@ -134,7 +134,7 @@ class TrainingContext:
         self.optimizer.step()
         return not getattr(self.optimizer, "step_was_skipped", False)
 
-    def regrad(self) -> None:
+    def recompute_gradients(self) -> None:
         """Zero the gradients and compute those of the current step's batch again."""
         self.optimizer.zero_grad()
         for batch, share in self.current:
@@ -185,23 +185,23 @@ class TrainingContext:
         """Inputs of the same random training samples at every call, batch by batch, without augmentation."""
         count = min(samples, len(self.data.train))
         # Always the same ones, so that what is measured on them is measured alike whenever it is.
-        places = torch.randperm(len(self.data.train), generator=torch.Generator().manual_seed(self._seed))[:count]
-        parts = places.split(max(1, min(self.micro_batch or count, self.batch_size, count)))
+        indices = torch.randperm(len(self.data.train), generator=torch.Generator().manual_seed(self._seed))[:count]
+        parts = indices.split(max(1, min(self.micro_batch or count, self.batch_size, count)))
         # Of a last one alone there are no statistics.
         for part in parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 else parts:
             inputs, _ = self.data.train.take(part)
             yield map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)
 
-    def sweep(self, size: int = BATCH) -> Iterator[Batch]:
+    def one_epoch(self, size: int = BATCH) -> Iterator[Batch]:
         """Every training sample once, in the order of its index, without augmentation."""
         for index in torch.arange(len(self.data.train)).split(min(size, self.micro_batch or size)):
             yield self.fetch(index)
 
     def fetch(self, index: Tensor) -> Batch:
         """The training samples at `index`, on the device."""
-        return self.place(index, *self.data.train.take(index))
+        return self.to_device(index, *self.data.train.take(index))
 
-    def place(self, index: Tensor, inputs: Any, targets: Tensor) -> Batch:
+    def to_device(self, index: Tensor, inputs: Any, targets: Tensor) -> Batch:
         """Samples that have been fetched, on the device."""
         if self.device.type != "cpu":
             inputs = map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)

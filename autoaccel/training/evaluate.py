@@ -22,12 +22,12 @@ class Score:
     Args:
         metric: As the user reads it.
         loss: Mean task loss.
-        noise: Standard error of the metric.
+        standard_error: Standard error of the metric.
     """
 
     metric: float
     loss: float
-    noise: float
+    standard_error: float
 
 
 def evaluate(context: TrainingContext, source: Source, samples: int = 0) -> Score:
@@ -47,35 +47,35 @@ def evaluate(context: TrainingContext, source: Source, samples: int = 0) -> Scor
 def score(context: TrainingContext, source: Source, samples: int = 0) -> Score:
     """Score the weights that are in place now."""
     with evaluating(context.model), torch.inference_mode():
-        losses, targets, output = _run(context, source, _places(len(source), samples))
-    metric, noise = context.data.metric.evaluate(losses, targets, output)
-    return Score(metric, float(losses.mean()), noise)
+        losses, targets, output = _run(context, source, _indices(len(source), samples))
+    metric, standard_error = context.data.metric.evaluate(losses, targets, output)
+    return Score(metric, float(losses.mean()), standard_error)
 
 
 def expected_cost(context: TrainingContext, source: Source) -> Cost:
     """What it will cost to score on `source`, from a few of its samples; their cost is booked too."""
-    places = _places(len(source), BATCH)
+    indices = _indices(len(source), BATCH)
     with evaluating(context.model), torch.inference_mode():
-        _run(context, source, places)  # the first one pays for what is set up lazily
+        _run(context, source, indices)  # the first one pays for what is set up lazily
         before = context.meter.spent()
-        _run(context, source, places)
-    return (context.meter.spent() - before) * (len(source) / len(places))
+        _run(context, source, indices)
+    return (context.meter.spent() - before) * (len(source) / len(indices))
 
 
-def _places(count: int, samples: int) -> Tensor:
+def _indices(count: int, samples: int) -> Tensor:
     if not samples or samples >= count:
         return torch.arange(count)
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:samples].sort().values
 
 
-def _run(context: TrainingContext, source: Source, places: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _run(context: TrainingContext, source: Source, indices: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
     objective, keep = context.data.objective, context.data.metric.score is not None
     losses, targets, outputs = [], [], []
     done = 0
-    while done < len(places):
-        part = places[done : done + min(context.judged_at_once, context.micro_batch or BATCH)]
-        if (found := _judge(context, source, part)) is None:
-            context.judged_at_once = (len(part) + 1) // 2
+    while done < len(indices):
+        part = indices[done : done + min(context.evaluation_batch, context.micro_batch or BATCH)]
+        if (found := _forward(context, source, part)) is None:
+            context.evaluation_batch = (len(part) + 1) // 2
             if context.device.type == "cuda":
                 torch.cuda.empty_cache()
             continue
@@ -90,14 +90,14 @@ def _run(context: TrainingContext, source: Source, places: Tensor) -> tuple[Tens
     return torch.cat(losses).cpu(), *kept
 
 
-def _judge(context: TrainingContext, source: Source, part: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+def _forward(context: TrainingContext, source: Source, part: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     """Losses, targets and outputs of some samples, or None if memory did not suffice for so many."""
     inputs, wanted = source.take(part)
     inputs = map_tensors(lambda t: t.to(context.device, non_blocking=True), inputs)
     wanted = wanted.to(context.device, non_blocking=True)
     try:
         output = context.forward(inputs)
-        return context.data.objective.judge(output, wanted).float(), wanted, output
+        return context.data.objective.evaluate(output, wanted).float(), wanted, output
     except torch.OutOfMemoryError:
         if len(part) == 1:
             raise

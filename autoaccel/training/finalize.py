@@ -10,7 +10,7 @@ from autoaccel.training.context import TrainingContext
 from autoaccel.training.evaluate import Score, score
 
 
-def land(context: TrainingContext, path: Path | None, test: bool) -> Score | None:
+def finalize(context: TrainingContext, path: Path | None, test: bool) -> Score | None:
     """Finish, save and test. What is saved is the result: the model in memory is of no use afterwards.
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from autoaccel.core.budget import Cost
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
-from autoaccel.training.batches import Passes, chunks
+from autoaccel.training.batches import BatchSampler, chunks
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.evaluate import Score, evaluate
 from autoaccel.training.meters.progress import Progress
@@ -66,12 +66,12 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
     shares = list(milestones.shares)
     reached = 0
     context.model.train()
-    for batch in Passes(context, seed, rank, world):
+    for batch in BatchSampler(context, seed, rank, world):
         context.p = progress.read(context.meter.spent())
         if world > 1 and progress.timed:
             context.p = _agreed(context.p, context)
         while reached < len(shares) and context.p >= shares[reached]:
-            score = judge(context, progress, milestones.samples)
+            score = evaluate_milestone(context, progress, milestones.samples)
             if not milestones.report(reached, score, context.meter.spent()):
                 return None
             reached += 1
@@ -83,7 +83,7 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
     raise AssertionError("passes over the data never end")
 
 
-def judge(context: TrainingContext, progress: Progress, samples: int) -> Score:
+def evaluate_milestone(context: TrainingContext, progress: Progress, samples: int) -> Score:
     """Evaluate on the validation set and book what that cost.
 
     Raises:

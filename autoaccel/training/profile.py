@@ -18,12 +18,12 @@ from autoaccel.core.clock import Clock
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import TaskFacts
 from autoaccel.errors import TaskError, suggestion
-from autoaccel.spaces.domains import model_axes
+from autoaccel.spaces.domains import model_domains
 from autoaccel.techniques.registry import build
-from autoaccel.training.batches import Passes
+from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import assemble
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.sources import ArraySource, Source, SubsetSource
 from autoaccel.training.data.task import Task
 from autoaccel.training.evaluate import evaluate, expected_cost
@@ -75,7 +75,7 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
     data, spent = context.data, context.meter.spent()
     return TaskFacts(
         kind=data.kind,
-        traits=task_traits(task, data, context.model) | _machine_traits(context.device),
+        capabilities=task_capabilities(task, data, context.model) | _machine_capabilities(context.device),
         metric=data.metric.name,
         maximize=data.metric.maximize,
         n_train=len(data.train),
@@ -98,7 +98,7 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
 
 def _check_space(task: Task) -> None:
     """Whether the model's factory takes what is to be searched."""
-    model_axes(task.space)
+    model_domains(task.space)
     try:
         accepted = inspect.signature(task.model).parameters
     except (TypeError, ValueError):  # some callables written in C have no signature
@@ -130,7 +130,7 @@ def measure_sizes(
 def measure_step(context: TrainingContext, size: int, clock: Clock) -> StepCost:
     """The cost of one step with `size` samples; the first step is not counted in the seconds."""
     context.batch_size = min(size, len(context.data.train))
-    step, batches = Step(context), iter(Passes(context, 0))
+    step, batches = Step(context), iter(BatchSampler(context, 0))
     if context.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     context.model.train()
@@ -174,7 +174,7 @@ def _largest_batch(context: TrainingContext, clock: Clock) -> int:
     return context.micro_batch
 
 
-def _machine_traits(device: torch.device) -> frozenset[str]:
+def _machine_capabilities(device: torch.device) -> frozenset[str]:
     """What the hardware is good at, and whether torch finds what it compiles with."""
     cuda = device.type == "cuda"
     offers = {

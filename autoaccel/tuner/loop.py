@@ -16,8 +16,8 @@ from autoaccel.core.events import (
     Event,
     Executor,
     Finish,
+    FinishEarly,
     Finished,
-    Hurry,
     Interrupted,
     Proceed,
     Start,
@@ -105,8 +105,8 @@ class Loop:
                     self.executor.proceed(trial)
                 case Stop(trial):
                     self.executor.stop(trial)
-                case Hurry(trial):
-                    self.executor.hurry(trial)
+                case FinishEarly(trial):
+                    self.executor.finish_early(trial)
                 case Wake(at):
                     self._wake = at
                 case Finish():

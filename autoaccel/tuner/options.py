@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoaccel.core.resources import Place
+from autoaccel.core.resources import Resources
 from autoaccel.errors import UsageError
 
 
@@ -34,7 +34,7 @@ class Options:
     workers: int = 1
     inline: bool = False
 
-    def place(self) -> Place:
+    def resources(self) -> Resources:
         """What the workers run on.
 
         Raises:
@@ -48,7 +48,7 @@ class Options:
         if not all(number.isdecimal() for number in numbers):
             raise UsageError(f"--devices takes numbers such as 0,1 or cpu, got {self.devices!r}")
         workers = max(self.workers, len(numbers))
-        return Place(tuple(map(_allotted, numbers)), self.devices == "cpu", workers, self.seed, self.metric)
+        return Resources(tuple(map(_allotted, numbers)), self.devices == "cpu", workers, self.seed, self.metric)
 
 
 def _allotted(number: str) -> str:

@@ -20,7 +20,7 @@ from autoaccel.storage.records import read_record, trial_records
 from autoaccel.tuner.summary import delivery, failures, leaderboard, result_data, trials_csv
 
 
-class Keeper:
+class Recorder:
     """Listens to a run and writes it down.
 
     Args:
@@ -74,7 +74,7 @@ class Keeper:
         self._folder.drop_weights(set())
         data = self._result(clock.now(), status)
         if tested:
-            data["delivered"]["test"] = {key: tested[key] for key in ("metric", "loss", "noise")}
+            data["delivered"]["test"] = {key: tested[key] for key in ("metric", "loss", "standard_error")}
             data["spent"]["test"] = {key: tested[key] for key in ("seconds", "flops")}
         self._write_recipe(data)
         self._folder.write_json("result.json", data)

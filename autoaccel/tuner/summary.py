@@ -64,8 +64,8 @@ def delivery(search: Search) -> tuple[str, Entry | None]:
 
 def _clearly_better(search: Search, one: Report, other: Report) -> bool:
     # The best of many noisy values is an optimist, so it must win by more than the noise.
-    noise = math.hypot(one.noise, other.noise)
-    return search.trials.value(one)[0] < search.trials.value(other)[0] - CLEARLY * noise
+    standard_error = math.hypot(one.standard_error, other.standard_error)
+    return search.trials.value(one)[0] < search.trials.value(other)[0] - CLEARLY * standard_error
 
 
 def comparison(search: Search) -> dict[str, Any] | None:
@@ -81,7 +81,7 @@ def comparison(search: Search) -> dict[str, Any] | None:
                 "winner": _scored(*winner),
                 "plain": _scored(*plain),
                 "gain": gain,
-                "noise": max(winner[1].noise, plain[1].noise),
+                "standard_error": max(winner[1].standard_error, plain[1].standard_error),
             }
     return None
 
@@ -96,7 +96,7 @@ def headline(search: Search, compared: Mapping[str, Any] | None) -> str:
     if compared["gain"] <= 0:
         return f"No better than plain: {name} {ours:.4g} against {plain:.4g} with {compared['budget']} each."
     line = f"Better than plain: {name} {ours:.4g} against {plain:.4g} with {compared['budget']} each"
-    within = compared["gain"] <= compared["noise"]
+    within = compared["gain"] <= compared["standard_error"]
     return line + (", which is within the noise of the validation set." if within else ".")
 
 
@@ -162,7 +162,7 @@ def _row(record: TrialRecord) -> dict[str, Any]:
         "outcome": outcome.kind.value if outcome else "unfinished",
         "metric": final.metric if final else None,
         "loss": final.loss if final else None,
-        "noise": final.noise if final else None,
+        "standard_error": final.standard_error if final else None,
         "budget": str(request.budget),
         "budget_seconds": request.budget.seconds,
         "budget_flops": request.budget.flops,
@@ -175,7 +175,7 @@ def _row(record: TrialRecord) -> dict[str, Any]:
 
 def _scored(entry: Entry, report: Report) -> dict[str, Any]:
     return {"trial": entry.request.trial, "origin": entry.request.origin, "metric": report.metric,
-            "loss": report.loss, "noise": report.noise}  # fmt: skip
+            "loss": report.loss, "standard_error": report.standard_error}  # fmt: skip
 
 
 def _delivered(what: str, entry: Entry | None) -> dict[str, Any]:
@@ -201,7 +201,11 @@ def _final(search: Search) -> dict[str, Any] | None:
         "trial": entry.request.trial,
         "origin": entry.request.origin,
         "budget": str(entry.request.budget),
-        "validation": {"metric": entry.final.metric, "loss": entry.final.loss, "noise": entry.final.noise},
+        "validation": {
+            "metric": entry.final.metric,
+            "loss": entry.final.loss,
+            "standard_error": entry.final.standard_error,
+        },
         "test": dict(entry.outcome.test) or None,
         "cost": asdict(entry.outcome.cost),
         "reason": entry.outcome.reason,

@@ -16,7 +16,7 @@ from autoaccel.core.budget import Budget, Cost
 from autoaccel.core.catalog import Catalog
 from autoaccel.core.clock import SystemClock, timestamp
 from autoaccel.core.events import Profiled
-from autoaccel.core.resources import Place
+from autoaccel.core.resources import Resources
 from autoaccel.core.target import task_ref
 from autoaccel.core.trial import Outcome, TaskFacts
 from autoaccel.errors import AutoaccelError, NoTrialError, TaskError, UsageError
@@ -25,13 +25,13 @@ from autoaccel.reporting.terminal import Display
 from autoaccel.search.halving import Search
 from autoaccel.search.plan import make_plan
 from autoaccel.search_spaces import read as read_space
-from autoaccel.spaces.domains import model_axes
+from autoaccel.spaces.domains import model_domains
 from autoaccel.spaces.space import SearchSpace
 from autoaccel.storage.folder import LOG, RunFolder, read_json
 from autoaccel.storage.log import Log, read_log
 from autoaccel.tuner.loop import Listener, Loop, replay
 from autoaccel.tuner.options import Options
-from autoaccel.tuner.recorder import Keeper
+from autoaccel.tuner.recorder import Recorder
 from autoaccel.tuner.result import Result, inference_lines
 from autoaccel.tuner.summary import delivery
 
@@ -55,13 +55,13 @@ class Tuning:
         target: str,
         budget: Budget,
         options: Options,
-        place: Place,
+        resources: Resources,
         folder: RunFolder,
         clock: SystemClock,
         view: Display | None,
     ):
         self._task, self._target, self._budget, self._options = task, target, budget, options
-        self._folder, self._place = folder, place
+        self._folder, self._resources = folder, resources
         self._old = read_json(folder.path / "config.json") if options.resume else {}
         entries = read_log(folder.path / LOG) if options.resume else []
         spent = read_json(folder.path / "account.json").get("seconds", 0.0)
@@ -88,8 +88,8 @@ class Tuning:
             # Imports torch into this process, which otherwise never does.
             from autoaccel.execution.inline import InlineExecutor
 
-            return InlineExecutor(self._task, self._place, self._clock, path)
-        return Supervisor(task_ref(self._task, path), self._place, self._clock, path)
+            return InlineExecutor(self._task, self._resources, self._clock, path)
+        return Supervisor(task_ref(self._task, path), self._resources, self._clock, path)
 
     def _facts(self, executor: TaskExecutor) -> tuple[TaskFacts, Mapping[str, Any]]:
         entries = read_log(self._folder.path / LOG) if self._old else []
@@ -100,8 +100,8 @@ class Tuning:
 
     def _search(self, catalog: Catalog, facts: TaskFacts, model_space: Mapping[str, Any]) -> Search:
         name = self._options.space or DEFAULT_SPACES[facts.kind]
-        whole = load_space(name, catalog).with_model(model_axes(model_space))
-        fitted, notes = whole.for_task(facts.traits)
+        whole = load_space(name, catalog).with_model(model_domains(model_space))
+        fitted, notes = whole.for_task(facts.capabilities)
         if self._view:
             for note in notes:
                 self._view.note(note)
@@ -126,7 +126,7 @@ class Tuning:
                 "metric": self._options.metric,
                 "seed": self._options.seed,
                 "devices": self._options.devices,
-                "workers": self._place.workers,
+                "workers": self._resources.workers,
                 "fingerprint": self._fingerprint,
                 "started": self._old.get("started", timestamp()),
                 "environment": _environment(),
@@ -135,14 +135,14 @@ class Tuning:
 
     def _loop(self, search: Search, executor: TaskExecutor, facts: TaskFacts) -> Result:
         with closing(Log(self._folder.path / LOG)) as log:
-            keeper = Keeper(self._folder, log, search, self._target, inference_lines(self._folder.path))
-            interrupted = self._search_on(search, executor, facts, log, keeper)
+            recorder = Recorder(self._folder, log, search, self._target, inference_lines(self._folder.path))
+            interrupted = self._search_on(search, executor, facts, log, recorder)
             if search.broken is not None:
                 raise self._broken(search.broken)
             if delivery(search)[1] is None:
                 raise NoTrialError(_why_nothing(search))
             tested = {} if interrupted else self._test_delivered(search, executor)
-            data = keeper.deliver(self._clock, "interrupted" if interrupted else "complete", tested)
+            data = recorder.deliver(self._clock, "interrupted" if interrupted else "complete", tested)
         return Result(self._folder.path, data, None if isinstance(self._task, str) else self._task)
 
     def _test_delivered(self, search: Search, executor: TaskExecutor) -> Mapping[str, Any]:
@@ -151,7 +151,7 @@ class Tuning:
         assert entry is not None and search.plan is not None
         if entry.request.test or not search.plan.facts.n_test:
             return {}
-        cost = search.plan.landing(test=True) + Cost(seconds=SCORING_SECONDS)
+        cost = search.plan.finalization(test=True) + Cost(seconds=SCORING_SECONDS)
         left = self._budget.less(search.spent(self._clock.now()) + cost)
         if left is None:
             return {}
@@ -168,15 +168,15 @@ class Tuning:
         return error
 
     def _search_on(
-        self, search: Search, executor: TaskExecutor, facts: TaskFacts, log: Log, keeper: Keeper
+        self, search: Search, executor: TaskExecutor, facts: TaskFacts, log: Log, recorder: Recorder
     ) -> bool:
         """Run until the search is done; returns whether somebody asked it to end before."""
         events, actions = replay(search, log.entries)
         if not log.entries:
-            events = [Profiled(facts, self._place.workers)]
+            events = [Profiled(facts, self._resources.workers)]
         if self._view:
             self._show_plan(search, facts, log)
-        listeners: list[Listener] = [keeper, *([self._view] if self._view else [])]
+        listeners: list[Listener] = [recorder, *([self._view] if self._view else [])]
         with interrupts() as interrupted:
             Loop(search, executor, self._clock, listeners, interrupted, PATIENCE).run(events, actions)
             return interrupted()
@@ -185,7 +185,7 @@ class Tuning:
         assert self._view is not None
         if search.plan is None:
             spent = search.spent(self._clock.now())
-            plan = make_plan(self._budget, facts, spent, self._place.workers, reserve(self._budget))
+            plan = make_plan(self._budget, facts, spent, self._resources.workers, reserve(self._budget))
             self._view.plan(plan.describe())
         for now, entry in log.entries:
             self._view.handle(entry, now)

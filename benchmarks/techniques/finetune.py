@@ -3,7 +3,7 @@
     python benchmarks/techniques/table.py --tasks image --only adamw --no-seconds   # trains the net on clothes
     python benchmarks/techniques/finetune.py --seeds 5
 
-Where the known-good recipes of the space `finetune` come from. The task `scratch` is the same net without those
+Where the portfolio recipes of the space `finetune` come from. The task `scratch` is the same net without those
 weights, trained plainly.
 """
 

@@ -1,4 +1,4 @@
-"""The known-good recipes of the shipped spaces against plain training at equal FLOPs, paired by seed.
+"""The portfolio recipes of the shipped spaces against plain training at equal FLOPs, paired by seed.
 
     python benchmarks/techniques/known_good.py --seeds 3
 
@@ -32,12 +32,12 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="Factor on all budgets")
     given = parser.parse_args()
     for space, tasks in TASKS.items():
-        known = SearchSpace.load(space, catalog()).known_good
+        known = SearchSpace.load(space, catalog()).portfolio
         print(f"\n{space}\n")
         for task, sign in tasks.items():
             recipes = {"constant rate": PLAIN["plain_constant"], **known}
             budgets = {task: [Budget(flops=given.scale * FLOPS[task])]}
-            Experiment(str(HERE / "tasks.py"), f"known-good-{space}", {task: sign}, recipes).run(
+            Experiment(str(HERE / "tasks.py"), f"portfolio-{space}", {task: sign}, recipes).run(
                 budgets, given.seeds
             )
 

@@ -20,7 +20,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.events import Finished
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.resources import Place, TaskRef
+from autoaccel.core.resources import Resources, TaskRef
 from autoaccel.core.trial import Purpose, Reference, TrialRequest
 from autoaccel.execution.local.supervisor import Supervisor
 
@@ -88,7 +88,7 @@ def run_jobs(target: str, jobs: Sequence[Job], results: Results, workers: int, t
     with tempfile.TemporaryDirectory() as temporary, Progress(*columns, TimeRemainingColumn()) as progress:
         folder = Path(keep or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        place = Place(workers=workers)
+        place = Resources(workers=workers)
         with closing(Supervisor(TaskRef(target), place, SystemClock(), folder)) as executor:
             executor.load(None)
             waiting = list(enumerate(missing))

@@ -25,7 +25,7 @@ from autoaccel.core.budget import Budget, format_flops
 from autoaccel.core.catalog import REFERENCE, Catalog, TechniqueInfo, check
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.recipe import PLAIN, Choice, Recipe
-from autoaccel.core.resources import Place, TaskRef
+from autoaccel.core.resources import Resources, TaskRef
 from autoaccel.core.trial import Reference, TaskFacts
 from autoaccel.execution.local.supervisor import Supervisor
 from autoaccel.techniques.effects import FILE, Effect
@@ -47,8 +47,8 @@ NOT_TIMED = {"text": {"compile"}, "table": {"compile"}, "regression": {"compile"
 
 def alone(base: Recipe, info: TechniqueInfo) -> Recipe:
     """Plain training with one technique, at its default parameters where these make a difference."""
-    if info.slot:
-        return replace(base, **{info.slot: Choice(info.name)})
+    if info.component:
+        return replace(base, **{info.component: Choice(info.name)})
     if info.name in SET:
         # Plain training's optimizer does not tell vectors from matrices.
         apart = Choice(base.optimizer.name, {**base.optimizer.parameters, "decay_all": False})
@@ -61,7 +61,7 @@ def recipes(catalog: Catalog, facts: TaskFacts, base: str) -> dict[str, Recipe]:
     other = next(name for name in PLAIN if name != base)
     found = {}
     for name, info in catalog.items():
-        applies = info.available and info.needs <= facts.traits | {REFERENCE}
+        applies = info.available and info.requires <= facts.capabilities | {REFERENCE}
         if not applies or name in ("linear", "constant_batch"):
             continue
         recipe = alone(PLAIN[base], info)
@@ -92,14 +92,14 @@ class TaskTable:
         """Learn what the task offers and what techniques there are."""
         with (
             tempfile.TemporaryDirectory() as folder,
-            closing(Supervisor(TaskRef(self.target), Place(), SystemClock(), Path(folder))) as executor,
+            closing(Supervisor(TaskRef(self.target), Resources(), SystemClock(), Path(folder))) as executor,
         ):
             self.catalog = executor.load(None)
             self.facts, _ = executor.profile(None)
 
     def train(self, equal: str, names: dict[str, Recipe]) -> None:
         """Make all trainings of some recipes."""
-        learns = {n for n in names if REFERENCE in self.catalog.get(n, TechniqueInfo(n, "", "")).needs}
+        learns = {n for n in names if REFERENCE in self.catalog.get(n, TechniqueInfo(n, "", "")).requires}
         reference = self.teacher() if learns else None
         jobs = [
             Job(
@@ -164,7 +164,7 @@ class TaskTable:
         gain, half = paired(pairs, sign)
         failed = [self.results.rows.get(self.key(equal, name, seed), {}) for seed in self.seeds if seed not in ours]
         reasons = {f"{row.get('kind', 'not run')}: {row.get('reason', '')}".strip(": ") for row in failed}
-        learns = name in self.catalog and REFERENCE in self.catalog[name].needs
+        learns = name in self.catalog and REFERENCE in self.catalog[name].requires
         notes = [f"{len(failed)} of {len(self.seeds)} {reason}" for reason in sorted(reasons)]
         notes += ["the finished model that it learns from came free"] if learns else []
         notes += [f"{parameter} {number:g}" for parameter, number in SET.get(name, {}).items()]

@@ -13,7 +13,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.events import Finished, Reported
 from autoaccel.core.recipe import PLAIN
-from autoaccel.core.resources import Place, TaskRef
+from autoaccel.core.resources import Resources, TaskRef
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.errors import AutoaccelError, UsageError
 from autoaccel.execution.local.supervisor import Supervisor
@@ -47,7 +47,7 @@ task = Task(model=Net, train=(torch.rand(400, 4), torch.arange(400) % 2))
 @pytest.fixture
 def supervisor(tmp_path):
     (tmp_path / "model.py").write_text(MODEL)
-    made = Supervisor(TaskRef(str(tmp_path / "model.py")), Place(cpu=True, workers=2), SystemClock(), tmp_path)
+    made = Supervisor(TaskRef(str(tmp_path / "model.py")), Resources(cpu=True, workers=2), SystemClock(), tmp_path)
     made.load(None)
     yield made
     made.close()
@@ -100,7 +100,7 @@ def test_a_trial_that_is_asked_to_hurry_is_complete(supervisor, tmp_path, budget
     """Under a budget without seconds it waits for an answer at each milestone too, and tells the words apart."""
     supervisor.start(replace(request(0, ""), budget=budget, milestones=(0.5, 1.0), grace=None))
     supervisor.poll(1.0)
-    supervisor.hurry(0)
+    supervisor.finish_early(0)
     reports, finished = [], []
     while not finished:
         for event in supervisor.poll(0.5):
@@ -142,7 +142,7 @@ def test_where_forks_could_not_use_cuda_workers_are_fresh_processes(tmp_path):
     """As if the user's file had asked for CUDA while it was imported."""
     count = f"open({str(tmp_path / 'imported')!r}, 'a').write('x')\ntorch.cuda._is_in_bad_fork = lambda: True\n"
     (tmp_path / "model.py").write_text(MODEL + count)
-    made = Supervisor(TaskRef(str(tmp_path / "model.py")), Place(cpu=True), SystemClock(), tmp_path)
+    made = Supervisor(TaskRef(str(tmp_path / "model.py")), Resources(cpu=True), SystemClock(), tmp_path)
     with closing(made):
         made.load(None)
         made.start(request(0, "", seconds=8.0))
@@ -153,7 +153,7 @@ def test_where_forks_could_not_use_cuda_workers_are_fresh_processes(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused(tmp_path):
     (tmp_path / "model.py").write_text(MODEL)
-    made = Supervisor(TaskRef(str(tmp_path / "model.py")), Place(devices=("3",)), SystemClock(), tmp_path)
+    made = Supervisor(TaskRef(str(tmp_path / "model.py")), Resources(devices=("3",)), SystemClock(), tmp_path)
     with closing(made), pytest.raises(AutoaccelError, match="--devices 3: torch finds no such GPU"):
         made.load(None)
         made.profile(None)
@@ -161,8 +161,8 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path):
 
 def test_devices_are_counted_among_those_that_are_allotted(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert Options(devices="0,3").place().devices == ("0", "3")
+    assert Options(devices="0,3").resources().devices == ("0", "3")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-5")
-    assert Options(devices="1,0").place().devices == ("GPU-5", "4")
+    assert Options(devices="1,0").resources().devices == ("GPU-5", "4")
     with pytest.raises(UsageError, match="allots only 2"):
-        Options(devices="2").place()
+        Options(devices="2").resources()

@@ -21,7 +21,7 @@ from autoaccel.tuner.loop import Loop, replay
 
 FACTS = TaskFacts(
     kind="image",
-    traits=frozenset({"image", "classes", "continuous"}),
+    capabilities=frozenset({"image", "classes", "continuous"}),
     metric="loss",
     maximize=False,
     n_train=1000,
@@ -53,17 +53,17 @@ class Book:
         pass
 
 
-def simulate(budget, table=quality, slots=1, seed=0, **options):
+def simulate(budget, table=quality, workers=1, seed=0, **options):
     clock, book = SimulatedClock(2.0), Book()
     search = Search(SearchSpace.load("vision"), budget, seed)
-    Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([Profiled(FACTS, slots)])
+    Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([Profiled(FACTS, workers)])
     return search, clock, book
 
 
-@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("seconds", [60, 600, 36000])
-def test_the_run_ends_within_its_budget_and_uses_it(seconds, slots):
-    search, clock, _ = simulate(Budget(seconds=seconds), slots=slots)
+def test_the_run_ends_within_its_budget_and_uses_it(seconds, workers):
+    search, clock, _ = simulate(Budget(seconds=seconds), workers=workers)
     assert 0.95 * seconds < clock.now() <= seconds
     assert search.trials.final().outcome.kind is OutcomeKind.COMPLETE
 

@@ -1,4 +1,4 @@
-"""One loss three times: judged at the end of training, scored on landing, and scored from the saved file."""
+"""One loss three times: judged at the end of training, scored on finalization, and scored from the saved file."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.training.data.task import Task
-from autoaccel.training.run_trial import Surroundings, run_trial
+from autoaccel.training.run_trial import TrialEnvironment, run_trial
 from autoaccel.training.scoring import score_weights
 
 
@@ -51,9 +51,9 @@ def net_task(model=net):
 
 
 def judged_and_delivered(task, techniques, folder, steps=40):
-    around = Surroundings(SimulatedClock(), 0.0, lambda report: True, folder=folder, cpu=True)
+    environment = TrialEnvironment(SimulatedClock(), 0.0, lambda report: True, folder=folder, cpu=True)
     recipe = Recipe(techniques=techniques)
-    outcome = run_trial(task, TrialRequest(0, recipe, Budget(steps=steps), test=True), around)
+    outcome = run_trial(task, TrialRequest(0, recipe, Budget(steps=steps), test=True), environment)
     assert outcome.kind is OutcomeKind.COMPLETE, outcome.reason
     path = folder / "model.safetensors"
     scored = score_weights(task, recipe, path, SimulatedClock(), 0, cpu=True)

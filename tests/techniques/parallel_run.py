@@ -54,7 +54,7 @@ def losses(name):
     info = classes()[name].info
     task = quiet(task_for(info))
     context = prepare_context(task, build(alone(name, {}).chosen()), {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
-    if REFERENCE in info.needs:
+    if REFERENCE in info.requires:
         context.teacher = build_model(task, {}).eval().requires_grad_(False)
     set_up(context, cpu=True)
     found = []

@@ -100,7 +100,7 @@ def test_factors_are_not_decayed(optimizer):
     assert frozen.isdisjoint(id(p) for g in context.optimizer.param_groups for p in g["params"])
 
 
-def test_an_encoder_of_torchs_own_is_judged_with_its_adapters():
+def test_an_encoder_of_torchs_own_is_evaluation_samples_its_adapters():
     """In eval mode torch's fast path would read the weights and leave the adapters out."""
 
     def encoder():

@@ -18,7 +18,7 @@ from autoaccel.training.build import assemble
 
 def named(name):
     """Compiling takes long."""
-    return pytest.param(name, marks=pytest.mark.slow) if "compiler" in catalog()[name].needs else name
+    return pytest.param(name, marks=pytest.mark.slow) if "compiler" in catalog()[name].requires else name
 
 
 @pytest.mark.parametrize("name", [named(name) for name in sorted(catalog())])
@@ -26,7 +26,7 @@ def test_every_technique_keeps_the_contract(name):
     info = catalog()[name]
     if not info.available:
         pytest.skip(f"needs the extra {info.extra}")
-    if "fp16" in info.needs:
+    if "fp16" in info.requires:
         pytest.skip("Accelerate scales gradients only on a GPU, and the contract is checked on the CPU")
     check_technique(name, task_for(info))
 
@@ -108,7 +108,7 @@ def test_infobatch_keeps_the_expected_gradient():
 def test_clashing_techniques_are_refused_with_both_names():
     from autoaccel.core.catalog import TechniqueInfo, check
 
-    a = TechniqueInfo("a", "data", "x", roles=frozenset({"mixes"}))
-    b = TechniqueInfo("b", "data", "x", clashes=frozenset({"mixes"}))
+    a = TechniqueInfo("a", "data", "x", tags=frozenset({"mixes"}))
+    b = TechniqueInfo("b", "data", "x", conflicts=frozenset({"mixes"}))
     (fault,) = check({"a": {}, "b": {}}, {"a": a, "b": b})
     assert "a and b" in fault

@@ -54,7 +54,7 @@ def test_the_learning_rate_follows_the_batch_size(rule, factor):
 def test_vectors_have_a_factor_of_their_own():
     groups, _ = group_after_a_step(vectors=8.0)
     by_name = {group["name"]: group["lr"] for group in groups}
-    assert by_name["spared"] == pytest.approx(8 * by_name["decayed"])
+    assert by_name["no_decay"] == pytest.approx(8 * by_name["decayed"])
 
 
 def test_a_factor_that_would_act_on_nothing_is_refused():

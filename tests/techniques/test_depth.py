@@ -15,13 +15,13 @@ from autoaccel.core.schedules import Schedule
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.techniques.model.depth import DroppedBlock
 from autoaccel.techniques.registry import build, catalog
-from autoaccel.training.batches import Passes
+from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import assemble
 from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.data.prepare import build_model
 from autoaccel.training.data.task import Task
 from autoaccel.training.loop import Step
-from autoaccel.training.run_trial import Surroundings, run_trial
+from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
 N, WIDTH, CLASSES = 16, 8, 3
 LAYER = 2 * N * WIDTH * WIDTH
@@ -54,7 +54,7 @@ class Training:
         made = build({optimizer: {}, "constant": {}, "constant_batch": {"size": batch}, **chosen})
         self.context = assemble(task, made, {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
         self.model = self.context.model
-        self._step, self._batches = Step(self.context), iter(Passes(self.context, 0))
+        self._step, self._batches = Step(self.context), iter(BatchSampler(self.context, 0))
         self.model.train()
 
     def step(self, p):
@@ -65,7 +65,7 @@ class Training:
 
     @property
     def technique(self):
-        return next(t for t in self.context.techniques if not t.info.slot)
+        return next(t for t in self.context.techniques if not t.info.component)
 
 
 def trained(model):
@@ -196,9 +196,9 @@ def test_a_model_grows_into_copies_of_its_first_blocks():
 
 @pytest.mark.parametrize("more", [{}, {"ema": {"half_life": 0.1}}, {"magnitude_pruning": {}}])
 def test_a_grown_model_is_delivered_whole(more, tmp_path):
-    around = Surroundings(SimulatedClock(), 0.0, lambda report: True, folder=tmp_path, cpu=True)
+    environment = TrialEnvironment(SimulatedClock(), 0.0, lambda report: True, folder=tmp_path, cpu=True)
     recipe = Recipe(techniques={"depth_growth": {"growth": 4, "at": 0.4}, **more})
-    outcome = run_trial(image_task(residual_net), TrialRequest(0, recipe, Budget(steps=20)), around)
+    outcome = run_trial(image_task(residual_net), TrialRequest(0, recipe, Budget(steps=20)), environment)
     assert outcome.kind is OutcomeKind.COMPLETE, outcome.reason
     model = residual_net()
     load_weights(model, tmp_path / "model.safetensors")

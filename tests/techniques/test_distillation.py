@@ -108,13 +108,13 @@ def test_a_set_up_that_takes_the_whole_budget_is_infeasible_and_charged(tmp_path
     from autoaccel.core.recipe import Recipe
     from autoaccel.core.trial import OutcomeKind, Reference, TrialRequest
     from autoaccel.training.checkpoint import save_weights
-    from autoaccel.training.run_trial import Surroundings, run_trial
+    from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
     save_weights(net(), tmp_path / "model.safetensors")
     reference = Reference(Recipe(), weights=str(tmp_path / "model.safetensors"))
     recipe = Recipe(techniques={"distillation": {}})
     clock = SystemClock()
     request = TrialRequest(0, recipe, Budget(flops=1e5), reference=reference)
-    outcome = run_trial(image_task(), request, Surroundings(clock, clock.now(), lambda report: True, cpu=True))
+    outcome = run_trial(image_task(), request, TrialEnvironment(clock, clock.now(), lambda report: True, cpu=True))
     assert outcome.kind is OutcomeKind.INFEASIBLE and "set-up alone" in outcome.reason
     assert outcome.cost.flops > 1e5

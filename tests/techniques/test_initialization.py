@@ -9,7 +9,7 @@ from autoaccel.core.clock import SimulatedClock
 from autoaccel.techniques.model.initialization import silence, whitening_directions
 from autoaccel.techniques.registry import build
 from autoaccel.techniques.shared.modules import repeated_blocks
-from autoaccel.training.batches import Passes
+from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import assemble
 from autoaccel.training.data.task import Task
 from autoaccel.training.loop import Step
@@ -23,7 +23,7 @@ def assembled(task, *names):
 def every_weight_moves(context):
     before = [p.detach().clone() for p in context.model.parameters() if p.dim() > 1]
     context.model.train()
-    step, batches = Step(context), iter(Passes(context, 0))
+    step, batches = Step(context), iter(BatchSampler(context, 0))
     for p in (0.0, 0.1, 0.2):  # a branch behind a zero layer gets its first gradient in the second step
         context.p = p
         step(next(batches))

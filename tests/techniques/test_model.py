@@ -11,7 +11,7 @@ from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.techniques.model.compression import _prunable, cut_channels
 from autoaccel.training.checkpoint import load_weights, save_weights
 from autoaccel.training.data.task import Task
-from autoaccel.training.run_trial import Surroundings, run_trial
+from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
 
 class Net(nn.Module):
@@ -35,9 +35,9 @@ def task():
 
 
 def run(task, techniques, folder, flops=None):
-    around = Surroundings(SimulatedClock(), 0.0, lambda report: True, folder=folder, cpu=True)
+    environment = TrialEnvironment(SimulatedClock(), 0.0, lambda report: True, folder=folder, cpu=True)
     budget = Budget(flops=flops) if flops else Budget(steps=30)
-    outcome = run_trial(task, TrialRequest(0, Recipe(techniques=techniques), budget), around)
+    outcome = run_trial(task, TrialRequest(0, Recipe(techniques=techniques), budget), environment)
     assert outcome.kind is OutcomeKind.COMPLETE, outcome.reason
     return outcome
 

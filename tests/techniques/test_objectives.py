@@ -13,20 +13,20 @@ from autoaccel.techniques.registry import build, catalog
 from autoaccel.training.build import assemble
 from autoaccel.training.data.task import Task
 
-SLOTS = {"adamw": {}, "linear": {}, "constant_batch": {}}
+COMPONENTS = {"adamw": {}, "linear": {}, "constant_batch": {}}
 
 
 def label_context(class_weights=None, **technique):
     x = torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
     task = Task(model=lambda: nn.Linear(4, 3), train=(x, torch.arange(40) % 3), class_weights=class_weights)
-    return assemble(task, build({**SLOTS, **technique}), {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
+    return assemble(task, build({**COMPONENTS, **technique}), {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
 
 
 def token_context(**technique):
     x = torch.randint(0, 5, (40, 7), generator=torch.Generator().manual_seed(0))
     model = lambda: nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5))  # noqa: E731
     task = Task(model=model, train=(x[:, :-1], x[:, 1:]))
-    return assemble(task, build({**SLOTS, **technique}), {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
+    return assemble(task, build({**COMPONENTS, **technique}), {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
 
 
 def batch_of(targets, other=None, share=None):

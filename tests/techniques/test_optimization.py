@@ -29,7 +29,7 @@ def test_the_shape_of_the_learning_rate_multiplies_a_scheduled_peak():
     assert context.optimizer.param_groups[0]["lr"] == pytest.approx(0.2 * factor)
 
 
-@pytest.mark.parametrize("name", [n for n, info in catalog().items() if info.slot == "learning_rate"])
+@pytest.mark.parametrize("name", [n for n, info in catalog().items() if info.component == "learning_rate"])
 def test_learning_rates_end_annealed(name):
     rate = classes()[name]()
     assert rate.factor(1.0) == pytest.approx(1.0 if name == "constant" else 0.0, abs=1e-6)
@@ -40,7 +40,7 @@ def test_learning_rates_end_annealed(name):
 
 def test_every_declaration_is_well_formed():
     for info in catalog().values():
-        assert info.summary and info.cell and info.paper, info.name
+        assert info.summary and info.category and info.paper, info.name
         for parameter in info.parameters.values():
             domain = parameter.domain
             assert domain.options or domain.low < domain.high

@@ -14,11 +14,11 @@ from autoaccel.techniques.registry import build, catalog, classes
 from autoaccel.techniques.shared.groups import decay_split
 from autoaccel.training.build import assemble
 from autoaccel.training.data.task import Task
-from autoaccel.training.finalize import land
+from autoaccel.training.finalize import finalize
 from autoaccel.training.loop import Step
 from autoaccel.training.meters.flops import Meter
 
-OPTIMIZERS = [name for name, info in catalog().items() if info.slot == "optimizer"]
+OPTIMIZERS = [name for name, info in catalog().items() if info.component == "optimizer"]
 
 
 def context_with(optimizer, parameters=None, task=None):
@@ -76,7 +76,7 @@ def test_its_adamw_equals_torch():
 
 
 def test_muon_is_not_for_adapters():
-    lora = TechniqueInfo("lora", "model", "x", roles=frozenset({"adapts"}))
+    lora = TechniqueInfo("lora", "model", "x", tags=frozenset({"adapts"}))
     assert check({"muon": {}, "lora": {}}, {**catalog(), "lora": lora})
     assert not check({"adamw": {}, "lora": {}}, {**catalog(), "lora": lora})
 
@@ -224,7 +224,7 @@ def test_schedule_free_delivers_the_mean_of_its_steps(tmp_path):
         assert torch.allclose(weight, expected, atol=1e-5)
         assert not torch.allclose(weight, trained, atol=1e-5)
     assert torch.equal(weight, trained)
-    land(context, tmp_path / "model.safetensors", test=False)
+    finalize(context, tmp_path / "model.safetensors", test=False)
     assert torch.allclose(load_file(tmp_path / "model.safetensors")["1.weight"], expected, atol=1e-5)
     assert context.optimizer.param_groups[0]["train_mode"]
 
@@ -270,7 +270,7 @@ def test_weight_decay_spares_biases_and_embeddings():
     net = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3))
     split = decay_split(net, decay_all=False)
     assert [p.shape for p in split["decayed"]] == [(3, 4)]
-    assert len(split["spared"]) == 2
+    assert len(split["no_decay"]) == 2
     assert len(decay_split(net, decay_all=True)["decayed"]) == 3
 
 
@@ -278,7 +278,7 @@ def test_weight_decay_spares_biases_and_embeddings():
 def test_every_number_of_an_optimizer_may_be_a_schedule(name):
     numbers = {k: Schedule(0.1, 0.3) for k, p in catalog()[name].parameters.items() if p.scheduled}
     context = context_with(name, numbers)
-    (optimizer,) = [t for t in context.techniques if t.info.slot == "optimizer"]
+    (optimizer,) = [t for t in context.techniques if t.info.component == "optimizer"]
     assert "lr" in numbers
     for p, expected in ((0.0, 0.1), (0.5, 0.2), (1.0, 0.3)):
         context.p = p

@@ -105,12 +105,12 @@ def test_dropout_follows_its_schedule_in_few_steps():
 
 
 def test_only_models_with_dropout_offer_it():
-    from autoaccel.training.data.capabilities import task_traits
+    from autoaccel.training.data.capabilities import task_capabilities
     from autoaccel.training.data.prepare import build_model, prepare
 
     def offers(make):
         task = image_task(make)
         model = build_model(task, {})
-        return "dropout" in task_traits(task, prepare(task, model, 0), model, {"dropout"})
+        return "dropout" in task_capabilities(task, prepare(task, model, 0), model, {"dropout"})
 
     assert offers(residual_net) and not offers(net)

@@ -73,16 +73,16 @@ def test_pairs_that_get_on_are_allowed(one, other):
 
 
 def test_no_technique_names_another():
-    """Roles and clashes are words of what is done, never names."""
+    """Roles and conflicts are words of what is done, never names."""
     names = set(catalog())
     for info in catalog().values():
-        assert not (info.roles | info.clashes) & names, info.name
+        assert not (info.tags | info.conflicts) & names, info.name
 
 
 def test_every_clash_is_with_a_role_that_somebody_plays():
-    played = {role for info in catalog().values() for role in info.roles}
+    played = {tag for info in catalog().values() for tag in info.tags}
     for info in catalog().values():
-        assert info.clashes <= played, f"{info.name}: {info.clashes - played}"
+        assert info.conflicts <= played, f"{info.name}: {info.conflicts - played}"
 
 
 def _installable():

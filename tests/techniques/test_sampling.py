@@ -17,7 +17,7 @@ from autoaccel.techniques.data.filtering import ProxyLearnability, RhoLoss, Sele
 from autoaccel.techniques.data.selection import DataDropout, InfoBatch
 from autoaccel.techniques.data.size import DataSize
 from autoaccel.techniques.registry import build, catalog
-from autoaccel.training.batches import Passes
+from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import prepare_context, set_up
 from autoaccel.training.data.task import Task
 from autoaccel.training.loop import Milestones, Step, train
@@ -364,7 +364,7 @@ def noisy_task():
 
 def wrong_share(context, technique):
     chosen = []
-    for batch in context.sweep(100):
+    for batch in context.one_epoch(100):
         order = torch.randperm(1000, generator=torch.Generator().manual_seed(int(batch.index[0])))[:100]
         chosen.append(technique.batch(context, context.fetch(order)).index)
     return float((torch.cat(chosen) < 200).float().mean())
@@ -373,7 +373,7 @@ def wrong_share(context, technique):
 def test_proxy_learnability_chooses_few_wrong_labels():
     technique = ProxyLearnability(keep=0.5, since=0.2)
     context = context_with(technique, noisy_task())
-    step, passes = Step(context), iter(Passes(context, 0))
+    step, passes = Step(context), iter(BatchSampler(context, 0))
     for _ in range(150):
         step(next(passes))
     for layer in (0, 2):

@@ -23,12 +23,12 @@ def net(dropout=0.3):
 def context_with(**sam):
     x = torch.rand(60, 4, generator=torch.Generator().manual_seed(0))
     task = Task(model=net, train=(x, torch.arange(60) % 3))
-    slots = {
+    components = {
         "sgd": {"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0},
         "constant": {},
         "constant_batch": {"size": 16},
     }
-    made = build({**slots, "sam": sam} if sam else slots)
+    made = build({**components, "sam": sam} if sam else components)
     context = assemble(task, made, {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
     context.model.train()
     return context
@@ -109,5 +109,5 @@ def test_its_count_goes_on_where_it_was():
 
 
 def test_scaled_gradients_are_refused():
-    half = TechniqueInfo("half", "system", "x", roles=frozenset({"scales_gradients"}))
+    half = TechniqueInfo("half", "system", "x", tags=frozenset({"scales_gradients"}))
     assert check({"sam": {}, "half": {}}, {**catalog(), "half": half})

@@ -18,18 +18,18 @@ from autoaccel.techniques.shared.modules import dropouts, extend
 from autoaccel.techniques.system.memory import Recomputed
 from autoaccel.training.build import assemble
 from autoaccel.training.checkpoint import load_weights, save_weights
-from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.task import Task
 from autoaccel.training.evaluate import score
 from autoaccel.training.loop import Milestones, Step, train
 from autoaccel.training.meters.flops import count_flops
 from autoaccel.training.meters.progress import Progress
-from autoaccel.training.profile import _machine_traits, profile_task
+from autoaccel.training.profile import _machine_capabilities, profile_task
 
 
-def context_with(task, techniques=(), slots=None):
+def context_with(task, techniques=(), components=None):
     AcceleratorState._reset_state(reset_partial_state=True)  # in a run every trial has a process of its own
-    recipe = Recipe(techniques={name: {} for name in techniques}, **(slots or {}))
+    recipe = Recipe(techniques={name: {} for name in techniques}, **(components or {}))
     return assemble(task, build(recipe.chosen()), {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
 
 
@@ -203,7 +203,7 @@ def test_the_profile_of_a_model_that_needs_micro_batches():
 def test_sdpa_is_asked_for_where_a_model_offers_it():
     def offers(task):
         context = context_with(task)
-        return "eager_attention" in task_traits(task, context.data, context.model, {"eager_attention"})
+        return "eager_attention" in task_capabilities(task, context.data, context.model, {"eager_attention"})
 
     assert not offers(table_task())
     assert offers(eager_task())
@@ -217,10 +217,10 @@ def test_sdpa_is_asked_for_where_a_model_offers_it():
 def test_what_a_machine_offers_is_found_out_without_compiling(monkeypatch):
     cpu = torch.device("cpu")
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert "compiler" not in _machine_traits(cpu)
+    assert "compiler" not in _machine_capabilities(cpu)
     monkeypatch.setenv("CXX", "sh")
-    assert "compiler" in _machine_traits(cpu)
-    assert not {"fp16", "fp8"} & _machine_traits(cpu)
+    assert "compiler" in _machine_capabilities(cpu)
+    assert not {"fp16", "fp8"} & _machine_capabilities(cpu)
 
 
 def without_dropout():
@@ -281,7 +281,7 @@ def test_an_evaluation_that_does_not_fit_is_made_in_parts():
     small.model.load_state_dict(plain.model.state_dict())
     Judging.seen.clear()
     assert score(small, small.data.train) == score(plain, plain.data.train)
-    assert max(Judging.seen) <= 100 and small.judged_at_once <= 100 and small.micro_batch == 0
+    assert max(Judging.seen) <= 100 and small.evaluation_batch <= 100 and small.micro_batch == 0
 
 
 def test_images_are_laid_out_before_the_optimizer_makes_its_memories():

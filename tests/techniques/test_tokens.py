@@ -10,9 +10,9 @@ from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.data.tokens import ShortenedBlock
 from autoaccel.techniques.registry import build
 from autoaccel.techniques.shared.modules import extend, token_blocks
-from autoaccel.training.batches import Passes
+from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import assemble
-from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
 from autoaccel.training.loop import Step
@@ -34,7 +34,7 @@ def block_flops(tokens):
 
 def test_inner_blocks_are_charged_for_the_tokens_that_they_keep():
     context = training(drop=Schedule(0.6, 0.0, 0.0, 1.0), until=0.9)
-    step, batches = Step(context), iter(Passes(context, 0))
+    step, batches = Step(context), iter(BatchSampler(context, 0))
     context.model.train()
     head = 3 * 2 * N * T * D * WORDS
     for p, kept in ((0.0, 12), (0.3, 20), (0.5, 24), (0.85, 28), (0.95, 32)):
@@ -57,9 +57,9 @@ def test_a_shortened_block_is_the_block_on_some_tokens_and_leaves_the_others_alo
     x = torch.randn(3, 16, D)
     output = block(x)
     kept = (output != x).any(2).any(0)
-    places = kept.nonzero().flatten()
-    assert len(places) == 8 and places[0] == 0
-    assert torch.allclose(output[:, places], plain(x[:, places]), atol=1e-6)
+    indices = kept.nonzero().flatten()
+    assert len(indices) == 8 and indices[0] == 0
+    assert torch.allclose(output[:, indices], plain(x[:, indices]), atol=1e-6)
     assert torch.equal(output[:, ~kept], x[:, ~kept])
     assert torch.equal(block.eval()(x), plain.eval()(x))
 
@@ -91,15 +91,15 @@ class FixedLength(nn.Module):
         return x + self.layer(x + self.place)
 
 
-def traits(task):
+def capabilities(task):
     model = build_model(task, {})
-    return task_traits(task, prepare(task, model, 0), model)
+    return task_capabilities(task, prepare(task, model, 0), model)
 
 
 def test_only_blocks_that_take_fewer_tokens_are_offered():
     fixed = lambda: nn.Sequential(nn.Embedding(WORDS, D), *[FixedLength() for _ in range(4)], nn.Linear(D, WORDS))  # noqa: E731
-    assert {"blocks", "token_blocks"} <= traits(token_task(transformer))
-    assert "token_blocks" not in traits(token_task(fixed)) and "blocks" in traits(token_task(fixed))
+    assert {"blocks", "token_blocks"} <= capabilities(token_task(transformer))
+    assert "token_blocks" not in capabilities(token_task(fixed)) and "blocks" in capabilities(token_task(fixed))
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -118,7 +118,7 @@ def test_a_mask_that_comes_with_the_inputs_stands_against_it(masked):
     task = Task(
         model=lambda: transformers.BertForSequenceClassification(config), train=(inputs, torch.arange(40) % 2)
     )
-    assert ("token_blocks" in traits(task)) != masked
+    assert ("token_blocks" in capabilities(task)) != masked
 
 
 def test_two_blocks_leave_the_first_alone():

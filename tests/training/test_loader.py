@@ -21,12 +21,12 @@ from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build
-from autoaccel.training.batches import Passes
+from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import assemble
 from autoaccel.training.data.loading import enough_workers, seconds_per_batch
 from autoaccel.training.data.sources import as_source
 from autoaccel.training.data.task import Task
-from autoaccel.training.run_trial import Surroundings, run_trial
+from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
 
 class Slow(Dataset):
@@ -53,7 +53,7 @@ def context_with(workers, **dataset):
 
 
 def batches(context, count):
-    return [batch for batch, _ in zip(Passes(context, seed=0), range(count), strict=False)]
+    return [batch for batch, _ in zip(BatchSampler(context, seed=0), range(count), strict=False)]
 
 
 def children():
@@ -79,7 +79,7 @@ def test_a_pass_may_end_early():
     for workers in (0, 2):
         context = context_with(workers)
         seen = []
-        for batch in Passes(context, seed=0):
+        for batch in BatchSampler(context, seed=0):
             seen.append(batch.index)
             if len(seen) == 2:
                 context.begin_pass()
@@ -105,7 +105,7 @@ def test_weights_of_a_selection_reach_the_right_samples():
 def test_a_batch_size_that_changes_takes_effect_a_few_batches_later():
     context = context_with(1, n=1000)
     sizes = []
-    for batch in Passes(context, seed=0):
+    for batch in BatchSampler(context, seed=0):
         sizes.append(len(batch.index))
         context.batch_size = 32
         if len(sizes) == 6:
@@ -156,8 +156,8 @@ def test_a_measurement_loads_and_leaves_no_process_behind():
 def test_a_trial_leaves_no_process_behind():
     task = Task(model=lambda: nn.Linear(4, 3), train=Slow(), valid=Slow(12))
     recipe = Recipe(techniques={"loader": {"workers": 2}})
-    around = Surroundings(SimulatedClock(), 0.0, lambda report: True, cpu=True)
-    outcome = run_trial(task, TrialRequest(0, recipe, Budget(steps=8), milestones=(1.0,)), around)
+    environment = TrialEnvironment(SimulatedClock(), 0.0, lambda report: True, cpu=True)
+    outcome = run_trial(task, TrialRequest(0, recipe, Budget(steps=8), milestones=(1.0,)), environment)
     assert outcome.kind is OutcomeKind.COMPLETE
     assert not children()
 

@@ -11,14 +11,14 @@ from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import COOLDOWN, OutcomeKind, TrialRequest
 from autoaccel.training.data.task import Task
 from autoaccel.training.meters.progress import Progress
-from autoaccel.training.run_trial import Surroundings, run_trial
+from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
 UNIT = Cost(seconds=0.5, flops=2e6, steps=1, samples=64)
 """What a step costs."""
 
 
 def progress(budget, **changes):
-    given = {"setup": Cost(), "evaluation": Cost(), "evaluations": 1, "landing": Cost(), **changes}
+    given = {"setup": Cost(), "evaluation": Cost(), "evaluations": 1, "finalization": Cost(), **changes}
     return Progress(budget, **given)
 
 
@@ -36,7 +36,7 @@ def test_the_rest_is_walked_through_within_a_share_of_what_was_used(name):
     for step in range(201):
         made.read(UNIT * step)
     assert made.p == pytest.approx(0.2)
-    made.hurry(0.25)
+    made.finish_early(0.25)
     assert made.p == pytest.approx(0.2)
     rest = steps_to_the_end(made, 201)
     assert len(rest) == 50 and rest[-1] == 1
@@ -50,12 +50,12 @@ def test_asking_again_changes_nothing():
         made = progress(Budget(steps=1000))
         for step in range(201):
             made.read(UNIT * step)
-        made.hurry(0.25)
+        made.finish_early(0.25)
         walk = []
         for step in range(201, 260):
             walk.append(made.read(UNIT * step))
             if times > 1:
-                made.hurry(0.5)
+                made.finish_early(0.5)
         walks.append(walk)
     assert walks[0] == walks[1]
 
@@ -64,7 +64,7 @@ def test_a_hurry_never_takes_more_than_the_budget_allows():
     made = progress(Budget(steps=1000))
     for step in range(951):
         made.read(UNIT * step)
-    made.hurry(0.25)
+    made.finish_early(0.25)
     assert len(steps_to_the_end(made, 951)) == 50
 
 
@@ -73,7 +73,7 @@ def test_of_several_limits_the_first_one_counts():
     for step in range(101):
         made.read(UNIT * step)
     assert made.p == pytest.approx(0.25)
-    made.hurry(0.2)
+    made.finish_early(0.2)
     assert len(steps_to_the_end(made, 101)) == 20
 
 
@@ -84,7 +84,7 @@ def test_set_up_and_evaluations_are_not_what_was_used():
         made.read(made.setup + UNIT * step)
     made.book_evaluation(evaluation)
     made.read(made.setup + evaluation + UNIT * 201)
-    made.hurry(1 / 3)
+    made.finish_early(1 / 3)
     assert len(steps_to_the_end(made, 202)) == 67
 
 
@@ -102,7 +102,7 @@ def test_a_training_that_is_asked_to_finish_is_complete_and_annealed(budget, tmp
     task = Task(model=lambda: nn.Linear(8, 3), train=(x, y), test=(x, y))
     request = TrialRequest(0, PLAIN["plain"], budget, milestones=(0.5, 1.0), test=True)
     rates, reports = [], []
-    around = Surroundings(
+    environment = TrialEnvironment(
         SimulatedClock(),
         0.0,
         lambda report: reports.append(report) or True,
@@ -112,7 +112,7 @@ def test_a_training_that_is_asked_to_finish_is_complete_and_annealed(budget, tmp
     )
     hook = register_optimizer_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
     try:
-        outcome = run_trial(task, request, around)
+        outcome = run_trial(task, request, environment)
     finally:
         hook.remove()
     assert outcome.kind is OutcomeKind.COMPLETE and outcome.reason == "asked to finish early"

@@ -12,11 +12,11 @@ from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.recipe import PLAIN, Choice, Recipe
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError
-from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
 from autoaccel.training.meters.flops import count_flops
-from autoaccel.training.run_trial import Surroundings, run_trial
+from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
 
 def table_task(n=200, classes=3, **changes):
@@ -30,9 +30,9 @@ def table_task(n=200, classes=3, **changes):
 def run(task, budget, recipe=PLAIN["plain"], **changes):
     clock = SimulatedClock()
     reports = []
-    around = Surroundings(clock, 0.0, lambda r: reports.append(r) or True, cpu=True)
+    environment = TrialEnvironment(clock, 0.0, lambda r: reports.append(r) or True, cpu=True)
     request = TrialRequest(0, recipe, budget, milestones=(0.5, 1.0), test=True, **changes)
-    return run_trial(task, request, around), reports
+    return run_trial(task, request, environment), reports
 
 
 def test_flops_of_a_linear_stack():
@@ -114,7 +114,7 @@ def test_a_step_budget_is_kept_and_the_same_seed_gives_the_same_result():
 def test_a_flops_budget_covers_evaluation_and_test():
     budget = Budget(flops=5e6)
     evaluation = Cost(flops=2.0 * 40 * 24)
-    outcome, reports = run(table_task(), budget, evaluation=evaluation, landing=Cost(flops=2.0 * 200 * 24))
+    outcome, reports = run(table_task(), budget, evaluation=evaluation, finalization=Cost(flops=2.0 * 200 * 24))
     assert outcome.cost.flops <= 5e6 * 1.01
     assert [r.progress for r in reports][-1] == 1.0
 
@@ -217,7 +217,7 @@ def test_time_order_and_groups_are_respected():
 def test_metrics(metric):
     outcome, _ = run(table_task(metric=metric), Budget(steps=30))
     assert np.isfinite(outcome.final.metric), outcome.reason
-    assert outcome.final.noise >= 0
+    assert outcome.final.standard_error >= 0
 
 
 def test_a_recipe_that_needs_what_the_task_has_not_is_refused():
@@ -229,7 +229,9 @@ def test_a_recipe_that_needs_what_the_task_has_not_is_refused():
 @pytest.mark.parametrize("limit", [1e6, 1.3e6, 2.7e6])
 def test_a_flops_budget_is_never_exceeded_by_a_step(limit):
     evaluation = Cost(flops=2.0 * 40 * 24)
-    outcome, _ = run(table_task(), Budget(flops=limit), evaluation=evaluation, landing=Cost(flops=2.0 * 200 * 24))
+    outcome, _ = run(
+        table_task(), Budget(flops=limit), evaluation=evaluation, finalization=Cost(flops=2.0 * 200 * 24)
+    )
     one_step = 2.0 * 2 * 64 * 24
     assert limit - 2 * one_step < outcome.cost.flops <= limit
 
@@ -252,4 +254,4 @@ def test_what_moves_pixels_needs_targets_of_the_whole_image():
             model=lambda w=width, h=head: nn.Sequential(nn.Conv2d(1, w, 3, padding=1), *h), train=(x, target)
         )
         model = build_model(task, {})
-        assert ("whole_targets" in task_traits(task, prepare(task, model, 0), model)) is whole
+        assert ("whole_targets" in task_capabilities(task, prepare(task, model, 0), model)) is whole

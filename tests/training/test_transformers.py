@@ -17,7 +17,7 @@ from autoaccel.techniques.registry import build
 from autoaccel.techniques.shared.tensors import IGNORED
 from autoaccel.training.build import assemble
 from autoaccel.training.checkpoint import load_weights, save_weights
-from autoaccel.training.data.capabilities import task_traits
+from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.task import Task
 from autoaccel.training.evaluate import evaluate
 from autoaccel.training.loop import Milestones, train
@@ -116,7 +116,7 @@ def test_training_steps_and_evaluations(name, techniques):
 def test_what_the_models_offer():
     for task, also in ((bert_task(), {"labels"}), (gpt2_task(), set())):
         context = context_with(task, [])
-        offered = task_traits(task, context.data, context.model)
+        offered = task_capabilities(task, context.data, context.model)
         assert also | {"tokens", "cross_entropy", "any_length", "blocks", "dropout", "dataset"} <= offered
         assert "eager_attention" not in offered
     eager = Task(model=lambda: bert("eager"), train=bert_task().train, collate=classified)
@@ -150,7 +150,7 @@ def test_a_shape_that_a_model_refuses_is_no_error_in_the_log(caplog):
         train=(torch.zeros(50, 1, 8, 8), torch.arange(50) % 3),
     )
     context = context_with(task, [])
-    assert "any_size" not in task_traits(task, context.data, context.model, {"any_size"})
+    assert "any_size" not in task_capabilities(task, context.data, context.model, {"any_size"})
     assert not caplog.records
 
 

@@ -1,4 +1,4 @@
-"""The template: a warm process that has imported torch and the user's file, and forks a worker for each job.
+"""The fork server: a warm process that has imported torch and the user's file, and forks a worker for each job.
 
 It imports and never computes, since neither a pool of threads nor a CUDA context survives a fork. Where forking
 is unsafe it starts fresh workers instead.
@@ -38,7 +38,7 @@ def main() -> None:
     from autoaccel.techniques.registry import catalog
 
     channel.send("ready", catalog=[info.to_data() for info in catalog().values()])
-    Template(channel, target, messages[0]).serve()
+    ForkServer(channel, target, messages[0]).serve()
 
 
 def _load(message: Mapping[str, Any]) -> Any:
@@ -62,7 +62,7 @@ def _preload() -> None:
         importlib.import_module(name)
 
 
-class Template:
+class ForkServer:
     """Forks workers and tells when they have ended.
 
     Args:
@@ -185,7 +185,7 @@ def _redirect(log: str) -> None:
 
 
 def _die_with_parent() -> None:
-    """On Linux: be killed when the template dies, however it dies."""
+    """On Linux: be killed when the fork server dies, however it dies."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

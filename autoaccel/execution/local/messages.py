@@ -1,4 +1,4 @@
-"""What the supervisor, the template and the workers say to each other: one JSON object a line, version first."""
+"""What the supervisor, the fork server and the workers say to each other: one JSON object a line, version first."""
 
 from __future__ import annotations
 

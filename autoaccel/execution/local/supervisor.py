@@ -1,4 +1,4 @@
-"""The supervisor's side: starts the template, asks it for workers, listens to them, and ends those that overrun.
+"""The supervisor's side: starts the fork server, asks it for workers, listens to them, and ends those that overrun.
 
 It imports neither torch nor the user's file.
 """
@@ -19,7 +19,7 @@ from autoaccel.core.catalog import TechniqueInfo
 from autoaccel.core.clock import Clock
 from autoaccel.core.events import Event, Finished, Reported
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.resources import Place, TaskRef
+from autoaccel.core.resources import Resources, TaskRef
 from autoaccel.core.trial import Report, TaskFacts, TrialRequest
 from autoaccel.errors import AutoaccelError, TaskError, UsageError
 from autoaccel.execution.local.job import Job
@@ -33,7 +33,7 @@ class Supervisor:
 
     Args:
         task: What to train.
-        place: What to run on.
+        resources: What to run on.
         clock: For deadlines of trials.
         folder: Gives each trial its folder `trials/NNNN`.
 
@@ -41,14 +41,14 @@ class Supervisor:
         AutoaccelError: The user's file cannot be loaded.
     """
 
-    def __init__(self, task: TaskRef, place: Place, clock: Clock, folder: Path):
-        self._place = place
+    def __init__(self, task: TaskRef, resources: Resources, clock: Clock, folder: Path):
+        self._resources = resources
         self._clock = clock
         self._folder = folder
         self._jobs: dict[int, Job] = {}
         self._events: list[Event] = []
         self._selector = selectors.DefaultSelector()
-        self._free = list(place.devices) or [""] * place.workers
+        self._free = list(resources.devices) or [""] * resources.workers
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "autoaccel.execution.local.fork_server", str(theirs.fileno())]
         self._log = folder / "import.txt"
@@ -64,12 +64,12 @@ class Supervisor:
                 stderr=log,
             )
         theirs.close()
-        self._template = Channel(ours)
-        self._template.send("load", target=task.target, pickled=task.pickled, seed=place.split_seed)
-        self._selector.register(self._template, selectors.EVENT_READ)
+        self._fork_server = Channel(ours)
+        self._fork_server.send("load", target=task.target, pickled=task.pickled, seed=resources.split_seed)
+        self._selector.register(self._fork_server, selectors.EVENT_READ)
 
     def load(self, limit: float | None) -> dict[str, TechniqueInfo]:
-        """Wait until the template is warm; returns the catalog of techniques.
+        """Wait until the fork server is warm; returns the catalog of techniques.
 
         Args:
             limit: Seconds after which the import is given up; None for no limit.
@@ -86,7 +86,7 @@ class Supervisor:
                 raise UsageError(
                     f"a budget of {seconds} is too small: it was over before torch and the task were imported"
                 )
-            messages = self._template.receive()
+            messages = self._fork_server.receive()
         if messages is None:
             code = self._process.wait()
             raise TaskError(
@@ -148,10 +148,10 @@ class Supervisor:
             job.tell("stop")
             job.ask(self._clock.now())
 
-    def hurry(self, trial: int) -> None:
+    def finish_early(self, trial: int) -> None:
         """Ask a trial to hurry to its end; one that has not begun yet will find the word waiting."""
         if job := self._jobs.get(trial):
-            job.tell("hurry")
+            job.tell("finish_early")
 
     def poll(self, timeout: float) -> list[Event]:
         """Events since the last call; waits up to `timeout` seconds."""
@@ -169,7 +169,7 @@ class Supervisor:
         """End everything that is still running."""
         for job in self._jobs.values():
             job.signal(signal.SIGKILL)
-        self._template.close()
+        self._fork_server.close()
         try:
             self._process.wait(timeout=2.0)
         except subprocess.TimeoutExpired:
@@ -192,17 +192,17 @@ class Supervisor:
         log = (self._folder if trial == PROFILE else self.trial_folder(trial)) / f"{name}.txt"
         self._jobs[trial] = Job(Channel(ours), trial, self._clock.now(), log, device, limit)
         self._selector.register(self._jobs[trial].channel, selectors.EVENT_READ, trial)
-        self._template.send(
+        self._fork_server.send(
             "fork",
             descriptor=theirs.fileno(),
             trial=trial,
             job=job,
             log=str(log),
             device=device,
-            threads=self._place.threads,
-            cpu=self._place.cpu,
-            split_seed=self._place.split_seed,
-            metric=self._place.metric,
+            threads=self._resources.threads,
+            cpu=self._resources.cpu,
+            split_seed=self._resources.split_seed,
+            metric=self._resources.metric,
             **fields,
         )
         theirs.close()
@@ -222,17 +222,17 @@ class Supervisor:
 
     def _listen(self, timeout: float) -> None:
         for key, _ in self._selector.select(timeout):
-            if key.fileobj is self._template:
-                self._hear_template()
-            elif job := self._jobs.get(key.data):  # the template may just have told of its end
+            if key.fileobj is self._fork_server:
+                self._hear_fork_server()
+            elif job := self._jobs.get(key.data):  # the fork server may just have told of its end
                 self._hear_worker(job)
 
-    def _hear_template(self) -> None:
-        messages = self._template.receive()
+    def _hear_fork_server(self) -> None:
+        messages = self._fork_server.receive()
         if messages is None:
-            self._selector.unregister(self._template)
+            self._selector.unregister(self._fork_server)
             for trial in list(self._jobs):
-                self._end(self._jobs[trial], "the template process is gone")
+                self._end(self._jobs[trial], "the fork server is gone")
             return
         for message in messages:
             job = self._jobs.get(message["trial"])

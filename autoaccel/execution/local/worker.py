@@ -23,7 +23,7 @@ from autoaccel.errors import AutoaccelError, TaskError, UsageError
 from autoaccel.execution.local.messages import Channel
 from autoaccel.training.data.discovery import load_target, resolve, user_line
 from autoaccel.training.profile import measure_sizes, profile_task
-from autoaccel.training.run_trial import Surroundings, run_trial
+from autoaccel.training.run_trial import TrialEnvironment, run_trial
 from autoaccel.training.scoring import score_weights
 
 
@@ -87,15 +87,15 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, elapsed: float =
 
 def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClock, stopped: list[bool]) -> None:
     request = TrialRequest.from_data(job["request"])
-    words = Words(channel)
+    control = ControlChannel(channel)
 
     def report(made: Report) -> bool:
         channel.send("report", report=made.to_data())
         last = made.milestone == len(request.milestones) - 1
         # Where time plays no part, how far a trial comes before it is stopped must not depend on it either.
-        return not stopped and (last or not request.budget.deterministic or words.may_proceed())
+        return not stopped and (last or not request.budget.deterministic or control.may_proceed())
 
-    around = Surroundings(
+    environment = TrialEnvironment(
         clock=clock,
         started=0.0,
         report=report,
@@ -103,13 +103,14 @@ def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClo
         split_seed=job["split_seed"],
         cpu=job["cpu"],
         stopped=lambda: bool(stopped),
-        finishing=words.finishing,
+        finishing=control.finishing,
     )
-    channel.send("outcome", outcome=run_trial(task, request, around).to_data())
+    channel.send("outcome", outcome=run_trial(task, request, environment).to_data())
 
 
-class Words:
-    """What the supervisor says to a trial while it trains: `proceed` or `stop` after a report, `hurry` at any time.
+class ControlChannel:
+    """What the supervisor says to a trial while it trains: `proceed` or `stop` after a report,
+    `finish_early` at any time.
 
     A message and no signal: it waits for a worker that has not begun, and disturbs no process of the user's.
 
@@ -126,7 +127,7 @@ class Words:
         self._open = True
 
     def finishing(self) -> bool:
-        """Whether the trial was asked to hurry. It never waits: it is called before every step."""
+        """Whether the trial was asked to finish early. It never waits: it is called before every step."""
         while not self._finishing and self._open and self._selector.select(0):
             self._listen()
         return self._finishing
@@ -141,7 +142,7 @@ class Words:
         messages = self._channel.receive()
         self._open = messages is not None
         for message in messages or []:
-            if message["kind"] == "hurry":
+            if message["kind"] == "finish_early":
                 self._finishing = True
             else:
                 self._answers.append(message["kind"])
@@ -158,17 +159,17 @@ def _stop_on_sigterm() -> list[bool]:
 def plain_space(space: Mapping[str, Any]) -> dict[str, Any]:
     """The hyperparameters of the user's model as plain data, which keep what a tuple was meant for."""
 
-    def plain(axis: Any) -> Any:
-        if isinstance(axis, tuple) and len(axis) == 2:
-            low, high = axis
+    def plain(domain: Any) -> Any:
+        if isinstance(domain, tuple) and len(domain) == 2:
+            low, high = domain
             return {"low": low, "high": high, "integer": isinstance(low, int) and isinstance(high, int)}
-        return axis
+        return domain
 
-    return {name: plain(axis) for name, axis in space.items()}
+    return {name: plain(domain) for name, domain in space.items()}
 
 
 def main() -> None:
-    """A worker in a fresh process, where the template may not fork."""
+    """A worker in a fresh process, where the fork server may not fork."""
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     job = json.loads(sys.argv[2])
     work(load(job["load"]), job, channel, seconds_since_process_start())

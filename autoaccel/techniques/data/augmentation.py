@@ -15,8 +15,8 @@ from autoaccel.techniques.shared.tensors import map_images, random_boxes
 @technique(
     "flip",
     family="data",
-    cell="data regularization",
-    needs=("image", "flips", "whole_targets"),
+    category="data regularization",
+    requires=("image", "flips", "whole_targets"),
     order=30,
     paper="arXiv 2404.00498",
 )
@@ -53,8 +53,8 @@ class Flip(Technique):
 @technique(
     "crop",
     family="data",
-    cell="data regularization",
-    needs=("image", "continuous", "whole_targets"),
+    category="data regularization",
+    requires=("image", "continuous", "whole_targets"),
     order=31,
     paper="arXiv 1512.03385",
 )
@@ -80,15 +80,15 @@ class Crop(Technique):
         rows = offsets[0] + torch.arange(height, device=x.device)
         columns = offsets[1] + torch.arange(width, device=x.device)
         padded = F.pad(x, (pad, pad, pad, pad), mode="reflect").permute(0, 2, 3, 1)
-        places = torch.arange(count, device=x.device)[:, None, None]
-        return padded[places, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        indices = torch.arange(count, device=x.device)[:, None, None]
+        return padded[indices, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 @technique(
     "cutout",
     family="data",
-    cell="data regularization",
-    needs=("image", "continuous"),
+    category="data regularization",
+    requires=("image", "continuous"),
     order=32,
     paper="arXiv 1708.04552",
 )

@@ -48,11 +48,11 @@ HARDNESS: Mapping[str, Hardness] = {"el2n": el2n, "loss": task_loss, "forgetting
 @technique(
     "coreset",
     family="data",
-    cell="data sampling",
-    needs=("labels",),
-    roles=("selects_by_loss",),
+    category="data sampling",
+    requires=("labels",),
+    tags=("selects_by_loss",),
     # The output for a blend of samples says nothing about a single one.
-    clashes=("selects_by_loss", "mixes"),
+    conflicts=("selects_by_loss", "mixes"),
     order=12,
     paper="arXiv 2210.15809",
 )

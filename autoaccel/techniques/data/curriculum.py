@@ -19,9 +19,9 @@ PACING: Mapping[str, Callable[[float], float]] = {
 @technique(
     "loss_curriculum",
     family="data",
-    cell="curriculum learning",
-    roles=("selects_by_loss",),
-    clashes=("selects_by_loss",),
+    category="curriculum learning",
+    tags=("selects_by_loss",),
+    conflicts=("selects_by_loss",),
     order=12,
     paper="arXiv 2012.03107",
 )

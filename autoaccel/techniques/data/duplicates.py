@@ -41,7 +41,7 @@ PAIR_BUCKETS = 251
 @technique(
     "deduplicate",
     family="data",
-    cell="data sampling",
+    category="data sampling",
     order=11,
     paper="arXiv 2303.09540",
 )
@@ -127,7 +127,7 @@ def embedded(context: Context) -> Tensor:
     probe = [torch.cat(parts) for parts in zip(*map(_compared, context.training_batches(SCALED_ON)), strict=True)]
     embedders = [_embedder(context.kind, part) for part in probe]
     rows = []
-    for batch in context.sweep(size=1024):
+    for batch in context.one_epoch(size=1024):
         parts = zip(embedders, _compared(batch.inputs), strict=True)
         rows.append(torch.cat([embed(part) for embed, part in parts], 1).cpu())
     return torch.cat(rows) / math.sqrt(len(embedders))

@@ -45,30 +45,30 @@ class BatchFilter(Technique):
         return part_of(batch, worth.topk(count).indices)
 
 
-def part_of(batch: Batch, places: Tensor) -> Batch:
+def part_of(batch: Batch, indices: Tensor) -> Batch:
     """Some samples of a batch that was not mixed."""
     return batch.replace(
-        inputs=map_tensors(lambda t: t[places], batch.inputs),
-        targets=batch.targets[places],
-        index=batch.index[places],
-        weight=batch.weight[places],
+        inputs=map_tensors(lambda t: t[indices], batch.inputs),
+        targets=batch.targets[indices],
+        index=batch.index[indices],
+        weight=batch.weight[indices],
     )
 
 
 def present_loss(context: Context, batch: Batch) -> Tensor:
     """The model's loss of each sample, in eval mode: without dropout's noise, and BatchNorm keeps what it knows."""
-    places = torch.arange(len(batch.weight), device=batch.weight.device)
+    indices = torch.arange(len(batch.weight), device=batch.weight.device)
     with evaluating(context.model), as_written(context.model):
-        parts = [part_of(batch, part) for part in places.split(context.micro_batch or len(places))]
+        parts = [part_of(batch, part) for part in indices.split(context.micro_batch or len(indices))]
         return torch.cat([context.per_sample(context.forward(p.inputs), p.targets) for p in parts])
 
 
 @technique(
     "selective_backprop",
     family="data",
-    cell="data sampling",
-    roles=("filters_batches",),
-    clashes=("filters_batches", "selects_by_loss"),
+    category="data sampling",
+    tags=("filters_batches",),
+    conflicts=("filters_batches", "selects_by_loss"),
     # After resizing, so that scoring is as cheap as training, and before augmentation and mixing, so that a loss
     # is that of the sample.
     order=22,
@@ -97,11 +97,11 @@ class SelectiveBackprop(BatchFilter):
 @technique(
     "rho_loss",
     family="data",
-    cell="data sampling",
-    needs=("reference",),
-    roles=("filters_batches",),
+    category="data sampling",
+    requires=("reference",),
+    tags=("filters_batches",),
     # A part of a sample is not what the finished model was asked about.
-    clashes=("filters_batches", "selects_by_loss", "changes_shapes"),
+    conflicts=("filters_batches", "selects_by_loss", "changes_shapes"),
     order=22,
     paper="arXiv 2206.07137; arXiv 2312.05328",
 )
@@ -129,7 +129,7 @@ class RhoLoss(BatchFilter):
         with torch.no_grad():
             losses = [
                 context.per_sample(context.forward(batch.inputs, model=finished), batch.targets)
-                for batch in context.sweep()
+                for batch in context.one_epoch()
             ]
         self.reference = torch.cat(losses)
 
@@ -141,10 +141,10 @@ class RhoLoss(BatchFilter):
 @technique(
     "proxy_learnability",
     family="data",
-    cell="data sampling",
-    needs=("labels", "cross_entropy", "continuous"),
-    roles=("filters_batches",),
-    clashes=("filters_batches", "selects_by_loss"),
+    category="data sampling",
+    requires=("labels", "cross_entropy", "continuous"),
+    tags=("filters_batches",),
+    conflicts=("filters_batches", "selects_by_loss"),
     order=22,
     paper="arXiv 2312.05328; arXiv 2206.07137",
 )

@@ -39,11 +39,11 @@ class Mixing(Technique):
 @technique(
     "mixup",
     family="data",
-    cell="data regularization",
-    needs=("continuous",),
-    roles=("mixes",),
+    category="data regularization",
+    requires=("continuous",),
+    tags=("mixes",),
     # The loss of a blend says nothing about the single sample.
-    clashes=("mixes", "selects_by_loss"),
+    conflicts=("mixes", "selects_by_loss"),
     order=40,
     paper="arXiv 1710.09412",
 )
@@ -73,10 +73,10 @@ class MixUp(Mixing):
 @technique(
     "cutmix",
     family="data",
-    cell="data regularization",
-    needs=("image", "classes", "whole_targets"),
-    roles=("mixes",),
-    clashes=("mixes", "selects_by_loss"),
+    category="data regularization",
+    requires=("image", "classes", "whole_targets"),
+    tags=("mixes",),
+    conflicts=("mixes", "selects_by_loss"),
     order=40,
     paper="arXiv 1905.04899",
 )

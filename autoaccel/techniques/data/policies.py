@@ -27,10 +27,10 @@ Change = Callable[[Tensor, Tensor], Tensor]
 @technique(
     "trivial_augment",
     family="data",
-    cell="data regularization",
-    needs=("image", "continuous", "whole_targets"),
+    category="data regularization",
+    requires=("image", "continuous", "whole_targets"),
     order=31,
-    requires="kornia",
+    package="kornia",
     extra="image",
     paper="arXiv 2103.10158",
 )
@@ -121,8 +121,8 @@ def _stretched(x: Tensor) -> Tensor:
 @technique(
     "dropout",
     family="data",
-    cell="data regularization",
-    needs=("dropout",),
+    category="data regularization",
+    requires=("dropout",),
     order=35,
     paper="JMLR 15 (2014), 1929-1958; arXiv 2303.01500",
 )

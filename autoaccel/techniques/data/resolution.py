@@ -26,8 +26,8 @@ def staged(start: float, hold: float, until: float, p: float) -> float:
 @technique(
     "progressive_resizing",
     family="data",
-    cell="curriculum learning",
-    needs=("image", "continuous", "any_size", "whole_targets"),
+    category="curriculum learning",
+    requires=("image", "continuous", "any_size", "whole_targets"),
     order=20,
     paper="arXiv 2104.00298; arXiv 2405.08768",
 )
@@ -79,9 +79,9 @@ def low_frequencies(x: Tensor, height: int, width: int) -> Tensor:
 @technique(
     "sequence_warmup",
     family="data",
-    cell="curriculum learning",
-    needs=("any_length",),
-    roles=("changes_shapes",),
+    category="curriculum learning",
+    requires=("any_length",),
+    tags=("changes_shapes",),
     order=20,
     paper="arXiv 2108.06084",
 )

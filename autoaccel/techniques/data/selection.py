@@ -33,7 +33,7 @@ class PartFirst(Technique):
 @technique(
     "data_dropout",
     family="data",
-    cell="data sampling",
+    category="data sampling",
     order=10,
     paper="arXiv 2505.22342",
 )
@@ -64,9 +64,9 @@ class DataDropout(PartFirst):
 @technique(
     "infobatch",
     family="data",
-    cell="data sampling",
-    roles=("selects_by_loss",),
-    clashes=("selects_by_loss",),
+    category="data sampling",
+    tags=("selects_by_loss",),
+    conflicts=("selects_by_loss",),
     order=12,
     paper="arXiv 2303.04947",
 )

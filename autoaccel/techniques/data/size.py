@@ -17,7 +17,7 @@ PRICED = 0.02
 @technique(
     "data_size",
     family="data",
-    cell="data sampling",
+    category="data sampling",
     order=10,
     # Its premise, that the budget decides how much data is best; not its bilevel search for them.
     paper="arXiv 2510.16806",
@@ -29,7 +29,7 @@ class DataSize(Technique):
     that affords enough passes over all data leaves them as they are.
 
     Args:
-        passes: Passes over the part that is used.
+        passes: BatchSampler over the part that is used.
     """
 
     passes: int = parameter(4, 2, 10, integer=True)

@@ -33,19 +33,19 @@ class ShortenedBlock(nn.Module):
             output: Tensor = super().forward(x, *others, **named)
             return output
         drawn = torch.randperm(x.shape[1] - 1, device=x.device)[: kept - 1] + 1
-        places = torch.cat([drawn.new_zeros(1), drawn.sort().values])
-        output = super().forward(x.index_select(1, places), *others, **named)
-        return x.index_copy(1, places, output.to(x.dtype))
+        indices = torch.cat([drawn.new_zeros(1), drawn.sort().values])
+        output = super().forward(x.index_select(1, indices), *others, **named)
+        return x.index_copy(1, indices, output.to(x.dtype))
 
 
 @technique(
     "token_dropout",
     family="data",
-    cell="curriculum learning",
-    needs=("token_blocks",),
-    roles=("skips_tokens",),
+    category="curriculum learning",
+    requires=("token_blocks",),
+    tags=("skips_tokens",),
     # Random numbers of tokens are random shapes.
-    clashes=("compiles",),
+    conflicts=("compiles",),
     order=54,
     paper="arXiv 2211.11586; arXiv 2208.07220",
 )

@@ -40,12 +40,12 @@ class Adapted(nn.Module):
 @technique(
     "lora",
     family="model",
-    cell="model compression",
-    needs=("projections",),
-    roles=("adapts",),
+    category="model compression",
+    requires=("projections",),
+    tags=("adapts",),
     # All of them change weights that an adapter takes for fixed, or that it is merged into at the end. What changes
     # the first weights would leave most of them as they then are.
-    clashes=("adapts", "reshapes_weights", "masks_weights", "fakes_precision", "freezes", "initializes"),
+    conflicts=("adapts", "reshapes_weights", "masks_weights", "fakes_precision", "freezes", "initializes"),
     order=55,
     paper="arXiv 2106.09685",
 )

@@ -19,12 +19,12 @@ from autoaccel.techniques.shared.tensors import call
 @technique(
     "structured_pruning",
     family="model",
-    cell="model compression",
-    needs=("convolutions",),
-    roles=("reshapes_weights",),
-    clashes=("reshapes_weights", "masks_weights"),
+    category="model compression",
+    requires=("convolutions",),
+    tags=("reshapes_weights",),
+    conflicts=("reshapes_weights", "masks_weights"),
     order=55,
-    requires="torch_pruning",
+    package="torch_pruning",
     extra="compress",
     paper="arXiv 2301.12900",
 )
@@ -88,9 +88,9 @@ def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> 
 @technique(
     "magnitude_pruning",
     family="model",
-    cell="model compression",
-    roles=("masks_weights",),
-    clashes=("reshapes_weights", "masks_weights"),
+    category="model compression",
+    tags=("masks_weights",),
+    conflicts=("reshapes_weights", "masks_weights"),
     order=55,
     paper="arXiv 1710.01878",
 )

@@ -54,11 +54,11 @@ class DroppedBlock(nn.Module):
 @technique(
     "layer_drop",
     family="model",
-    cell="curriculum learning",
-    needs=("blocks",),
-    roles=("skips_blocks",),
+    category="curriculum learning",
+    requires=("blocks",),
+    tags=("skips_blocks",),
     # A frozen block costs less than its like, so that counts of skipped blocks would not say what a step costs.
-    clashes=("skips_blocks", "freezes", "compiles"),
+    conflicts=("skips_blocks", "freezes", "compiles"),
     order=56,
     paper="arXiv 1603.09382; arXiv 2010.13369",
 )
@@ -125,11 +125,11 @@ class BypassedBlock(nn.Module):
 @technique(
     "depth_growth",
     family="model",
-    cell="curriculum learning",
-    needs=("blocks",),
-    roles=("skips_blocks",),
+    category="curriculum learning",
+    requires=("blocks",),
+    tags=("skips_blocks",),
     # Until it has grown, blocks share their parameters: none can be frozen, cut or adapted by itself.
-    clashes=("skips_blocks", "freezes", "reshapes_weights", "adapts", "compiles"),
+    conflicts=("skips_blocks", "freezes", "reshapes_weights", "adapts", "compiles"),
     order=56,
     paper="arXiv 2405.15319",
 )

@@ -12,7 +12,7 @@ from autoaccel.techniques.base import Batch, Context, Number, Technique, paramet
 from autoaccel.techniques.shared.tensors import mean_of_counted
 
 MOST_BYTES = 2**32
-"""Largest memory that a teacher's answers may take."""
+"""Largest memory that a teacher's soft targets may take."""
 
 
 class CachedTeacher(Technique):
@@ -29,11 +29,11 @@ class CachedTeacher(Technique):
         """Ask the teacher about every training sample, once.
 
         Raises:
-            ValueError: If its answers would take too much memory.
+            ValueError: If its soft targets would take too much memory.
         """
         teacher = context.reference()
         with torch.no_grad():
-            for batch in context.sweep():
+            for batch in context.one_epoch():
                 output = context.forward(batch.inputs, model=teacher).float()
                 kept = (output / self.temperature).log_softmax(-1).topk(min(self.top, output.shape[-1]))
                 if not len(self.classes):
@@ -46,7 +46,7 @@ class CachedTeacher(Technique):
         # A class takes four bytes, its score two.
         if (size := 6 * torch.Size(shape).numel()) > MOST_BYTES:
             raise ValueError(
-                f"{type(self).__name__}: a teacher's answers of shape {shape} take {size / 2**30:.1f} GiB"
+                f"{type(self).__name__}: a teacher's soft targets of shape {shape} take {size / 2**30:.1f} GiB"
                 f" and may take {MOST_BYTES / 2**30:.0f}: choose a smaller `top`"
             )
         self.classes = first.new_empty(shape, dtype=torch.int32)
@@ -87,11 +87,11 @@ def divergence(logits: Tensor, classes: Tensor, scores: Tensor) -> Tensor:
 @technique(
     "distillation",
     family="model",
-    cell="model compression",
-    needs=("reference", "labels", "cross_entropy"),
-    roles=("distills",),
+    category="model compression",
+    requires=("reference", "labels", "cross_entropy"),
+    tags=("distills",),
     # A mixed sample is not the one that the teacher was asked about.
-    clashes=("distills", "mixes", "replaces_loss"),
+    conflicts=("distills", "mixes", "replaces_loss"),
     order=46,
     paper="arXiv 1503.02531; arXiv 2106.05237",
 )
@@ -116,11 +116,11 @@ class Distillation(CachedTeacher):
 @technique(
     "token_distillation",
     family="model",
-    cell="model compression",
-    needs=("reference", "tokens", "cross_entropy"),
-    roles=("distills",),
-    # The teacher's answers belong to positions, which a shorter sequence gives other samples.
-    clashes=("distills", "mixes", "replaces_loss", "changes_shapes"),
+    category="model compression",
+    requires=("reference", "tokens", "cross_entropy"),
+    tags=("distills",),
+    # The teacher's soft targets belong to positions, which a shorter sequence gives other samples.
+    conflicts=("distills", "mixes", "replaces_loss", "changes_shapes"),
     order=46,
     paper="arXiv 1503.02531",
 )

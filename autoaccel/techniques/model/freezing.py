@@ -17,11 +17,11 @@ from autoaccel.techniques.shared.modules import evaluating, layers_in_order
 @technique(
     "layer_freezing",
     family="model",
-    cell="curriculum learning",
-    roles=("freezes",),
+    category="curriculum learning",
+    tags=("freezes",),
     # Adapters freeze layers of their own, pruned layers come with new parameters that know of no freezing,
     # and every other set of trained parameters is another compilation.
-    clashes=("adapts", "reshapes_weights", "compiles"),
+    conflicts=("adapts", "reshapes_weights", "compiles"),
     order=55,
     paper="arXiv 1706.04983; arXiv 2201.06227",
 )

@@ -25,9 +25,9 @@ RIDGE = 5e-4
 @technique(
     "whitening",
     family="model",
-    cell="initialization",
-    needs=("image", "continuous", "convolutions"),
-    roles=("initializes",),
+    category="initialization",
+    requires=("image", "continuous", "convolutions"),
+    tags=("initializes",),
     order=53,
     paper="arXiv 2404.00498",
 )
@@ -96,9 +96,9 @@ def _random_patches(conv: nn.Conv2d, x: Tensor, generator: torch.Generator) -> T
 @technique(
     "dirac",
     family="model",
-    cell="initialization",
-    needs=("convolutions",),
-    roles=("initializes",),
+    category="initialization",
+    requires=("convolutions",),
+    tags=("initializes",),
     order=53,
     paper="arXiv 1706.00388; arXiv 2404.00498",
 )
@@ -118,9 +118,9 @@ class Dirac(Technique):
 @technique(
     "zero_residual",
     family="model",
-    cell="initialization",
-    needs=("blocks",),
-    roles=("initializes",),
+    category="initialization",
+    requires=("blocks",),
+    tags=("initializes",),
     order=53,
     paper="arXiv 1706.02677; arXiv 1901.09321",
 )

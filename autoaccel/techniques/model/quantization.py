@@ -16,9 +16,9 @@ from autoaccel.techniques.shared.quantized import FakeInt8, store_int8
 @technique(
     "quantization",
     family="model",
-    cell="model compression",
-    roles=("fakes_precision",),
-    clashes=("fakes_precision",),
+    category="model compression",
+    tags=("fakes_precision",),
+    conflicts=("fakes_precision",),
     # Before blocks begin to share their weights, which then have no layer of their own.
     order=55,
     paper="arXiv 1712.05877",
@@ -39,11 +39,11 @@ class Quantization(Technique):
 
     def setup(self, context: Context) -> None:
         """Choose the layers now: a compiled model would not tell which one runs last."""
-        spared: list[nn.Module] = []
+        skipped: list[nn.Module] = []
         if not self.output:
             inputs = next(context.training_batches(2))
-            spared = output_layers(context.model, lambda: context.forward(inputs))
-        self.layers = [name for name, layer in own_layers(context.model).items() if layer not in spared]
+            skipped = output_layers(context.model, lambda: context.forward(inputs))
+        self.layers = [name for name, layer in own_layers(context.model).items() if layer not in skipped]
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:

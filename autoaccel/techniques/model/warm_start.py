@@ -12,10 +12,10 @@ from autoaccel.techniques.shared.quantized import plain_state
 @technique(
     "shrink_perturb",
     family="model",
-    cell="initialization",
-    roles=("initializes",),
+    category="initialization",
+    tags=("initializes",),
     # Another initialization would overwrite the weights that this one starts from.
-    clashes=("initializes",),
+    conflicts=("initializes",),
     order=52,
     paper="arXiv 1910.08475",
 )
@@ -38,10 +38,10 @@ class ShrinkPerturb(Technique):
 @technique(
     "warm_start",
     family="model",
-    cell="initialization",
-    needs=("reference",),
-    roles=("initializes",),
-    clashes=("initializes",),
+    category="initialization",
+    requires=("reference",),
+    tags=("initializes",),
+    conflicts=("initializes",),
     order=52,
     paper="arXiv 1910.08475",
 )

@@ -18,8 +18,8 @@ from autoaccel.techniques.shared.groups import DecayedOptimizer, Group
 @technique(
     "adamw",
     family="optimization",
-    cell="learning rate selection",
-    slot="optimizer",
+    category="learning rate selection",
+    component="optimizer",
     order=60,
     paper="arXiv 1711.05101",
 )
@@ -56,8 +56,8 @@ FULL_NESTEROV = 1e9
 @technique(
     "nadamw",
     family="optimization",
-    cell="learning rate selection",
-    slot="optimizer",
+    category="learning rate selection",
+    component="optimizer",
     order=60,
     paper="Dozat 2016; arXiv 1910.05446",
 )
@@ -89,10 +89,10 @@ class NAdamW(DecayedOptimizer):
 @technique(
     "lamb",
     family="optimization",
-    cell="large batch size",
-    slot="optimizer",
+    category="large batch size",
+    component="optimizer",
     order=60,
-    requires="pytorch_optimizer",
+    package="pytorch_optimizer",
     extra="optim",
     paper="arXiv 1904.00962",
 )
@@ -130,10 +130,10 @@ class Lamb(DecayedOptimizer):
 @technique(
     "adamw8bit",
     family="optimization",
-    cell="learning rate selection",
-    slot="optimizer",
+    category="learning rate selection",
+    component="optimizer",
     order=60,
-    requires="torchao",
+    package="torchao",
     extra="lowbit",
     paper="arXiv 2110.02861",
 )

@@ -23,7 +23,7 @@ class Averaging(Technique):
         """One tensor for each of the model's parameters, or none as long as there is no average."""
         raise NotImplementedError
 
-    def judged_with(self, context: Context) -> int:
+    def evaluation_samples(self, context: Context) -> int:
         """What BatchNorm statistics are measured on."""
         return measured_on(context, self.recalibrate)
 
@@ -50,9 +50,9 @@ def _alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 @technique(
     "ema",
     family="optimization",
-    cell="model averaging",
-    roles=("averages",),
-    clashes=("averages",),
+    category="model averaging",
+    tags=("averages",),
+    conflicts=("averages",),
     # Entered first and left last: it averages weights that all others have finished with.
     order=5,
     paper="arXiv 1710.06953; arXiv 2407.20634",
@@ -94,9 +94,9 @@ class Ema(Averaging):
 @technique(
     "swa",
     family="optimization",
-    cell="model averaging",
-    roles=("averages",),
-    clashes=("averages",),
+    category="model averaging",
+    tags=("averages",),
+    conflicts=("averages",),
     order=5,
     paper="arXiv 1803.05407",
 )
@@ -140,9 +140,9 @@ class Swa(Averaging):
 @technique(
     "lawa",
     family="optimization",
-    cell="model averaging",
-    roles=("averages",),
-    clashes=("averages",),
+    category="model averaging",
+    tags=("averages",),
+    conflicts=("averages",),
     order=5,
     paper="arXiv 2209.14981; arXiv 2306.03241",
 )
@@ -187,9 +187,9 @@ class Lawa(Averaging):
 @technique(
     "lookahead",
     family="optimization",
-    cell="model averaging",
-    roles=("pulls_weights",),
-    clashes=("pulls_weights",),
+    category="model averaging",
+    tags=("pulls_weights",),
+    conflicts=("pulls_weights",),
     # Its pull comes before masks are put on again, and before an average takes the weights.
     order=58,
     paper="arXiv 1907.08610; arXiv 2404.00498",

@@ -11,8 +11,8 @@ from autoaccel.techniques.base import Context, Number, Technique, parameter, tec
 @technique(
     "constant_batch",
     family="optimization",
-    cell="large batch size",
-    slot="batch_size",
+    category="large batch size",
+    component="batch_size",
     order=68,
     paper="arXiv 1811.03600",
 )
@@ -40,8 +40,8 @@ class ConstantBatch(Technique):
 @technique(
     "batch_ramp",
     family="optimization",
-    cell="large batch size",
-    slot="batch_size",
+    category="large batch size",
+    component="batch_size",
     order=68,
     paper="arXiv 1711.00489; arXiv 2510.14717",
 )

@@ -13,7 +13,7 @@ from autoaccel.techniques.base import Context, Number, Technique, parameter, tec
 @technique(
     "clip",
     family="optimization",
-    cell="learning rate selection",
+    category="learning rate selection",
     order=66,
     paper="arXiv 1211.5063",
 )

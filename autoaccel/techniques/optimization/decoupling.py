@@ -14,7 +14,7 @@ RATE = 1e-3
 """The learning rate that an independent decay is stated for."""
 SAMPLES = 64
 """The batch size that a learning rate is stated for."""
-OF_VECTORS = ("spared", "rest")
+OF_VECTORS = ("no_decay", "rest")
 """Groups of biases, gains and embeddings."""
 POWERS: Mapping[str, float] = MappingProxyType({"none": 0.0, "sqrt": 0.5, "linear": 1.0})
 
@@ -22,7 +22,7 @@ POWERS: Mapping[str, float] = MappingProxyType({"none": 0.0, "sqrt": 0.5, "linea
 @technique(
     "decoupled",
     family="optimization",
-    cell="learning rate selection",
+    category="learning rate selection",
     # After the optimizer's own numbers, and before the shape of the learning rate.
     order=61,
     paper="arXiv 1711.05101; arXiv 2404.00498; arXiv 2205.10287",

@@ -41,9 +41,9 @@ class LearningRate(Technique):
 @technique(
     "linear",
     family="optimization",
-    cell="learning rate selection",
-    slot="learning_rate",
-    roles=("anneals",),
+    category="learning rate selection",
+    component="learning_rate",
+    tags=("anneals",),
     order=62,
     paper="arXiv 1905.04753",
 )
@@ -66,9 +66,9 @@ class Linear(LearningRate):
 @technique(
     "cosine",
     family="optimization",
-    cell="learning rate selection",
-    slot="learning_rate",
-    roles=("anneals",),
+    category="learning rate selection",
+    component="learning_rate",
+    tags=("anneals",),
     order=62,
     paper="arXiv 1608.03983",
 )
@@ -91,9 +91,9 @@ class Cosine(LearningRate):
 @technique(
     "rex",
     family="optimization",
-    cell="learning rate selection",
-    slot="learning_rate",
-    roles=("anneals",),
+    category="learning rate selection",
+    component="learning_rate",
+    tags=("anneals",),
     order=62,
     paper="arXiv 2107.04197",
 )
@@ -116,9 +116,9 @@ class Rex(LearningRate):
 @technique(
     "wsd",
     family="optimization",
-    cell="learning rate selection",
-    slot="learning_rate",
-    roles=("anneals",),
+    category="learning rate selection",
+    component="learning_rate",
+    tags=("anneals",),
     order=62,
     paper="arXiv 2405.18392",
 )
@@ -142,9 +142,9 @@ class Wsd(LearningRate):
 @technique(
     "one_cycle",
     family="optimization",
-    cell="learning rate selection",
-    slot="learning_rate",
-    roles=("anneals",),
+    category="learning rate selection",
+    component="learning_rate",
+    tags=("anneals",),
     order=62,
     paper="arXiv 1708.07120",
 )
@@ -165,8 +165,8 @@ class OneCycle(LearningRate):
 @technique(
     "constant",
     family="optimization",
-    cell="learning rate selection",
-    slot="learning_rate",
+    category="learning rate selection",
+    component="learning_rate",
     order=62,
     paper="torch's default",
 )

@@ -11,8 +11,8 @@ from autoaccel.techniques.shared.groups import DecayedOptimizer, Group
 @technique(
     "sgd",
     family="optimization",
-    cell="learning rate selection",
-    slot="optimizer",
+    category="learning rate selection",
+    component="optimizer",
     order=60,
     paper="Sutskever et al. 2013",
 )
@@ -51,10 +51,10 @@ class SGD(DecayedOptimizer):
 @technique(
     "lion",
     family="optimization",
-    cell="learning rate selection",
-    slot="optimizer",
+    category="learning rate selection",
+    component="optimizer",
     order=60,
-    requires="pytorch_optimizer",
+    package="pytorch_optimizer",
     extra="optim",
     paper="arXiv 2302.06675",
 )

@@ -100,10 +100,10 @@ class MuonWithAdamW(torch.optim.Optimizer):
 @technique(
     "muon",
     family="optimization",
-    cell="learning rate selection",
-    slot="optimizer",
+    category="learning rate selection",
+    component="optimizer",
     # The factors of a low-rank update are no hidden matrices: only their product is a direction in weight space.
-    clashes=("adapts",),
+    conflicts=("adapts",),
     order=60,
     paper="Jordan et al. 2024; arXiv 2502.16982",
 )

@@ -14,9 +14,9 @@ from autoaccel.techniques.shared.tensors import IGNORED, mean_of_counted
 @technique(
     "label_smoothing",
     family="optimization",
-    cell="efficient objectives",
-    needs=("cross_entropy",),
-    roles=("smooths",),
+    category="efficient objectives",
+    requires=("cross_entropy",),
+    tags=("smooths",),
     order=45,
     paper="arXiv 1512.00567",
 )
@@ -80,11 +80,11 @@ class ClassLoss(Technique):
 @technique(
     "bce",
     family="optimization",
-    cell="efficient objectives",
-    needs=("cross_entropy", "classes"),
-    roles=("replaces_loss",),
+    category="efficient objectives",
+    requires=("cross_entropy", "classes"),
+    tags=("replaces_loss",),
     # It smooths its targets itself: label smoothing would mix in another loss's uniform part.
-    clashes=("replaces_loss", "smooths"),
+    conflicts=("replaces_loss", "smooths"),
     order=44,
     paper="arXiv 2110.00476",
 )
@@ -108,10 +108,10 @@ class OneAgainstRest(ClassLoss):
 @technique(
     "focal",
     family="optimization",
-    cell="efficient objectives",
-    needs=("cross_entropy", "classes"),
-    roles=("replaces_loss",),
-    clashes=("replaces_loss",),
+    category="efficient objectives",
+    requires=("cross_entropy", "classes"),
+    tags=("replaces_loss",),
+    conflicts=("replaces_loss",),
     order=44,
     paper="arXiv 1708.02002",
 )

@@ -16,12 +16,12 @@ from autoaccel.techniques.shared.weights import measured_on, recalibrated
 @technique(
     "schedule_free",
     family="optimization",
-    cell="model averaging",
-    slot="optimizer",
-    roles=("own_schedule", "averages"),
+    category="model averaging",
+    component="optimizer",
+    tags=("own_schedule", "averages"),
     # Masks do not reach the copy of the weights that it keeps and averages.
     # What it averages begins anew with every other set of parameters, and frozen ones would stay where they are.
-    clashes=(
+    conflicts=(
         "anneals",
         "averages",
         "pulls_weights",
@@ -31,7 +31,7 @@ from autoaccel.techniques.shared.weights import measured_on, recalibrated
         "skips_blocks",
     ),
     order=60,
-    requires="schedulefree",
+    package="schedulefree",
     extra="optim",
     paper="arXiv 2405.15682",
 )
@@ -72,7 +72,7 @@ class ScheduleFree(DecayedOptimizer):
         cast(Any, made).train()
         return made
 
-    def judged_with(self, context: Context) -> int:
+    def evaluation_samples(self, context: Context) -> int:
         """What BatchNorm statistics are measured on."""
         return measured_on(context, self.recalibrate)
 

@@ -15,10 +15,10 @@ from autoaccel.techniques.base import Batch, Context, Number, Technique, paramet
 @technique(
     "sam",
     family="optimization",
-    cell="efficient objectives",
-    roles=("regrads",),
+    category="efficient objectives",
+    tags=("recomputes_gradients",),
     # Both gradients would have to be scaled and unscaled, each with an overflow of its own.
-    clashes=("regrads", "scales_gradients"),
+    conflicts=("recomputes_gradients", "scales_gradients"),
     # After all that draws random numbers for a batch, and before clipping, which is for the gradient that is used.
     order=64,
     paper="arXiv 2010.01412",
@@ -50,7 +50,7 @@ class Sam(Technique):
         """Go uphill, take the gradient of the same batch there, and come back."""
         if self.random:
             with _uphill(context, value(self.rho, context.p)), _replayed(context, self.random):
-                context.regrad()
+                context.recompute_gradients()
             self.random = []
         yield
 

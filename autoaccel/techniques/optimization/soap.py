@@ -16,10 +16,10 @@ LARGEST_SIDE = 4096
 @technique(
     "soap",
     family="optimization",
-    cell="learning rate selection",
-    slot="optimizer",
+    category="learning rate selection",
+    component="optimizer",
     order=60,
-    requires="pytorch_optimizer",
+    package="pytorch_optimizer",
     extra="optim",
     paper="arXiv 2409.11321",
 )

@@ -92,7 +92,7 @@ def decay_split(model: nn.Module, decay_all: bool) -> dict[str, list[Tensor]]:
     vectors, factors = (set(), set()) if decay_all else (vectors_in(model), factors_in(model))
     return {
         "decayed": [p for p in trained if id(p) not in vectors | factors],
-        "spared": [p for p in trained if id(p) in vectors],
+        "no_decay": [p for p in trained if id(p) in vectors],
         "factors": [p for p in trained if id(p) in factors],
     }
 

@@ -186,17 +186,17 @@ def layers_in_order(module: nn.Module, run: Callable[[], Any]) -> list[nn.Module
         run: Calls the module, or the model that it is part of.
     """
     order = {part: i for i, part in enumerate(first_calls(module.modules(), run))}
-    places: dict[nn.Module, int] = {}
+    indices: dict[nn.Module, int] = {}
 
     def visit(part: nn.Module, around: int) -> None:
         place = order.get(part, around)
-        if part not in places and any(True for _ in part.parameters(recurse=False)):
-            places[part] = place
+        if part not in indices and any(True for _ in part.parameters(recurse=False)):
+            indices[part] = place
         for child in part.children():
             visit(child, place)
 
     visit(module, -1)
-    return sorted(places, key=places.__getitem__)
+    return sorted(indices, key=indices.__getitem__)
 
 
 def _candidates(model: nn.Module) -> Iterator[nn.Module]:

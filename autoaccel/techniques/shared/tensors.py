@@ -76,8 +76,8 @@ def random_boxes(x: Tensor, side: Tensor, generator: torch.Generator) -> Tensor:
     spans = []
     for length in x.shape[-2:]:
         centre = torch.rand((len(x), 1), generator=generator, device=x.device) * length
-        place = torch.arange(length, device=x.device) + 0.5
-        spans.append((place - centre).abs() < side[:, None] * length / 2)
+        position = torch.arange(length, device=x.device) + 0.5
+        spans.append((position - centre).abs() < side[:, None] * length / 2)
     return spans[0][:, :, None] & spans[1][:, None, :]
 
 

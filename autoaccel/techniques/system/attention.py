@@ -9,8 +9,8 @@ from autoaccel.techniques.shared.modules import eager_attention
 @technique(
     "sdpa",
     family="system",
-    cell="basic modules",
-    needs=("eager_attention",),
+    category="basic modules",
+    requires=("eager_attention",),
     order=54,
     paper="arXiv 2205.14135",
 )

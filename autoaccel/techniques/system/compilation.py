@@ -17,11 +17,11 @@ from autoaccel.techniques.shared.tensors import map_images, random_numbers_kept
 @technique(
     "compile",
     family="system",
-    cell="basic modules",
-    needs=("compiler",),
-    roles=("compiles",),
+    category="basic modules",
+    requires=("compiler",),
+    tags=("compiles",),
     # All of these change the graph, or which gradients it computes, in mid-training: each change is a compilation.
-    clashes=("freezes", "skips_blocks", "skips_tokens", "reshapes_weights", "fakes_precision"),
+    conflicts=("freezes", "skips_blocks", "skips_tokens", "reshapes_weights", "fakes_precision"),
     order=90,
     paper="PyTorch 2: ASPLOS 2024, doi 10.1145/3620665.3640366",
 )
@@ -60,7 +60,7 @@ class Compile(Technique):
 def _run_once(context: Context) -> None:
     """A forward and backward on as many samples as are computed at once."""
     size = min(context.batch_size, context.micro_batch or context.batch_size)
-    batch = next(context.sweep(size))
+    batch = next(context.one_epoch(size))
     inputs = map_images(lambda x: x.contiguous(memory_format=_layout(context.model)), batch.inputs)
     context.per_sample(context.forward(inputs), batch.targets).mean().backward()
 

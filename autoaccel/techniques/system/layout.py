@@ -11,8 +11,8 @@ from autoaccel.techniques.shared.tensors import map_images
 @technique(
     "channels_last",
     family="system",
-    cell="basic modules",
-    needs=("image", "convolutions"),
+    category="basic modules",
+    requires=("image", "convolutions"),
     # Before an optimizer makes memories of the weights: fused kernels want them in the same layout.
     order=57,
     paper="PyTorch: channels-last memory format",
@@ -34,7 +34,7 @@ class ChannelsLast(Technique):
 @technique(
     "device_data",
     family="system",
-    cell="system-centric",
+    category="system-centric",
     order=74,
     paper="arXiv 2404.00498",
 )

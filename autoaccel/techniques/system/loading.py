@@ -11,8 +11,8 @@ MEASURE = -1
 @technique(
     "loader",
     family="system",
-    cell="system-centric",
-    needs=("dataset",),
+    category="system-centric",
+    requires=("dataset",),
     order=76,
     paper="arXiv 2005.02130",
 )

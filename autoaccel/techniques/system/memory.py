@@ -19,11 +19,11 @@ from autoaccel.techniques.shared.weights import batch_norms
 @technique(
     "activation_checkpointing",
     family="system",
-    cell="system-centric",
-    needs=("blocks",),
-    roles=("recomputes",),
+    category="system-centric",
+    requires=("blocks",),
+    tags=("recomputes",),
     # A block that is left out at random would be left out of the second forward by another draw.
-    clashes=("recomputes", "skips_blocks", "skips_tokens"),
+    conflicts=("recomputes", "skips_blocks", "skips_tokens"),
     order=56,
     paper="arXiv 1604.06174",
 )

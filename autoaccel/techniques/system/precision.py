@@ -13,10 +13,10 @@ from autoaccel.techniques.base import Context, Technique, technique
 @technique(
     "bf16",
     family="system",
-    cell="system-centric",
-    needs=("fast_bf16",),
-    roles=("precision",),
-    clashes=("precision",),
+    category="system-centric",
+    requires=("fast_bf16",),
+    tags=("precision",),
+    conflicts=("precision",),
     order=70,
     paper="arXiv 1905.12322",
 )
@@ -31,11 +31,11 @@ class Bf16(Technique):
 @technique(
     "fp16",
     family="system",
-    cell="system-centric",
-    needs=("fp16",),
-    roles=("precision", "scales_gradients"),
+    category="system-centric",
+    requires=("fp16",),
+    tags=("precision", "scales_gradients"),
     # A second gradient within a step would be scaled once more than the scaler knows of.
-    clashes=("precision", "regrads"),
+    conflicts=("precision", "recomputes_gradients"),
     order=70,
     paper="arXiv 1710.03740",
 )
@@ -53,13 +53,13 @@ class Fp16(Technique):
 @technique(
     "fp8",
     family="system",
-    cell="system-centric",
-    needs=("fp8",),
-    roles=("precision",),
+    category="system-centric",
+    requires=("fp8",),
+    tags=("precision",),
     # Layers that are extended or cut are no longer those that compute in float8.
-    clashes=("precision", "fakes_precision", "reshapes_weights", "adapts"),
+    conflicts=("precision", "fakes_precision", "reshapes_weights", "adapts"),
     order=70,
-    requires="torchao",
+    package="torchao",
     extra="lowbit",
     paper="arXiv 2209.05433",
 )

@@ -71,7 +71,7 @@ def _token_blocks(task: Task, data: Data, model: nn.Module) -> bool:
     return len(token_blocks(model, _inputs_beside(model, data))) > 1
 
 
-TRAITS: Mapping[str, Offer] = MappingProxyType(
+CAPABILITIES: Mapping[str, Offer] = MappingProxyType(
     {
         **{kind: _kind(kind) for kind in KINDS},
         "classes": lambda task, data, model: data.classes > 0,
@@ -91,11 +91,13 @@ TRAITS: Mapping[str, Offer] = MappingProxyType(
         "any_length": _any_length,
     }
 )
-"""Every trait of a task with the question that decides it. What the machine offers is measured in the profile."""
+"""Every capability of a task and the question that decides it. What the machine offers is part of the profile."""
 
 
-def task_traits(task: Task, data: Data, model: nn.Module, asked: Collection[str] = TRAITS) -> frozenset[str]:
-    """The traits that a task has.
+def task_capabilities(
+    task: Task, data: Data, model: nn.Module, asked: Collection[str] = CAPABILITIES
+) -> frozenset[str]:
+    """The capabilities that a task has.
 
     Args:
         task: What the user gave.
@@ -103,7 +105,7 @@ def task_traits(task: Task, data: Data, model: nn.Module, asked: Collection[str]
         model: A model of its factory.
         asked: Only these are looked into.
     """
-    return frozenset(name for name, offer in TRAITS.items() if name in asked and offer(task, data, model))
+    return frozenset(name for name, offer in CAPABILITIES.items() if name in asked and offer(task, data, model))
 
 
 def _few_inputs(data: Data) -> Any:

@@ -21,12 +21,12 @@ def load_target(target: str) -> Any:
     Raises:
         TaskError: If the file is missing or broken, or holds no task; with the user's file and line.
     """
-    place, _, name = target.rpartition(":") if ":" in target else (target, "", "")
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_package(place)
-    return find_task(module, name, place)
+    location, _, name = target.rpartition(":") if ":" in target else (target, "", "")
+    module = _from_file(Path(location)) if location.endswith(".py") else _from_package(location)
+    return find_task(module, name, location)
 
 
-def find_task(module: ModuleType, name: str, place: str) -> Any:
+def find_task(module: ModuleType, name: str, location: str) -> Any:
     """The task in a module: the one that is named, else `task`, else the only `Task` there.
 
     Raises:
@@ -34,7 +34,7 @@ def find_task(module: ModuleType, name: str, place: str) -> Any:
     """
     if name:
         if not hasattr(module, name):
-            raise TaskError(f"{place} has no {name!r}")
+            raise TaskError(f"{location} has no {name!r}")
         return getattr(module, name)
     found = getattr(module, "task", None)
     if isinstance(found, Task) or callable(found):
@@ -44,7 +44,7 @@ def find_task(module: ModuleType, name: str, place: str) -> Any:
         return tasks[0]
     many = f"{len(tasks)} tasks" if tasks else "no task"
     looked = "`task = Task(...)`, `def task() -> Task`, or one Task under any name"
-    raise TaskError(f"{many} found in {place}; looked for {looked}; name one as {place}:NAME")
+    raise TaskError(f"{many} found in {location}; looked for {looked}; name one as {location}:NAME")
 
 
 def resolve(target: Any) -> Task:
@@ -98,12 +98,12 @@ def _from_package(name: str) -> ModuleType:
     return _import_user_code(lambda: importlib.import_module(name), name)
 
 
-def _import_user_code(load: Any, place: str) -> ModuleType:
+def _import_user_code(load: Any, location: str) -> ModuleType:
     try:
         module: ModuleType = load()
     except TaskError:
         raise
     except (Exception, SystemExit) as error:
         what = error.msg if isinstance(error, SyntaxError) else f"{type(error).__name__}: {error}"
-        raise TaskError(f"{what}", user_line(error) or place) from error
+        raise TaskError(f"{what}", user_line(error) or location) from error
     return module

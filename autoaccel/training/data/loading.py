@@ -92,7 +92,7 @@ def seconds_per_batch(source: Source, size: int, workers: int, now: Callable[[],
 
 
 class _Batches(Dataset[Loaded]):
-    """A dataset whose items are batches, asked for by the places of their samples."""
+    """A dataset whose items are batches, asked for by the indices of their samples."""
 
     def __init__(self, source: Source):
         self._source = source

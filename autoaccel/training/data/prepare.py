@@ -145,8 +145,8 @@ def _targets(source: Source) -> Tensor:
         return source.targets
     count = len(source)
     if count > PROBED and not isinstance(source, SubsetSource):
-        places = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:PROBED]
-        return source.take(places)[1]
+        indices = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:PROBED]
+        return source.take(indices)[1]
     return source.take(torch.arange(count))[1]
 
 
@@ -195,12 +195,12 @@ def _split(task: Task, given: Source, labels: Tensor | None, seed: int) -> tuple
     size = min(round(count * VALID_SHARE), MOST_VALID)
     if size < 1 or count - size < 1:
         raise TaskError(f"{count} training samples are too few to split off a validation set; give valid=")
-    kept, held = _split_places(task, count, size, labels, seed)
+    kept, held = _split_indices(task, count, size, labels, seed)
     return SubsetSource(given, kept), SubsetSource(given, held), held
 
 
-def _split_places(task: Task, count: int, size: int, labels: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
-    places = np.arange(count)
+def _split_indices(task: Task, count: int, size: int, labels: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
+    indices = np.arange(count)
     if task.order == "time":
         return torch.arange(count - size), torch.arange(count - size, count)
     if task.groups is not None:
@@ -208,10 +208,10 @@ def _split_places(task: Task, count: int, size: int, labels: Tensor | None, seed
         if len(groups) != count:
             raise TaskError(f"groups has {len(groups)} labels for {count} training samples")
         splitter = GroupShuffleSplit(n_splits=1, test_size=size / count, random_state=seed)
-        kept, held = next(splitter.split(places, groups=groups))
+        kept, held = next(splitter.split(indices, groups=groups))
     else:
         stratify = _strata(labels, count, size)
-        kept, held = train_test_split(places, test_size=size, random_state=seed, stratify=stratify)
+        kept, held = train_test_split(indices, test_size=size, random_state=seed, stratify=stratify)
     return torch.as_tensor(np.sort(kept)), torch.as_tensor(np.sort(held))
 
 

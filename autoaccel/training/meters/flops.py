@@ -193,8 +193,8 @@ class Meter:
             period: Updates after which its matrix products repeat. Those of the first update, which may set things
                 up, and of one period after it are counted.
         """
-        place = self._updates if self._updates <= period else 1 + (self._updates - 1) % period
-        if place < len(self._update_flops):
+        position = self._updates if self._updates <= period else 1 + (self._updates - 1) % period
+        if position < len(self._update_flops):
             made = update()
         else:
             with _counter() as counter:
@@ -202,7 +202,7 @@ class Meter:
             if made:
                 self._update_flops.append(float(counter.get_total_flops()))
         if made:
-            self._flops += self._world * self._update_flops[place]
+            self._flops += self._world * self._update_flops[position]
             self._updates += 1
         self._steps += 1
         self._samples += self._world * samples

@@ -26,7 +26,7 @@ class Progress:
         setup: Spent before the first step.
         evaluation: Expected cost of one evaluation; raised where one turns out to cost more.
         evaluations: How many are planned, the last one included.
-        landing: Set aside for saving and ending the trial.
+        finalization: Set aside for saving and ending the trial.
         finishing: Asked at every reading whether the training is to hurry to its end.
 
     Attributes:
@@ -38,7 +38,7 @@ class Progress:
     setup: Cost
     evaluation: Cost
     evaluations: int
-    landing: Cost
+    finalization: Cost
     finishing: Callable[[], bool] = lambda: False
     evaluated: Cost = Cost()  # noqa: RUF009 - a frozen value
     p: float = 0.0
@@ -56,30 +56,30 @@ class Progress:
         """
         for name, limit in self._limits:
             overhead = getattr(self.setup, name) + getattr(self.evaluated, name)
-            ahead = getattr(self.landing, name) + self.evaluations * getattr(self.evaluation, name)
+            ahead = getattr(self.finalization, name) + self.evaluations * getattr(self.evaluation, name)
             allowed = limit - overhead - ahead if name in ("seconds", "flops") else limit
             used = getattr(spent, name) - overhead
             step, self._used[name] = used - self._used[name], used
             self.p = max(self.p, self._on_line(name, used, step, allowed))
         if self.p < 1 and self.finishing():
-            self.hurry()
+            self.finish_early()
             if not spent.steps:  # nothing was learned yet, so there is nothing to anneal
                 self.p = 1.0
         return self.p
 
     def _on_line(self, name: str, used: float, step: float, allowed: float) -> float:
         begun = self._begun[name]
-        end = min(allowed, begun + self._share * begun) if self.hurried else allowed
+        end = min(allowed, begun + self._share * begun) if self.finishing_early else allowed
         if used + step > end or end <= begun:
             return 1.0
         return self._since + (1 - self._since) * (used - begun) / (end - begun)
 
     @property
-    def hurried(self) -> bool:
-        """Whether it was asked to hurry."""
+    def finishing_early(self) -> bool:
+        """Whether it was asked to finish early."""
         return self._share < float("inf")
 
-    def hurry(self, share: float = COOLDOWN) -> None:
+    def finish_early(self, share: float = COOLDOWN) -> None:
         """Walk through the progress that remains, 1 - p, within a share of what was used until now.
 
         p goes on from where it is, and is 1 when that much more was used of any limit of the budget, or when the
@@ -88,7 +88,7 @@ class Progress:
         Args:
             share: Of the seconds, FLOPs, steps and samples used for training until now; > 0.
         """
-        if not self.hurried:
+        if not self.finishing_early:
             self._since, self._begun, self._share = self.p, dict(self._used), share
 
     def book_evaluation(self, cost: Cost) -> None:

@@ -49,9 +49,9 @@ class Metric:
             value = self.transform(mean)
             return value, abs(self.transform(mean + error) - value) if math.isfinite(error) else 0.0
         y, out = targets.numpy(), output.float().numpy()
-        return float(self.score(y, out)), self._noise(y, out)
+        return float(self.score(y, out)), self._standard_error(y, out)
 
-    def _noise(self, y: np.ndarray, out: np.ndarray) -> float:
+    def _standard_error(self, y: np.ndarray, out: np.ndarray) -> float:
         source = np.random.default_rng(0)
         drawn = []
         for _ in range(BOOTSTRAP):

@@ -68,7 +68,7 @@ class Objective:
             return output
         return output * torch.as_tensor(self.std).to(output.device) + self.mean.to(output.device)
 
-    def judge(self, output: Any, targets: Tensor) -> Tensor:
+    def evaluate(self, output: Any, targets: Tensor) -> Tensor:
         """The loss of each sample in the units of the user's targets, shape [n]."""
         if isinstance(self.mean, float):
             return self(output, targets)
