@@ -1,4 +1,4 @@
-"""Search spaces and portfolio recipes as YAML, installed as `autoaccel.search_spaces`."""
+"""Built-in search spaces and their portfolio recipes as YAML, installed as `autoaccel.search_spaces`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from autoaccel.errors import UsageError, suggestion
 
 
 def names() -> list[str]:
-    """The spaces that come with autoaccel."""
+    """Return the names of the built-in search spaces."""
     return sorted(f.name.removesuffix(".yaml") for f in files(__package__).iterdir() if f.name.endswith(".yaml"))
 
 
 def text(name: str) -> str:
-    """The YAML of a space that comes with autoaccel, or of a file."""
+    """Return the YAML text of a built-in search space, or of a file."""
     return (files(__package__) / f"{name}.yaml" if name in names() else Path(name)).read_text()
 
 
 def read(name: str) -> object:
-    """The data of a space that comes with autoaccel, or of the user's own YAML file.
+    """Return the parsed YAML of a built-in search space, or of the user's own file.
 
     Raises:
-        UsageError: If there is no such space or file, or it is no YAML.
+        UsageError: If there is no such space or file, or it is not valid YAML.
     """
     if name in names():
         return load_yaml((files(__package__) / f"{name}.yaml").read_text(), name)

@@ -1,4 +1,4 @@
-"""Accelerate keeps its state for the whole process; in a run every trial has a process of its own."""
+"""Reset Accelerate's process-wide state before each test; in a run, every trial has its own process."""
 
 import pytest
 from accelerate.state import AcceleratorState

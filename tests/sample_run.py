@@ -1,4 +1,4 @@
-"""Values of a small run, for tests of the rooms that read runs."""
+"""Records of a small run, for tests of the modules that read runs."""
 
 from autoaccel.core.budget import Budget, Cost
 from autoaccel.core.events import Finished, Profiled, Reported, Start
@@ -27,7 +27,7 @@ def failed(trial, reason, where=""):
 
 
 def entries():
-    """Two plain trials, of which the second is cut off."""
+    """Two plain trials, the second one unfinished."""
     return [
         (1.0, Profiled(FACTS)),
         (1.0, Start(request(0))),

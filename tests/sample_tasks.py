@@ -1,4 +1,4 @@
-"""Small tasks, and the one among them that offers what a technique needs."""
+"""Small tasks, and a function that returns one with the capabilities that a technique requires."""
 
 from functools import cache
 
@@ -35,7 +35,7 @@ def token_task(model=None, length=32):
 
 
 class ConvBlock(nn.Module):
-    """A residual block of an image net."""
+    """A convolutional residual block."""
 
     def __init__(self, width):
         super().__init__()
@@ -98,14 +98,14 @@ def table_task():
 
 
 class Config:
-    """Of a Hugging Face model."""
+    """The config of a Hugging Face model."""
 
     def __init__(self):
         self._attn_implementation = "eager"
 
 
 class Eager(nn.Linear):
-    """What a Hugging Face model that computes attention product by product looks like from outside."""
+    """Looks like a Hugging Face model that computes attention in eager mode."""
 
     _supports_sdpa = True
 
@@ -122,7 +122,7 @@ def eager_task():
 
 
 class Images(Dataset):
-    """Fetched one by one."""
+    """A dataset whose samples are fetched one by one."""
 
     def __init__(self):
         self.x, self.y = image_task().train
@@ -156,7 +156,7 @@ def _traits(name):
 
 
 def task_for(info):
-    """The first small task that offers what a technique needs."""
+    """Return the first small task with the capabilities that a technique requires."""
     asked = info.requires - MACHINE - {REFERENCE}
     for name, make in SAMPLES.items():
         if asked <= _traits(name):

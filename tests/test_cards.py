@@ -1,4 +1,4 @@
-"""What people are shown of the techniques, and the page that is made of it."""
+"""The technique cards shown to users, and the page generated from them."""
 
 import importlib.util
 import json

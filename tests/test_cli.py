@@ -19,7 +19,7 @@ def call(*arguments, cwd, **options):
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
-    """One real run, shared by the tests that look at what it left."""
+    """One real run, shared by the tests that examine its results."""
     folder = tmp_path_factory.mktemp("tuned")
     started = time.monotonic()
     result = call("tune", DIGITS, "--budget", "40s", "--json", cwd=folder)
@@ -59,7 +59,7 @@ def test_the_model_loads_as_printed(tuned):
 
 @pytest.mark.slow
 def test_the_script_trains_without_autoaccel(tuned, tmp_path):
-    """It reaches the final training's loss within seed noise, with the package blocked from import."""
+    """It reaches the loss of the final training up to the noise of the seed, with autoaccel blocked from import."""
     folder, result, _ = tuned
     script = folder / "runs/digits/train_best.py"
     (tmp_path / "run.py").write_text(
@@ -94,7 +94,7 @@ def test_train_with_a_recipe(tmp_path):
 
 @pytest.mark.slow
 def test_kill_and_resume(tmp_path):
-    """A killed run goes on with what is left of its budget, and keeps its finished trials."""
+    """A resumed run continues with the rest of its budget and keeps its finished trials."""
     command = [sys.executable, "-m", "autoaccel.cli", "tune", DIGITS, "--budget", "30s", "--quiet"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
     log = tmp_path / "runs/digits/events.log"
@@ -127,7 +127,7 @@ def test_interrupt_leaves_a_recipe(tmp_path):
 
 
 def begin(folder, *arguments):
-    """A command in a process of its own."""
+    """Start a command in its own process."""
     command = [sys.executable, "-m", "autoaccel.cli", *arguments]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -139,7 +139,7 @@ def wait_for(path, text, seconds):
 
 
 def begin_training(folder):
-    """A training of digits that would take minutes, once it is under way."""
+    """Start a training of the digits that would take minutes, and wait until it runs."""
     (folder / "model.py").write_text(
         f"import sys\nfrom dataclasses import replace\nsys.path.insert(0, {str(Path(DIGITS).parent)!r})\n"
         "from digits import net, task as digits\n\n\n"
@@ -232,7 +232,7 @@ def test_small_commands(tmp_path):
 
 
 def test_the_supervisor_never_imports_torch(tmp_path):
-    """Nor does it touch a GPU: the template and its workers do, in processes of their own."""
+    """It does not touch a GPU either: only the fork server and its workers do, in their own processes."""
     (tmp_path / "model.py").write_text(
         "import torch\nfrom torch import nn\nfrom autoaccel import Task\nx = torch.rand(300, 4)\n"
         "task = Task(model=lambda: nn.Linear(4, 2), train=(x, (x.sum(1) > 2).long()))\n"

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""What the user sees during a run."""
 
 import io
 

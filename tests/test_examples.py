@@ -1,4 +1,4 @@
-"""Every example through `tune`, where its data are at hand."""
+"""Run `tune` on every example whose data are available."""
 
 import os
 from pathlib import Path

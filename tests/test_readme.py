@@ -1,4 +1,4 @@
-"""What the README shows is what there is."""
+"""The README agrees with the code."""
 
 import re
 from pathlib import Path

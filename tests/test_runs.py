@@ -1,4 +1,4 @@
-"""Whole runs through the Python API, on tasks that misbehave or need care."""
+"""Whole runs through the Python API, on faulty and unusual tasks."""
 
 import csv
 import json
@@ -89,7 +89,7 @@ def _starts(run):
 
 
 def test_same_seed_and_flops_give_the_same_run(tmp_path):
-    """Every trial, the stopped ones to the step at which they were stopped."""
+    """All trials agree, and pruned ones stop at the same step."""
     path = write(tmp_path, "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y), metric='loss')")
     runs = [tune(path, "1.5e7 FLOPs", seed=3, out=tmp_path / name) for name in ("a", "b")]
     tables = [[{**row, "seconds": None} for row in trials(tmp_path / name)] for name in ("a", "b")]
@@ -105,7 +105,7 @@ def trials(folder):
 
 
 def test_a_task_defined_where_it_is_tuned(tmp_path):
-    """As in a notebook cell: model and task exist nowhere but in the calling program."""
+    """As in a notebook cell, the model and the task exist only in the calling program."""
     script = HEAD + (
         "from autoaccel import tune\n"
         "class Net(nn.Module):\n"
@@ -155,7 +155,7 @@ def test_inline_runs_give_the_same_trials_as_processes(tmp_path):
 
 
 def test_a_trial_that_is_delivered_is_tested(tmp_path):
-    """The longest training is the worst here, so a short one is delivered, with a test score of its own."""
+    """The longest training is the worst here, so a shorter one is delivered, with its own test score."""
     body = """
 class Net(nn.Module):
     def __init__(self):
@@ -193,7 +193,7 @@ def test_a_recipe_that_learns_from_a_finished_model_is_given_one(tmp_path):
     assert not (tmp_path / "without").exists()
     train(model, "plain", Budget(steps=200), out=tmp_path / "plain", quiet=True)
     result = train(model, recipe, Budget(steps=20), out=tmp_path / "with", reference=tmp_path / "plain", quiet=True)
-    # Both ask the finished model about all 480 samples, once each, beside 20 steps of less than 64 and evaluations.
+    # Both techniques run the finished model once on all 480 samples, besides 20 steps and the evaluations.
     assert result.data["final"]["cost"]["flops"] > 2 * 480 * 2 * 4 * 2
 
 

@@ -1,4 +1,4 @@
-"""Every recipe of every shipped space builds, trains and follows its schedules."""
+"""Recipes of every shipped space build, train and follow their schedules."""
 
 import math
 
@@ -41,7 +41,7 @@ def fitted(name):
 
 
 def trains(task, capabilities, recipe, count=True):
-    """Three steps at the start, in the middle and at the end of progress; counting FLOPs takes most of the time."""
+    """Train one step at the start, the middle and the end of progress; counting FLOPs takes most of the time."""
     assert not check(recipe.chosen(), catalog(), capabilities | {REFERENCE})
     AcceleratorState._reset_state(reset_partial_state=True)
     techniques = build(recipe.chosen())
@@ -56,7 +56,7 @@ def trains(task, capabilities, recipe, count=True):
     for p in (0.0, 0.5, 1.0):
         context.p, factor, optimizer = p, context.lr_factor, context.optimizer
         take(next(batches))
-        if context.optimizer is optimizer:  # surgery builds it anew
+        if context.optimizer is optimizer:  # model surgery rebuilds it
             follows_schedules(context, recipe, p, factor)
     assert all(bool(torch.isfinite(parameter).all()) for parameter in context.model.parameters()), recipe
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -74,7 +74,7 @@ def follows_schedules(context, recipe, p, factor):
 
 
 def rate_factor(choice, p):
-    """The shapes once more, from their definitions."""
+    """The factor of the learning rate, computed from the definitions of the schedules."""
     given = {**{name: p.default for name, p in catalog()[choice.name].parameters.items()}, **choice.parameters}
     warmup, floor = given["warmup"], given.get("floor", 0.0)
     if p < warmup:

@@ -1,4 +1,4 @@
-"""How a task is pointed at."""
+"""How the user names a task: a file or a module, and a name in it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Budgets, schedules, recipes and spaces: values that hold no torch."""
+"""Budgets, schedules, recipes and spaces, which need no torch."""
 
 import subprocess
 import sys
@@ -116,7 +116,7 @@ def test_a_space_can_be_extended_and_an_axis_fixed():
 
 
 def test_a_missing_extra_leaves_its_branch_out_and_says_how_to_get_it():
-    """As in an installation of the core alone, which the first command of the README makes."""
+    """As after the README's first install command, which installs no extras."""
     missing = ("structured_pruning", "trivial_augment")
     bare = {**catalog(), **{name: replace(catalog()[name], available=False) for name in missing}}
     data = {

@@ -1,8 +1,8 @@
-"""The interface of a technique: seven hooks around a training loop, and what they may touch.
+"""The technique interface: seven hooks around the training loop, and the context that they work on.
 
-A technique is a dataclass whose fields are its parameters, each with its range beside it. The loop calls the
-hooks in the techniques' declared order; the two context managers unwind in reverse. A technique never saves,
-never evaluates, and reaches the model only through `Context.forward`, which books the cost.
+A technique is a dataclass whose fields are its parameters, each declared with its domain. The loop calls each
+hook in the techniques' declared order; the two context managers exit in reverse order. A technique never saves or
+evaluates, and it runs the model through `Context.forward`, which books the cost.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ __all__ = ["Batch", "Context", "Number", "OptimizerTechnique", "Technique", "par
 
 
 HOOKS = ("setup", "select", "batch", "loss", "step", "evaluate", "finish")
-"""In the order in which they run."""
+"""Names of the hooks, in the order in which they run."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch on its way to the model.
+    """One training batch.
 
     Args:
-        inputs: What the model is called with: a tensor, a tuple or a dict of tensors, batch first.
-        targets: Targets, batch first.
-        index: Resources of each sample in the training set, shape [n].
-        weight: Weight of each sample's loss, shape [n], 1 on average over a pass.
+        inputs: The model's inputs: a tensor, or a tuple or dict of tensors, batch dimension first.
+        targets: Targets, batch dimension first.
+        index: Index of each sample in the training set, shape [n].
+        weight: Weight of each sample's loss, shape [n]; 1 on average over a pass.
         other: Second targets of mixed samples, or None.
-        share: Share of `targets` in a mixed sample, shape [n], or None.
+        share: Share of `targets` in each mixed sample, shape [n], or None.
     """
 
     inputs: Any
@@ -48,31 +48,32 @@ class Batch:
     share: Tensor | None = None
 
     def replace(self, **changes: Any) -> Batch:
-        """A copy with some fields changed."""
+        """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
 
 class Context(Protocol):
-    """All that a technique may touch of the training it takes part in.
+    """The part of a training that techniques may read and change.
 
     Attributes:
         p: Progress in [0, 1]; constant within a step and equal on all ranks.
         model: The user's model, unwrapped.
-        optimizer: The optimizer; the technique in that component sets it during `setup`.
-        device: Where the model lives.
-        kind: image, tokens, table or series.
+        optimizer: The optimizer, set by the optimizer component during `setup`.
+        device: The model's device.
+        kind: Kind of input: image, tokens, table or series.
         classes: Number of classes; 0 for other targets.
-        class_weights: Weight of the loss of each class, shape [classes], or None.
+        class_weights: Loss weight of each class, shape [classes], or None.
         batch_size: Samples per optimizer step over all ranks; may be changed between steps.
-        micro_batch: Samples computed at once; 0 for the whole batch.
-        lr_factor: Factor on every learning rate, for a rule that follows the batch size.
+        micro_batch: Largest number of samples computed at once; 0 for the whole batch.
+        lr_factor: Factor on every learning rate, for scaling it with the batch size.
         mixed_precision: `no`, `bf16` or `fp16`; read after `setup`.
-        sample_loss: Last task loss of each training sample, shape [n_train]; NaN where it was never seen.
-        generator: Random numbers on `device`, seeded per trial and rank.
-        shared: Random numbers on the CPU that are the same on all ranks.
-        variants: What the cost of a forward depends on beside shapes, such as how many blocks are skipped, by the
-            name of the technique that sets it.
-        seen: Training samples that all ranks together have drawn.
+        sample_loss: Latest task loss of each training sample, shape [n_train]; NaN for samples not seen yet. The
+            loop records it only if a technique overrides `select`, and only for samples that are not mixed.
+        generator: Random generator on `device`, seeded per trial and rank.
+        shared: Random generator on the CPU with the same state on all ranks.
+        variants: What the cost of a forward depends on besides shapes, such as the number of skipped blocks, keyed
+            by the name of the technique that sets it.
+        seen: Number of training samples drawn by all ranks together.
     """
 
     p: float
@@ -93,108 +94,116 @@ class Context(Protocol):
     seen: int
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
-        """The model's output for `inputs`, its cost booked, under autocast and the caller's grad mode.
+        """Run the model under autocast and the caller's grad mode, book the cost, and return the output.
 
         Args:
-            inputs: What the model is called with.
-            model: Another model on the same device that is to be run, such as a teacher.
+            inputs: The model's inputs.
+            model: Another model on the same device to run instead, such as a teacher.
         """
         ...
 
     def per_sample(self, output: Any, targets: Tensor) -> Tensor:
-        """The task's loss of each sample, shape [n]."""
+        """Return the task loss of each sample, shape [n]."""
         ...
 
     def recompute_gradients(self) -> None:
-        """Zero the gradients and compute those of the current step's batch again."""
+        """Zero the gradients and recompute those of the current step's batch."""
         ...
 
     def swap(self, match: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]) -> int:
-        """Replace every child module that matches; returns how many were replaced."""
+        """Replace every child module that matches, rebuild if any did, and return how many were replaced."""
         ...
 
     def rebuild(self) -> None:
-        """Say that parameters were replaced: the optimizer and cached costs are built anew."""
+        """Rebuild the optimizer and clear the cached costs, after parameters were replaced."""
         ...
 
     def training_batches(self, samples: int) -> Iterator[Any]:
-        """Inputs of `samples` training samples, the same random ones at every call, without augmentation."""
+        """Yield the inputs of `samples` random training samples, the same at every call, without augmentation."""
         ...
 
     def one_epoch(self, size: int = 256) -> Iterator[Batch]:
-        """Every training sample once, in the order of its index, without augmentation."""
+        """Yield every training sample once, in index order, without augmentation."""
         ...
 
     def begin_pass(self) -> None:
-        """End the pass over the data with the present batch, so that `select` is asked again."""
+        """End the pass over the data after the current batch, so that `select` is called again."""
         ...
 
     def reference(self) -> nn.Module:
-        """The best finished model of this run in eval mode, for those that need `reference`."""
+        """Return the run's best finished model in eval mode, for techniques that require `reference`.
+
+        Raises:
+            UsageError: If the trial was given none.
+        """
         ...
 
     def keep_data_on_device(self, share: float) -> bool:
-        """Hold the training data on the device if they take less than `share` of its free memory."""
+        """Move the training data to the device if they take less than `share` of its free memory.
+
+        Returns:
+            Whether the data were moved.
+        """
         ...
 
     def load_in_background(self, workers: int) -> bool:
-        """Fetch samples ahead of time in so many processes; False where data lie in memory.
+        """Prefetch samples in worker processes; return False if the data are in memory already.
 
         Args:
-            workers: Number of processes; 0 for none, below that as many as a measurement finds worth having.
+            workers: Number of worker processes; 0 for none, negative to choose the number by a measurement.
         """
         ...
 
 
 class Technique:
-    """Base of all techniques: every hook does nothing. Override what is needed.
+    """Base class of all techniques, whose hooks do nothing: override those that you need.
 
     Attributes:
-        parallel: Whether it works where several processes share each batch.
+        parallel: Whether the technique works when several processes share each batch.
     """
 
     parallel: ClassVar[bool] = True
-    if TYPE_CHECKING:  # given by the decorator `technique`
+    if TYPE_CHECKING:  # set by the decorator `technique`
         info: ClassVar[TechniqueInfo]
 
     def setup(self, context: Context) -> None:
-        """Once, before the first step, on the trial's budget: surgery, parameter groups, scores."""
+        """Prepare once before the first step, on the trial's budget: model surgery, parameter groups, scores."""
 
     def select(self, context: Context, weight: Tensor) -> Tensor:
-        """Before each pass over the data: the weight of each training sample, shape [n_train]; 0 skips it."""
+        """Return the weight of each training sample for the next pass, shape [n_train]; 0 skips a sample."""
         return weight
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """On each batch, on the device: resize, truncate, augment, mix."""
+        """Change a batch, which is on the device: resize, truncate, augment or mix it."""
         return batch
 
     def loss(self, context: Context, batch: Batch, output: Any, each: Tensor) -> Tensor:
-        """On the loss of each sample, shape [n]; returns the same shape."""
+        """Change the loss of each sample, shape [n], and return the same shape."""
         return each
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Around `optimizer.step()`: gradients are there before, new weights after."""
+        """Wrap `optimizer.step()`: gradients are available before the yield, updated weights after it."""
         yield
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:
-        """Around every evaluation and every save: put the weights in place that are to be judged."""
+        """Wrap every evaluation and every save: put the weights to be evaluated in place."""
         yield
 
     def evaluation_samples(self, context: Context) -> int:
-        """Training samples that `evaluate` runs through the model each time; their cost is set aside."""
+        """Return how many training samples `evaluate` runs through the model; their cost is reserved."""
         return 0
 
     def finish(self, context: Context) -> None:
-        """Once, at the end and inside the reserve, on the weights that are judged: merge, fold, convert."""
+        """Merge, fold or convert the evaluated weights, once at the end, within the finalization reserve."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be saved to continue exactly: all fields that are not parameters."""
+        """Return the state needed to resume exactly: all fields that are not parameters."""
         return {f.name: getattr(self, f.name) for f in _state_fields(self)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the state returned by `state_dict`."""
         for f in _state_fields(self):
             setattr(self, f.name, state[f.name])
 
@@ -204,10 +213,10 @@ def _state_fields(made: Technique) -> list[dataclasses.Field[Any]]:
 
 
 class OptimizerTechnique(Technique):
-    """Base of what fills the optimizer's component: `setup` sets `context.optimizer`, again after a rebuild."""
+    """Base class of optimizer components: `setup` sets `context.optimizer`, and runs again on every rebuild."""
 
     def period(self) -> int:
-        """Updates after which the optimizer's matrix products repeat; the first update may differ from all."""
+        """Return after how many updates the optimizer's matrix products repeat; the first update may differ."""
         return 1
 
 
@@ -223,7 +232,7 @@ def parameter(
     integer: bool = False,
     options: tuple[Any, ...] = (),
 ) -> Any:
-    """A parameter of a technique: its default and the range worth searching."""
+    """Declare a parameter of a technique: its default, and the range or options worth searching."""
     return dataclasses.field(default=default, metadata={"domain": Domain(low, high, log, integer, tuple(options))})
 
 
@@ -241,20 +250,20 @@ def technique(
     extra: str = "",
     paper: str = "",
 ) -> Callable[[T], T]:
-    """Class decorator that turns a `Technique` into a dataclass and declares its `TechniqueInfo`.
+    """Return a class decorator that makes a `Technique` a dataclass and declares its `TechniqueInfo`.
 
     Args:
-        name: How recipes call it.
+        name: Name in recipes.
         family: data, model, optimization or system.
-        category: Heading of the survey.
+        category: The survey's heading for it.
         component: The component that it fills, or empty for an optional technique.
         requires: Capabilities that the task must have.
-        tags: What it does, for the conflicts of others.
-        conflicts: Roles that it cannot live with.
-        order: Low runs first.
-        package: A module that must be installed.
-        extra: The extra of autoaccel that installs it.
-        paper: Where it comes from.
+        tags: What it does, matched against the conflicts of other techniques.
+        conflicts: Tags of techniques that it cannot be combined with.
+        order: Techniques with a lower order run first.
+        package: A Python module that must be installed.
+        extra: The autoaccel extra that installs `package`.
+        paper: Source.
     """
 
     def declare(cls: T) -> T:

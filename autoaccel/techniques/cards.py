@@ -1,4 +1,4 @@
-"""A technique as a card for people: what it is, what it takes, what it did where it was measured."""
+"""Cards that describe a technique to users: its purpose, its parameters and its measured effects."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FAMILIES = ("data", "model", "optimization", "system")
 
 
 def in_order(catalog: Catalog) -> list[TechniqueInfo]:
-    """All techniques by family, category and name."""
+    """Return all techniques, sorted by family, category and name."""
     return sorted(catalog.values(), key=lambda info: (FAMILIES.index(info.family), info.category, info.name))
 
 
 def summary_lines(catalog: Catalog) -> list[str]:
-    """One line a technique under a line for each family."""
+    """Return one line per technique, grouped under a line for each family."""
     lines: list[str] = []
     family = ""
     for info in in_order(catalog):
@@ -32,12 +32,12 @@ def summary_lines(catalog: Catalog) -> list[str]:
 
 
 def card(info: TechniqueInfo, effects: Sequence[Effect]) -> dict[str, Any]:
-    """A card as plain data for JSON."""
+    """Return a technique's card as plain data for JSON."""
     return {**info.to_data(), "effects": [asdict(effect) for effect in effects]}
 
 
 def card_lines(info: TechniqueInfo, effects: Sequence[Effect], others: Catalog) -> list[str]:
-    """A card as text."""
+    """Return a technique's card as lines of text."""
     lines = [f"{info.name}: {info.summary}"]
     lines += [f"  {key:10} {text}" for key, text in facts(info, others).items()]
     if info.parameters:
@@ -49,7 +49,7 @@ def card_lines(info: TechniqueInfo, effects: Sequence[Effect], others: Catalog) 
 
 
 def facts(info: TechniqueInfo, others: Catalog) -> dict[str, str]:
-    """What a technique declares, for people; what does not apply is left out."""
+    """Return the declarations of a technique as text by label, without those that do not apply."""
     found = {
         "family": f"{info.family}: {info.category}",
         "component": info.component,
@@ -65,7 +65,7 @@ def facts(info: TechniqueInfo, others: Catalog) -> dict[str, str]:
 
 
 def refused(info: TechniqueInfo, catalog: Catalog) -> list[str]:
-    """Names of the techniques that it cannot share a recipe with, those of its own component aside."""
+    """Return the names of the techniques that it conflicts with, except those of its own component."""
     others = [
         other
         for other in catalog.values()
@@ -75,13 +75,13 @@ def refused(info: TechniqueInfo, catalog: Catalog) -> list[str]:
 
 
 def parameter_text(parameter: Parameter) -> str:
-    """Default and range of a parameter."""
+    """Format a parameter's default and domain."""
     scheduled = ", or a schedule" if parameter.scheduled else ""
     return f"{value_text(parameter.default)}  in {domain_text(parameter.domain)}{scheduled}"
 
 
 def domain_text(domain: Domain) -> str:
-    """A range or list of options."""
+    """Format a domain: its range or its options."""
     if domain.options:
         return ", ".join(map(str, domain.options))
     kind = " on a logarithmic scale" if domain.log else ""
@@ -89,12 +89,12 @@ def domain_text(domain: Domain) -> str:
 
 
 def value_text(value: object) -> str:
-    """A default."""
+    """Format a parameter's value or schedule."""
     if isinstance(value, Schedule):
         return f"{value.start:g} to {value.end:g} over progress {value.since:g} to {value.until:g}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def words(names: Iterable[str]) -> str:
-    """Names for people."""
+    """Join names in alphabetical order, with spaces instead of underscores."""
     return ", ".join(sorted(name.replace("_", " ") for name in names))

@@ -1,4 +1,4 @@
-"""What each technique alone did to plain training, as it was measured: data that come with the package."""
+"""Measured effects of each technique alone on plain training, from data shipped with the package."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ FILE = "effects.json"
 
 @dataclass(frozen=True)
 class Effect:
-    """The effect of one technique on one task at equal budget, against the better form of plain training.
+    """Effect of one technique on one task, compared with the better plain recipe at equal budget.
 
     Args:
-        technique: Its name; it was added with its default parameters, or took its component.
+        technique: Name of the technique, added with its default parameters or used as its component.
         task: image, text, table or regression; see benchmarks/techniques/tasks.py.
-        budget: For people, such as `660 GFLOPs` or `8s`.
-        equal: What was equal: `flops` or `seconds`.
-        metric: The task's metric on the test set.
-        seeds: Trainings of each kind, paired by seed.
-        gain: Mean of the differences in the metric; positive is better.
-        half: Half of its 95 % interval (Student's t).
+        budget: The budget as text, such as `660 GFLOPs` or `8s`.
+        equal: Unit in which the budgets were equal: `flops` or `seconds`.
+        metric: Name of the task's metric on the test set.
+        seeds: Number of trainings with and without the technique, paired by seed.
+        gain: Mean difference in the metric; positive is better.
+        half: Half-width of the 95 % confidence interval of `gain` (Student's t).
         seconds: Median ratio of the seconds, technique / plain.
-        flops: Median ratio of the FLOPs.
-        note: What has to be known, such as why trainings failed.
+        flops: Median ratio of the FLOPs, technique / plain.
+        note: Remark, such as why trainings failed.
     """
 
     technique: str
@@ -42,7 +42,7 @@ class Effect:
 
     @property
     def verdict(self) -> str:
-        """better, worse, or level where the interval holds zero."""
+        """Return better, worse, level if the interval contains zero, or failed with fewer than two seeds."""
         if self.seeds < 2 or abs(self.gain) <= self.half:
             return "level" if self.seeds >= 2 else "failed"
         return "better" if self.gain > 0 else "worse"
@@ -55,7 +55,7 @@ class Effect:
 
 
 def read_effects() -> dict[str, list[Effect]]:
-    """All measured effects by technique; empty where none were measured."""
+    """Return all measured effects by technique; empty if the package has none."""
     path = files("autoaccel.techniques") / FILE
     rows = json.loads(path.read_text()) if path.is_file() else []
     found: dict[str, list[Effect]] = {}
@@ -65,5 +65,5 @@ def read_effects() -> dict[str, list[Effect]]:
 
 
 def helpful(effects: Iterable[Effect]) -> bool:
-    """Whether a technique made anything better anywhere."""
+    """Return whether any of the effects is better than plain training."""
     return any(effect.verdict == "better" for effect in effects)

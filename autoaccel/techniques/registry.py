@@ -1,4 +1,4 @@
-"""Finds all techniques: ours, and those that other packages offer under the entry point `autoaccel.techniques`."""
+"""Find all techniques: built-in ones, and those of other packages with entry point `autoaccel.techniques`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from autoaccel.techniques.base import Technique
 
 @cache
 def classes() -> Mapping[str, type[Technique]]:
-    """Every technique's class by name.
+    """Return every technique's class by name.
 
     Raises:
-        UsageError: If two techniques have one name.
+        UsageError: If two techniques have the same name.
     """
     found: dict[str, type[Technique]] = {}
     for module in _modules():
@@ -36,15 +36,15 @@ def classes() -> Mapping[str, type[Technique]]:
 
 
 def catalog() -> dict[str, TechniqueInfo]:
-    """What the techniques declare, by name."""
+    """Return every technique's declaration by name."""
     return {name: cls.info for name, cls in classes().items()}
 
 
 def build(chosen: Mapping[str, Mapping[str, Value]]) -> list[Technique]:
-    """Make the techniques of a recipe, in the order in which their hooks run.
+    """Create the techniques of a recipe, in the order in which their hooks run.
 
     Raises:
-        UsageError: With every reason why they cannot be trained together.
+        UsageError: If the recipe cannot be trained; the message lists every reason.
     """
     if faults := check(chosen, catalog()):
         raise UsageError("\n  ".join(["this recipe cannot be trained:", *faults]))

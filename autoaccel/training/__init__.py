@@ -1,5 +1,5 @@
-"""How one budget is turned into weights: a task, a recipe's techniques and a budget in, a trained model out.
+"""Train one recipe within one budget: a task, techniques and a budget in, saved weights out.
 
-It knows nothing of other trials and sees no optuna. What is here (but for `trial_run` and `discovery`) is also
-what an exported training script is made of, so it imports torch, accelerate, scikit-learn and the values only.
+It knows nothing of other trials and never imports optuna. The modules that `export.script` lists also make up the
+exported training scripts, so they import only torch, Accelerate, scikit-learn, their dependencies and `autoaccel`.
 """

@@ -1,4 +1,4 @@
-"""Which samples come next: passes over the data whose weights the techniques decide."""
+"""The order of the samples: passes over the data, with sample weights set by the techniques."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from autoaccel.training.context import TrainingContext
 
 
 class BatchSampler:
-    """An endless stream of batches, cut to the size that is wanted at that moment.
+    """An endless stream of batches, each cut to the current batch size.
 
     Args:
         context: The training.
-        seed: Decides the order of the samples, the same on all ranks.
-        rank: This process's number.
+        seed: Seed of the order of the samples, the same on all ranks.
+        rank: Rank of this process.
         world: Number of processes that share each batch.
     """
 
@@ -32,7 +32,7 @@ class BatchSampler:
         self._selectors = [t for t in context.techniques if type(t).select is not Technique.select]
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches on the device, forever."""
+        """Yield batches on the device, forever."""
         while True:
             yield from self._one_pass()
 
@@ -52,13 +52,13 @@ class BatchSampler:
                 return
 
     def _cut(self, indices: Tensor) -> Iterator[Tensor]:
-        """This rank's part of each batch of a pass, each of the size that is wanted when it is asked for."""
+        """Yield this rank's part of each batch of a pass, cut to the batch size at that moment."""
         done = 0
         while done < len(indices):
             index = indices[done : done + self._context.batch_size]
             done += len(index)
             if len(index) < self._context.batch_size and done > len(index):
-                return  # a short last batch would have a noisier gradient; its samples come in another pass
+                return  # a short last batch would have a noisier gradient; its samples come in other passes
             yield index[self._rank :: self._world]
 
     def _fetched(self, indices: Iterator[Tensor]) -> Iterator[Batch]:
@@ -76,11 +76,11 @@ class BatchSampler:
         for technique in self._selectors:
             weight = technique.select(self._context, weight)
         kept = weight[weight > 0]
-        # Divided by the pass's mean, not the batch's sum, so that the expected gradient is the full one.
+        # Divide by the mean over the pass, not the sum over the batch, to keep the expected gradient the full one.
         return weight / kept.mean() if len(kept) else torch.ones_like(weight)
 
     def _share_losses(self) -> None:
-        """Give every rank what the others have seen since the last pass, so that all select the same samples."""
+        """Merge the sample losses that the ranks recorded since the last pass, so that all select the same ones."""
         seen, before = self._context.sample_loss, self._shared
         fresh = (seen != before) & ~seen.isnan()
         losses = reduce(torch.where(fresh, seen, 0.0), "sum")
@@ -90,7 +90,7 @@ class BatchSampler:
 
 
 def chunks(batch: Batch, size: int) -> list[tuple[Batch, float]]:
-    """Cut a batch into micro-batches of at most `size`, each with its share of the batch; 0 cuts nothing."""
+    """Split a batch into micro-batches of at most `size`, each with its share of the batch; 0 does not split."""
     count = len(batch.weight)
     if not size or count <= size:
         return [(batch, 1.0)]

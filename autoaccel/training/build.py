@@ -1,4 +1,4 @@
-"""Putting a training together: seed, model, data, techniques, Accelerate, in that order."""
+"""Assemble a training: seed, model, data, techniques and Accelerate, in this order."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ def assemble(
     """Build a training that is ready for its first step.
 
     Args:
-        task: What the user gave.
-        techniques: In the order in which their hooks run; an optimizer, a learning rate and a batch size too.
+        task: The user's task.
+        techniques: Techniques in the order of their hooks, with an optimizer, a learning rate and a batch size.
         model_parameters: Keyword arguments for the model's factory.
-        seed: Seeds the model and all random draws.
-        split_seed: Decides the validation split; the same for all trials of a run.
-        clock: Counts the seconds.
-        started: Its reading when the trial was asked for.
-        cpu: Use the CPU even where there is a GPU.
+        seed: Seed of the model and of all random draws.
+        split_seed: Seed of the validation split, the same for all trials of a run.
+        clock: Measures the seconds.
+        started: The clock's reading when the trial was requested.
+        cpu: Whether to use the CPU even if there is a GPU.
 
     Raises:
         TaskError: If the task cannot be trained.
+        UsageError: If a technique does not work with the number of processes.
     """
     context = prepare_context(task, techniques, model_parameters, seed, split_seed, clock, started, cpu)
     set_up(context, cpu)
@@ -58,7 +59,7 @@ def prepare_context(
     started: float,
     cpu: bool = False,
 ) -> TrainingContext:
-    """Build model, data and context, before any technique has touched them; see `assemble` for the arguments.
+    """Build the model, the data and the context, before any technique runs; `assemble` explains the arguments.
 
     Raises:
         TaskError: If the task cannot be trained.
@@ -72,25 +73,25 @@ def prepare_context(
 
 
 def set_up(context: TrainingContext, cpu: bool = False) -> None:
-    """Let the techniques install themselves, then hand all to Accelerate.
+    """Run the techniques' setup, then prepare the training with Accelerate.
 
     Raises:
-        UsageError: If a technique does not work with the several processes that there are.
+        UsageError: If there are several processes and a technique does not support that.
     """
     for technique in context.techniques:
         if PartialState().num_processes > 1 and not technique.parallel:
             raise UsageError(f"{type(technique).__name__} does not work with several processes that share a batch")
         technique.setup(context)
-    # Built after the techniques' setup, since one of them may have asked for a precision.
+    # Built after the techniques' setup, which may set the precision.
     on_cpu = cpu or context.device.type == "cpu"
     context.accelerator = Accelerator(mixed_precision=context.mixed_precision, cpu=on_cpu)
     context.prepare()
 
 
 def pick_device(cpu: bool) -> torch.device:
-    """The device that Accelerate will use in this process.
+    """Return the device that Accelerate will use in this process.
 
-    Where there is nothing but a CPU it has to be told so: several processes would not find each other else.
+    Without an accelerator, `PartialState` must be told to use the CPU, or several processes would not connect.
     """
     device: torch.device = PartialState(cpu=cpu or not torch.accelerator.is_available()).device
     return device

@@ -1,4 +1,4 @@
-"""Weights on disk, as safetensors: no code is run by loading them, and tied weights are kept once."""
+"""Save and load weights as safetensors: loading runs no code, and tied weights are stored once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from autoaccel.techniques.shared.quantized import store_alike
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the model's weights so that the file at `path` is always whole."""
+    """Write the model's weights atomically, so that the file at `path` is always complete."""
     temporary = path.with_suffix(".tmp")
     _own_memory(model)
     save_model(model, str(temporary))
     for module in model.modules():
-        if isinstance(module, nn.RNNBase):  # its test is still to come
+        if isinstance(module, nn.RNNBase):  # cuDNN wants them in one piece in the test that follows
             module.flatten_parameters()
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
@@ -27,9 +27,9 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def _own_memory(model: nn.Module) -> None:
-    """Give weights that are parts of one larger piece of memory a piece of their own, which safetensors asks for.
+    """Copy tensors that are views of a larger storage, such as a recurrent layer's weights on a GPU.
 
-    On a GPU the weights of a recurrent layer are such parts.
+    Safetensors refuses such views.
     """
     for tensor in chain(model.parameters(), model.buffers()):
         if tensor.untyped_storage().nbytes() > tensor.nbytes:
@@ -37,10 +37,10 @@ def _own_memory(model: nn.Module) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Read weights into a model, whose layers are made what the weights were saved from: smaller, or in int8.
+    """Load weights into a model, after changing its layers to match pruned or int8 weights.
 
     Raises:
-        RuntimeError: If names do not fit.
+        RuntimeError: If the names do not match.
     """
     weights = load_file(path)
     store_alike(model, weights)
@@ -49,11 +49,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def shrink(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Give the layers of a model the sizes of pruned weights.
+    """Resize the layers of a model to the shapes of pruned weights.
 
     Args:
         model: Changed in place.
-        weights: By the names of the model's own state.
+        weights: Weights by the names in the model's own state dict.
     """
     for name, module in model.named_modules():
         for kind in (module._parameters, module._buffers):
@@ -65,7 +65,7 @@ def shrink(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def _describe(module: nn.Module) -> None:
-    """Set what a layer says of itself to what its weights are."""
+    """Set the size attributes of a layer to match its weights."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):

@@ -1,4 +1,4 @@
-"""What techniques may touch of a training: the implementation of `techniques.base.Context`."""
+"""What techniques may read and change in a training: the implementation of `techniques.base.Context`."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from autoaccel.training.data.sources import ArraySource, DatasetSource, SubsetSo
 from autoaccel.training.meters.flops import Meter
 
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"bf16": torch.bfloat16, "fp16": torch.float16})
-"""What autocast computes in, by the name that Accelerate has for it."""
+"""Accelerate's names of the mixed precisions, and the dtypes in which autocast computes."""
 
 BATCH = 256
-"""Samples computed at once where nothing is trained."""
+"""Default number of samples computed at once without training."""
 
 
 class TrainingContext:
-    """One training, as its techniques see it. See `Context` for the meaning of the attributes.
+    """One training, as its techniques see it. `Context` explains the other attributes.
 
     Args:
         model: The user's model, on its device.
-        data: The resolved task.
+        data: The task's data, resolved.
         techniques: The recipe's techniques in their order.
         meter: Books the cost.
-        seed: Seeds the random numbers of techniques and of the order of the data.
-        device: Where the model lives.
+        seed: Seed of the random numbers of the techniques and of the loader's workers.
+        device: The model's device.
 
     Attributes:
-        micro_batch: Largest batch computed at once; 0 for no limit.
-        evaluation_batch: Samples that an evaluation computes at once.
-        restart: Whether the pass over the data is to end with the present batch.
-        loader: Fetches the batches of a pass ahead of time, or None.
-        teacher: The best finished model of the run, where the recipe needs one.
+        micro_batch: Largest number of samples computed at once; 0 for no limit.
+        evaluation_batch: Number of samples that an evaluation computes at once.
+        restart: Whether to end the pass over the data after the current batch.
+        loader: Prefetches the batches of a pass, or None.
+        teacher: The run's best finished model, if the recipe needs one.
     """
 
     def __init__(
@@ -87,21 +87,21 @@ class TrainingContext:
         self._seed = seed
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
-        """The output of the model, or of another one, its cost booked."""
+        """Return the output of the model, or of another one, and book the cost."""
         self.meter.forward(inputs, model)
         if self.mixed_precision == "no":
             return call(model or self.network, inputs)
-        # Not Accelerate's own context: what runs during setup, before there is an Accelerator, has to run alike.
+        # Accelerate's autocast is not used, since setup runs the model before there is an Accelerator.
         with torch.autocast(self.device.type, PRECISIONS[self.mixed_precision]):
             output = call(model or self.network, inputs)
         return output.float() if isinstance(output, Tensor) else output
 
     def per_sample(self, output: Any, targets: Tensor) -> Tensor:
-        """The task's loss of each sample, shape [n]."""
+        """Return the task loss of each sample, shape [n]."""
         return self.data.objective(output, targets)
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Forward a batch; returns the task loss of each sample before and after the techniques' changes."""
+        """Run the model on a batch; return each sample's task loss before and after the techniques change it."""
         output = self.forward(batch.inputs)
         plain = self.per_sample(output, batch.targets)
         if batch.other is not None and batch.share is not None:
@@ -112,7 +112,7 @@ class TrainingContext:
         return plain, each
 
     def backward(self, batch: Batch, share: float) -> Tensor:
-        """Add the gradient of a micro-batch that is `share` of the batch; returns its task losses."""
+        """Add the gradient of a micro-batch that is `share` of the batch; return its task losses."""
         plain, each = self.losses(batch)
         loss = (each * batch.weight).mean()
         if share != 1.0:
@@ -124,24 +124,24 @@ class TrainingContext:
         return plain.detach()
 
     def unscale(self) -> None:
-        """Give the gradients their true size again where a gradient scaler has enlarged them."""
+        """Unscale the gradients if a gradient scaler is in use."""
         if self.accelerator is not None and self.accelerator.scaler is not None:
-            # The scaler knows the optimizer that it is asked to step, which is the one inside the wrapper.
+            # The scaler steps the optimizer inside Accelerate's wrapper, so unscale that one.
             self.accelerator.scaler.unscale_(self.optimizer.optimizer)  # type: ignore[attr-defined]
 
     def update(self) -> bool:
-        """Make an optimizer step; returns whether it was made: a gradient scaler skips what is not finite."""
+        """Take an optimizer step; return False if the gradient scaler skipped it for non-finite gradients."""
         self.optimizer.step()
         return not getattr(self.optimizer, "step_was_skipped", False)
 
     def recompute_gradients(self) -> None:
-        """Zero the gradients and compute those of the current step's batch again."""
+        """Zero the gradients and recompute those of the current step's batch."""
         self.optimizer.zero_grad()
         for batch, share in self.current:
             self.backward(batch, share)
 
     def swap(self, match: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]) -> int:
-        """Replace every child module that matches, and rebuild if there was one."""
+        """Replace every child module that matches, rebuild if any did, and return how many were replaced."""
         found = [
             (parent, name, child)
             for parent in self.model.modules()
@@ -155,9 +155,9 @@ class TrainingContext:
         return len(found)
 
     def rebuild(self) -> None:
-        """Build the optimizer anew over the present parameters, and count costs anew.
+        """Rebuild the optimizer over the current parameters and clear the cached costs.
 
-        Parameters that are still there, in their shape, keep what the optimizer knows of them.
+        Parameters that remain in the same shape keep their optimizer state.
         """
         self.meter.forget()
         known = dict(self.optimizer.state)
@@ -171,49 +171,49 @@ class TrainingContext:
         self.prepare()
 
     def prepare(self) -> None:
-        """Hand the model and the optimizer to Accelerate, once the techniques have had their say."""
+        """Prepare the optimizer with Accelerate, and the model too if there are several processes."""
         if self.accelerator is None:
             return
         self.accelerator._optimizers.clear()
         prepared = self.accelerator.prepare_optimizer(self.optimizer, device_placement=False)
-        # Without a gradient scaler the wrapper adds nothing but a look for optional packages at every step.
+        # Without a gradient scaler, the wrapper only checks for optional packages at every step.
         self.optimizer = prepared.optimizer if prepared.scaler is None else prepared
         if self.accelerator.num_processes > 1:
             self.network = self.accelerator.prepare_model(self.model)
 
     def training_batches(self, samples: int) -> Iterator[Any]:
-        """Inputs of the same random training samples at every call, batch by batch, without augmentation."""
+        """Yield the inputs of `samples` random training samples, the same at every call, without augmentation."""
         count = min(samples, len(self.data.train))
-        # Always the same ones, so that what is measured on them is measured alike whenever it is.
+        # Always use the same samples, so that measurements made at different times are comparable.
         indices = torch.randperm(len(self.data.train), generator=torch.Generator().manual_seed(self._seed))[:count]
         parts = indices.split(max(1, min(self.micro_batch or count, self.batch_size, count)))
-        # Of a last one alone there are no statistics.
+        # Drop a last batch of one sample, which has no batch statistics.
         for part in parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 else parts:
             inputs, _ = self.data.train.take(part)
             yield map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)
 
     def one_epoch(self, size: int = BATCH) -> Iterator[Batch]:
-        """Every training sample once, in the order of its index, without augmentation."""
+        """Yield every training sample once, in index order, without augmentation."""
         for index in torch.arange(len(self.data.train)).split(min(size, self.micro_batch or size)):
             yield self.fetch(index)
 
     def fetch(self, index: Tensor) -> Batch:
-        """The training samples at `index`, on the device."""
+        """Return the training samples at `index`, on the device."""
         return self.to_device(index, *self.data.train.take(index))
 
     def to_device(self, index: Tensor, inputs: Any, targets: Tensor) -> Batch:
-        """Samples that have been fetched, on the device."""
+        """Return samples that were fetched, on the device."""
         if self.device.type != "cpu":
             inputs = map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)
             targets, index = targets.to(self.device, non_blocking=True), index.to(self.device, non_blocking=True)
         return Batch(inputs, targets, index, torch.ones(len(index), device=self.device))
 
     def begin_pass(self) -> None:
-        """End the pass over the data with the present batch."""
+        """End the pass over the data after the current batch."""
         self.restart = True
 
     def reference(self) -> nn.Module:
-        """The best finished model of this run in eval mode.
+        """Return the run's best finished model in eval mode.
 
         Raises:
             UsageError: If the trial was given none.
@@ -223,7 +223,11 @@ class TrainingContext:
         return self.teacher
 
     def keep_data_on_device(self, share: float) -> bool:
-        """Move the training data to the device if they take less than `share` of its free memory."""
+        """Move the training data to the device if they take at most `share` of its free memory.
+
+        Returns:
+            Whether the data were moved; False if they are not arrays in memory.
+        """
         source = self.data.train
         arrays = source.source if isinstance(source, SubsetSource) else source
         if not isinstance(arrays, ArraySource) or arrays.nbytes() > share * free_memory(self.device):
@@ -232,7 +236,11 @@ class TrainingContext:
         return True
 
     def load_in_background(self, workers: int) -> bool:
-        """Fetch the samples of coming batches in other processes, if they are fetched one by one."""
+        """Prefetch samples in worker processes; return False if the data are in memory already.
+
+        Args:
+            workers: Number of worker processes; 0 for none, negative to choose the number by a measurement.
+        """
         source = self.data.train
         if not isinstance(root_of(source), DatasetSource):
             return False
@@ -244,18 +252,18 @@ class TrainingContext:
         return True
 
     def evaluating(self) -> list[AbstractContextManager[None]]:
-        """The techniques' `evaluate` contexts, in the order in which they are entered."""
+        """Return the techniques' `evaluate` contexts, in the order in which to enter them."""
         return [technique.evaluate(self) for technique in self.techniques]
 
 
 def _fits(state: Mapping[str, Any], parameter: Tensor) -> bool:
-    """Whether an optimizer's state of a parameter has the parameter's shape; counters have none."""
+    """Return whether a parameter's optimizer state has the parameter's shape; scalar counters are ignored."""
     tensors = [part for part in state.values() if isinstance(part, Tensor) and part.dim()]
     return all(part.shape == parameter.shape for part in tensors)
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of memory that are free on a device."""
+    """Return the free memory of a device in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)

@@ -1,4 +1,4 @@
-"""Judging a model: its loss and metric on a set of samples, under the techniques' `evaluate` contexts."""
+"""Evaluate a model: its loss and metric on a set of samples, within the techniques' `evaluate` contexts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Score:
     """The result of one evaluation.
 
     Args:
-        metric: As the user reads it.
-        loss: Mean task loss.
+        metric: The user's metric.
+        loss: Mean task loss, in the units of the user's targets.
         standard_error: Standard error of the metric.
     """
 
@@ -31,12 +31,12 @@ class Score:
 
 
 def evaluate(context: TrainingContext, source: Source, samples: int = 0) -> Score:
-    """Score the weights that the recipe wants to be judged, and put the live ones back.
+    """Score the weights that the techniques put in place for evaluation, and restore the training weights.
 
     Args:
         context: The training.
-        source: What to score on.
-        samples: Use this many samples of it, always the same; 0 for all.
+        source: The samples to score on.
+        samples: Use only this many of them, always the same; 0 for all.
     """
     with ExitStack() as stack:
         for manager in context.evaluating():
@@ -45,7 +45,7 @@ def evaluate(context: TrainingContext, source: Source, samples: int = 0) -> Scor
 
 
 def score(context: TrainingContext, source: Source, samples: int = 0) -> Score:
-    """Score the weights that are in place now."""
+    """Score the current weights."""
     with evaluating(context.model), torch.inference_mode():
         losses, targets, output = _run(context, source, _indices(len(source), samples))
     metric, standard_error = context.data.metric.evaluate(losses, targets, output)
@@ -53,10 +53,10 @@ def score(context: TrainingContext, source: Source, samples: int = 0) -> Score:
 
 
 def expected_cost(context: TrainingContext, source: Source) -> Cost:
-    """What it will cost to score on `source`, from a few of its samples; their cost is booked too."""
+    """Estimate the cost of scoring on `source` from a few of its samples; that of the estimate is booked too."""
     indices = _indices(len(source), BATCH)
     with evaluating(context.model), torch.inference_mode():
-        _run(context, source, indices)  # the first one pays for what is set up lazily
+        _run(context, source, indices)  # the first run includes lazy initialization
         before = context.meter.spent()
         _run(context, source, indices)
     return (context.meter.spent() - before) * (len(source) / len(indices))
@@ -85,13 +85,13 @@ def _run(context: TrainingContext, source: Source, indices: Tensor) -> tuple[Ten
         if keep:
             targets.append(wanted)
             outputs.append(objective.original(output))
-    # One transfer at the end: a device that computes asynchronously is not stopped at every batch.
+    # Transfer once at the end, so that a GPU is not synchronized after every batch.
     kept = (torch.cat(targets).cpu(), torch.cat(outputs).float().cpu()) if keep else (None, None)
     return torch.cat(losses).cpu(), *kept
 
 
 def _forward(context: TrainingContext, source: Source, part: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Losses, targets and outputs of some samples, or None if memory did not suffice for so many."""
+    """Return the losses, targets and outputs of some samples, or None if memory ran out."""
     inputs, wanted = source.take(part)
     inputs = map_tensors(lambda t: t.to(context.device, non_blocking=True), inputs)
     wanted = wanted.to(context.device, non_blocking=True)

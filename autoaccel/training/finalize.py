@@ -1,4 +1,4 @@
-"""The end of a training: techniques finish, then the same weights are saved and tested."""
+"""Finalize a training: the techniques finish, then the same weights are saved and tested."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from autoaccel.training.evaluate import Score, score
 
 
 def finalize(context: TrainingContext, path: Path | None, test: bool) -> Score | None:
-    """Finish, save and test. What is saved is the result: the model in memory is of no use afterwards.
+    """Finish, save and test. The saved file is the result; the model in memory is not used afterwards.
 
     Args:
         context: A training that has reached its end.
-        path: Where the weights are saved; None saves none.
-        test: Whether the test set is scored.
+        path: File for the weights; None saves none.
+        test: Whether to score on the test set.
 
     Returns:
-        The score on the test set, or None without one.
+        The score on the test set, or None if it was not scored.
     """
     with ExitStack() as stack:
         for manager in context.evaluating():
             stack.enter_context(manager)
-        # Inside, so that what is merged and converted are the weights that are judged, such as an average.
+        # Finish within the contexts, to merge and convert the weights that are evaluated, such as an average.
         for technique in context.techniques:
             technique.finish(context)
         if path is not None and (context.accelerator is None or context.accelerator.is_main_process):

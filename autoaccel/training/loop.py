@@ -1,6 +1,6 @@
-"""The training loop: it advances progress, calls the hooks, and judges the model at milestones.
+"""The training loop: update progress, call the hooks, take the steps, and evaluate at the milestones.
 
-Techniques never save and never evaluate; both happen here, under their `evaluate` contexts.
+Techniques never save or evaluate; the training does both, within their `evaluate` contexts.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from autoaccel.training.evaluate import Score, evaluate
 from autoaccel.training.meters.progress import Progress
 
 CHECK_EVERY = 50
-"""Steps between two looks at the loss: each look makes an asynchronous device wait."""
+"""Steps between two checks that the loss is finite: each check synchronizes with the device."""
 
 
 class NotFiniteError(ArithmeticError):
-    """The loss is infinite or not a number: the recipe diverged."""
+    """Raised when the loss is infinite or NaN: the recipe diverged."""
 
 
 @dataclass(frozen=True)
 class Milestones:
-    """When and on what a training is judged.
+    """When to evaluate a training, and on how many samples.
 
     Args:
-        shares: Progress of each evaluation, ascending; the last is 1.
-        samples: Validation samples used; 0 for all.
-        report: Called with the milestone's index, its score and the cost so far; returns whether to go on.
-        stopped: Asked before every step whether the training is to end.
+        shares: Progress at each evaluation, ascending; the last is 1.
+        samples: Number of validation samples to use; 0 for all.
+        report: Called with the milestone's index, its score and the cost so far; returns whether to continue.
+        stopped: Called before every step; returns whether to stop.
     """
 
     shares: Sequence[float]
@@ -50,12 +50,12 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
 
     Args:
         context: The assembled training.
-        progress: What may be spent.
-        milestones: When to judge.
-        seed: Decides the order of the data.
+        progress: Converts the cost so far to progress.
+        milestones: When to evaluate.
+        seed: Seed of the order of the samples.
 
     Returns:
-        The last score, or None when it was stopped before the end.
+        The last score, or None if the training was stopped early.
 
     Raises:
         NotFiniteError: If the loss diverges.
@@ -84,10 +84,10 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
 
 
 def evaluate_milestone(context: TrainingContext, progress: Progress, samples: int) -> Score:
-    """Evaluate on the validation set and book what that cost.
+    """Evaluate on the validation set and book the cost.
 
     Raises:
-        NotFiniteError: If the result is not a number.
+        NotFiniteError: If the metric or the loss is not finite.
     """
     before = context.meter.spent()
     score = evaluate(context, context.data.valid, samples)
@@ -98,7 +98,7 @@ def evaluate_milestone(context: TrainingContext, progress: Progress, samples: in
 
 
 class Step:
-    """One optimizer step. What does not change from step to step is looked up once.
+    """One optimizer step; everything that stays the same from step to step is looked up once.
 
     Args:
         context: The assembled training.
@@ -120,7 +120,7 @@ class Step:
             batch = technique.batch(context, batch)
         while (losses := self._gradients(batch)) is None:
             self._halve(len(batch.weight))
-        # Techniques see true gradients; the scaler skips the step by itself where one of them is not finite.
+        # Techniques see unscaled gradients; the gradient scaler skips the step itself if one is not finite.
         context.unscale()
         with ExitStack() as stack:
             for technique in self._steppers:
@@ -133,10 +133,9 @@ class Step:
             _check_finite(losses, context.p)
 
     def _gradients(self, batch: Batch) -> Tensor | None:
-        """Add the gradients of a batch; returns the losses of its last part, or None if memory did not suffice.
+        """Add the gradients of a batch; return the losses of its last micro-batch, or None if memory ran out.
 
-        What the failed attempt has used is spent: its random numbers, its share of BatchNorm's statistics and
-        its cost.
+        A failed attempt leaves its traces: random numbers drawn, BatchNorm statistics updated and cost booked.
         """
         context = self._context
         context.current = chunks(batch, context.micro_batch)
@@ -144,17 +143,17 @@ class Step:
             for part, share in context.current:
                 losses = context.backward(part, share)
                 if self._remember and part.other is None:
-                    # Parts of one sample have its index in common.
+                    # Segments of one sample share its index.
                     context.sample_loss.scatter_reduce_(0, part.index, losses.float(), "mean", include_self=False)
         except torch.OutOfMemoryError:
-            # Other ranks would wait for as many backward passes as they make themselves.
+            # With several ranks, all must make the same number of backward passes, or they deadlock.
             if self._world > 1 or _computed_at_once(context, len(batch.weight)) == 1:
                 raise
             return None
         return losses
 
     def _halve(self, count: int) -> None:
-        """Compute half as much at once from now on, after a batch of `count` samples has not fitted."""
+        """Halve the micro-batch after a batch of `count` samples ran out of memory."""
         context = self._context
         context.micro_batch = (_computed_at_once(context, count) + 1) // 2
         context.optimizer.zero_grad()
@@ -176,5 +175,5 @@ def _check_finite(losses: Tensor, p: float) -> None:
 
 
 def _agreed(p: float, context: TrainingContext) -> float:
-    """Rank 0's progress: ranks that disagree would stop at different steps and wait for each other."""
+    """Return rank 0's progress: ranks that disagreed would stop at different steps and deadlock."""
     return float(broadcast(torch.tensor(p, dtype=torch.float64, device=context.device)))

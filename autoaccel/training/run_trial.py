@@ -1,4 +1,4 @@
-"""One trial from its request to its outcome, in whatever process it runs. Faults become outcomes here."""
+"""Run one trial in the current process, from its request to its outcome; exceptions become outcomes."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class TrialEnvironment:
-    """What a trial needs beside its request.
+    """What a trial needs besides its request.
 
     Args:
-        clock: Counts the seconds.
-        started: Its reading when the request arrived.
-        report: Told of every evaluation; returns whether the trial may go on.
-        folder: Where weights are saved; None saves none.
-        split_seed: Decides the validation split.
-        cpu: Use the CPU even where there is a GPU.
-        stopped: Whether the trial was asked to end at its next step.
-        finishing: Whether the trial was asked to finish early to the end of its schedules, and to be complete then.
+        clock: Measures the seconds.
+        started: The clock's reading when the request arrived.
+        report: Called with every evaluation; returns whether the trial may continue.
+        folder: Folder in which the weights are saved; None saves none.
+        split_seed: Seed of the validation split.
+        cpu: Whether to use the CPU even if there is a GPU.
+        stopped: Returns whether the trial must stop before its next step.
+        finishing: Returns whether the trial must finish early: run its schedules to their end, then complete.
     """
 
     clock: Clock
@@ -62,13 +62,13 @@ def run_trial(task: Task, request: TrialRequest, environment: TrialEnvironment) 
     """Train one recipe with one budget.
 
     Args:
-        task: What to train.
-        request: How, and with how much.
-        environment: Clock, folder and listener.
+        task: The task to train on.
+        request: The recipe, its budget and its seed.
+        environment: Clock, folder and callbacks.
 
     Returns:
-        How it ended. A recipe that does not fit or diverges is infeasible; anything else that is raised is a
-        failure with the user's line.
+        The outcome. A recipe that runs out of memory, diverges or spends its whole budget on setup is infeasible;
+        any other exception makes it failed, with the line of the user's code.
     """
     spent = Cost()
     first_step = 0.0
@@ -81,17 +81,17 @@ def run_trial(task: Task, request: TrialRequest, environment: TrialEnvironment) 
             return replace(_train(context, request, environment), first_step=first_step)
         finally:
             spent = context.meter.spent()
-            context.loader = None  # its processes end with it
+            context.loader = None  # ends its worker processes
             gc.unfreeze()
     except (NotFiniteError, OverspentError, torch.OutOfMemoryError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else "out of memory"
         return Outcome(OutcomeKind.INFEASIBLE, _cost(spent, environment), reason=reason, first_step=first_step)
     except (TaskError, UsageError) as error:
         return Outcome(OutcomeKind.FAILED, _cost(spent, environment), reason=str(error), first_step=first_step)
-    except Exception as error:  # the user's code may raise anything, and the run has to go on
+    except Exception as error:  # user code may raise anything, and the run must go on
         if "out of memory" in str(error).lower():
             return Outcome(OutcomeKind.INFEASIBLE, _cost(spent, environment), reason="out of memory")
-        traceback.print_exc()  # into the trial's log
+        traceback.print_exc()  # goes to the trial's log
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return Outcome(OutcomeKind.FAILED, _cost(spent, environment), reason=reason, where=user_line(error))
 
@@ -122,7 +122,7 @@ def _prepare(task: Task, request: TrialRequest, environment: TrialEnvironment) -
 def _check_requirements(
     task: Task, techniques: Sequence[Technique], context: TrainingContext, reference: Reference | None
 ) -> None:
-    """A recipe that was not drawn for this task may ask for what the task does not offer."""
+    """Raise UsageError if a recipe requires what the task lacks; recipes from elsewhere may not suit this task."""
     asked = CAPABILITIES.keys() & {need for technique in techniques for need in technique.info.requires}
     offered = task_capabilities(task, context.data, context.model, asked)
     for technique in techniques:
@@ -136,7 +136,7 @@ def _check_requirements(
 def _finished_model(
     task: Task, reference: Reference, context: TrainingContext, environment: TrialEnvironment
 ) -> torch.nn.Module:
-    """The model that a finished trial left behind, in eval mode."""
+    """Return the model of a finished trial, in eval mode and without gradients."""
     path = Path(reference.weights)
     if not reference.weights and environment.folder is not None:
         path = environment.folder.parent / f"{reference.trial:04d}" / WEIGHTS
@@ -151,11 +151,11 @@ def _finished_model(
 def _progress(context: TrainingContext, request: TrialRequest, finishing: Callable[[], bool]) -> Progress:
     evaluation, finalization = request.evaluation, request.finalization
     if evaluation == Cost() and not request.budget.limits().keys().isdisjoint(("seconds", "flops")):
-        # A request without a profile: what is set aside for the end is measured here.
+        # The request comes without a profile, so measure here what to reserve for the end.
         evaluation = expected_cost(context, context.data.valid)
         if request.test and context.data.test is not None:
             finalization = finalization + evaluation * (len(context.data.test) / len(context.data.valid))
-    # Both enter the techniques' `evaluate`, which may have samples of its own to see.
+    # Evaluation and finalization both enter the techniques' `evaluate`, which may run training samples itself.
     count = len(context.data.train)
     samples = sum(min(technique.evaluation_samples(context), count) for technique in context.techniques)
     entering = evaluation * (samples / (request.valid_samples or len(context.data.valid)))
@@ -179,7 +179,7 @@ def _train(context: TrainingContext, request: TrialRequest, environment: TrialEn
 
     progress = _progress(context, request, environment.finishing)
     milestones = Milestones(request.milestones, request.valid_samples, report, environment.stopped)
-    # A pause of the garbage collector in mid-training costs more than the few cycles that training leaves.
+    # Exempt existing objects from garbage collection: scanning them pauses training and frees almost nothing.
     gc.freeze()
     last = train(context, progress, milestones, request.seed)
     if last is None:

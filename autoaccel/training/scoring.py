@@ -1,4 +1,4 @@
-"""Scoring weights that lie on disk, after the training that made them."""
+"""Score saved weights after training."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def score_weights(task: Task, recipe: Recipe, path: Path, clock: Clock, seed: in
     """Score saved weights on the test set.
 
     Args:
-        task: What the user gave; it has a test set.
-        recipe: What the weights were trained with.
-        path: The weights.
-        clock: Counts the seconds.
-        seed: Decides the validation split, as it did in training.
-        cpu: Use the CPU even where there is a GPU.
+        task: The user's task; it must have a test set.
+        recipe: The recipe that the weights were trained with.
+        path: The file with the weights.
+        clock: Measures the seconds.
+        seed: Seed of the validation split, as in training.
+        cpu: Whether to use the CPU even if there is a GPU.
 
     Returns:
-        `metric`, `loss`, `noise`, and the `seconds` and `flops` that it took.
+        `metric`, `loss`, `standard_error`, and the `seconds` and `flops` spent.
     """
     started, device = clock.now(), pick_device(cpu)
     set_seed(seed)

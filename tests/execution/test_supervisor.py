@@ -1,4 +1,4 @@
-"""Trials as processes: what hangs is killed, what dies is told, what fails names the user's line."""
+"""Trials as processes: hung ones are killed, dead ones are reported, and failures name the user's line."""
 
 import os
 import signal
@@ -97,7 +97,7 @@ def test_a_trial_ends_when_asked_to(supervisor):
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("budget", [Budget(seconds=100), Budget(steps=1e7)])
 def test_a_trial_that_is_asked_to_hurry_is_complete(supervisor, tmp_path, budget):
-    """Under a budget without seconds it waits for an answer at each milestone too, and tells the words apart."""
+    """If the budget has no seconds, it also waits at each milestone, and tells `proceed` from `finish_early`."""
     supervisor.start(replace(request(0, ""), budget=budget, milestones=(0.5, 1.0), grace=None))
     supervisor.poll(1.0)
     supervisor.finish_early(0)
@@ -139,7 +139,7 @@ def _alive(pid):
 
 @pytest.mark.timeout(60)
 def test_where_forks_could_not_use_cuda_workers_are_fresh_processes(tmp_path):
-    """As if the user's file had asked for CUDA while it was imported."""
+    """As if importing the user's file had initialized CUDA."""
     count = f"open({str(tmp_path / 'imported')!r}, 'a').write('x')\ntorch.cuda._is_in_bad_fork = lambda: True\n"
     (tmp_path / "model.py").write_text(MODEL + count)
     made = Supervisor(TaskRef(str(tmp_path / "model.py")), Resources(cpu=True), SystemClock(), tmp_path)

@@ -1,4 +1,4 @@
-"""The exported script is one namespace cut from many files."""
+"""The exported script, assembled from many modules into one namespace."""
 
 import ast
 import subprocess
@@ -38,7 +38,7 @@ def test_the_script_holds_only_what_the_recipe_uses():
 
 
 def test_locals_and_annotations_need_no_definition():
-    """A loop's variable may be called like a function of ours, and a protocol is only ever named."""
+    """A local variable may share the name of one of our functions, and protocols occur only in annotations."""
     taken = cut([*FOUNDATION, *TRAINING], "train(None)")
     names = {name for d in taken.definitions for name in d.names}
     assert "Step" in names and "technique" not in names
@@ -77,8 +77,10 @@ SELECTING = Recipe(techniques={"infobatch": {}, "ema": {"half_life": 0.05}})
 
 @pytest.mark.parametrize("recipe", [PLAIN["plain"], SELECTING], ids=["plain", "selecting"])
 def test_two_processes_train_what_one_does(tmp_path, recipe):
-    """Data parallel with gloo: the same batches, so the same losses. Processes that did not find each other would
-    each say what they found."""
+    """Data parallel with gloo gives the same batches and so the same losses.
+
+    Processes that failed to connect would each print their own validation score.
+    """
     (tmp_path / "model.py").write_text(MODEL)
     script = tmp_path / "train_best.py"
     script.write_text(training_script(recipe, str(tmp_path / "model.py"), 0, {"steps": 60}))

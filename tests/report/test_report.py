@@ -1,4 +1,4 @@
-"""The page and what a run says of itself."""
+"""The HTML report, and the summaries of a run."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The plan and the search under a simulated clock: the same loop as for real runs."""
+"""The plan and the search with a simulated clock, in the same loop as real runs."""
 
 import math
 from dataclasses import replace
@@ -69,7 +69,7 @@ def test_the_run_ends_within_its_budget_and_uses_it(seconds, workers):
 
 
 def test_final_training_fits_when_trials_overrun():
-    """Costs above the estimate must shorten the search, not the final training's place in the budget."""
+    """Trials that cost more than estimated must shorten the search, not the final training."""
     _, _, book = simulate(Budget(seconds=3600), cost_factor=1.2)
     final = [e.request for _, e in book.entries if isinstance(e, Start) and e.request.purpose is Purpose.FINAL]
     assert final[0].budget.seconds > 0.3 * 3600
@@ -143,7 +143,7 @@ def test_replaying_a_log_arrives_at_the_same_state():
 
 
 def interrupt(during, table=quality):
-    """A run that somebody interrupts a while after the first trial of a purpose has started."""
+    """A run that is interrupted 4 seconds after the first trial with the given purpose has started."""
     clock, book = SimulatedClock(2.0), Book()
     search = Search(SearchSpace.load("vision"), Budget(seconds=600), 0)
 
@@ -175,7 +175,7 @@ def test_an_interrupted_final_training_hurries_and_is_complete():
 
 
 def test_an_interrupted_final_training_is_the_last_one():
-    """One that is worse than plain is not given up for another that nobody would wait for."""
+    """Even if it is worse than the plain recipe, no other final training starts after an interrupt."""
 
     def table(request, p):
         return 100.0 if request.purpose is Purpose.FINAL else quality(request, p)
@@ -199,7 +199,7 @@ def test_a_budget_that_is_too_small_says_how_much_is_needed():
 
 @pytest.mark.parametrize(("seconds", "rungs"), [(8, 0), (25, 1), (120, 2), (3600, 3), (7200, 4)])
 def test_the_ladder_fits_the_budget(seconds, rungs):
-    """Short budgets get fewer rungs, and never one on which nothing but baselines fits."""
+    """Short budgets get fewer rungs, and no rung that only baselines would fit on."""
     facts = replace(FACTS, train_seconds=4e-4, setup_seconds=0.1)
     plan = make_plan(Budget(seconds=seconds), facts, Cost(seconds=2.5), 1, 1.5)
     assert len(plan.ladder) == rungs
@@ -212,7 +212,7 @@ def test_the_ladder_fits_the_budget(seconds, rungs):
 
 
 def test_budget_pruner_in_a_plain_study():
-    """The pruner serves anyone's `study.optimize`: budgets are compared apart."""
+    """The pruner works in any `study.optimize`, and compares only trials of the same budget."""
     study = optuna.create_study(pruner=BudgetPruner(fewest=2))
     pruned = []
 

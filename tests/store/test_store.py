@@ -1,4 +1,4 @@
-"""The run folder: whole writes, a lock, a log that survives a torn line."""
+"""The run folder: atomic writes, a lock, and a log that survives a truncated line."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ def test_a_changed_line_ends_what_is_believed(tmp_path):
 def test_a_failed_write_leaves_the_old_content(tmp_path):
     path = tmp_path / "result.json"
     write_atomically(path, "old")
-    (tmp_path / ".result.json.tmp").mkdir()  # where the new content would have to go
+    (tmp_path / ".result.json.tmp").mkdir()  # blocks the temporary file
     with pytest.raises(StoreError, match="cannot be written"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
@@ -103,7 +103,7 @@ def test_a_killed_run_has_a_record(tmp_path):
 
 def test_a_trial_is_in_the_study_once(tmp_path):
     _, records = trial_records([*entries(), (5.0, complete(1, metric=0.4))])
-    for _ in range(2):  # a resumed run opens the file again
+    for _ in range(2):  # a resumed run reopens the file
         study = StudyFile(tmp_path / "study.db", "model", maximize=False)
         for record in records:
             study.add(record)

@@ -1,4 +1,4 @@
-"""One loss three times: judged at the end of training, scored on finalization, and scored from the saved file."""
+"""Measure one loss three times: at the last evaluation, after finalization, and from the saved file."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from autoaccel.training.scoring import score_weights
 
 @dataclass
 class Found:
-    """What one training left."""
+    """The losses and the saved weights of one training."""
 
     judged: float
     landed: float
@@ -41,7 +41,7 @@ def net():
 
 
 def net_task(model=net):
-    """Images of which one third each is bright at the top, at the bottom, and nowhere."""
+    """Images of three classes: brighter in the upper half, in the lower half, or nowhere."""
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(400) % 3
     x = torch.rand(400, 1, 8, 8, generator=generator)

@@ -1,8 +1,8 @@
-"""Trains every technique that it is given for a few steps; alone, or as one of several processes that share a batch.
+"""Train each given technique for a few steps, in one process or in several that share each batch.
 
     torchrun --nproc_per_node 2 parallel_run.py results.json ema clip ...
 
-Nets have neither BatchNorm nor dropout, so that two processes compute what one does with the whole batch.
+The models have neither BatchNorm nor dropout, so that two processes compute the same as one with the whole batch.
 """
 
 import json
@@ -33,7 +33,7 @@ STEPS = 12
 
 
 def quiet(task):
-    """The same task without what differs between processes."""
+    """The same task with a model without BatchNorm and dropout, which differ between processes."""
 
     def model():
         made = task.model()
@@ -49,7 +49,7 @@ def quiet(task):
 
 
 def losses(name):
-    """Validation losses in the middle and at the end, and how far the weights of the processes are apart."""
+    """Return the losses at the middle and the end, and the largest difference of weights between processes."""
     AcceleratorState._reset_state()
     info = classes()[name].info
     task = quiet(task_for(info))
@@ -71,7 +71,7 @@ def losses(name):
 
 
 def main():
-    """Write the losses of each technique; what fails says why."""
+    """Write the losses of each technique, or the error it failed with."""
     torch.set_num_threads(1)
     PartialState(cpu=True)
     found = {}

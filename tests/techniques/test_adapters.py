@@ -1,4 +1,4 @@
-"""Adapters: a small part is trained, it costs less, and what is saved is the user's plain model."""
+"""Adapters: few parameters are trained, at a lower cost, and the user's plain model is saved."""
 
 import copy
 
@@ -32,7 +32,7 @@ def adapted(made=None, optimizer="adamw", **parameters):
 
 
 def filled(context):
-    """Factors as training leaves them."""
+    """Fill the low-rank factors with random values, as if trained."""
     with torch.no_grad():
         for name, parameter in context.model.named_parameters():
             if name.endswith("lora_b"):
@@ -78,7 +78,7 @@ def test_only_adapters_head_and_perhaps_vectors_are_trained(vectors):
 
 def test_flops_are_those_of_adapters():
     n, r = 8, 4
-    # Forward; gradients of the head; of the second layer's input and factors; of the first layer's factors.
+    # Forward, then gradients of the head, the second layer's input and factors, and the first layer's factors.
     forward = 16 * 32 + 32 * 32 + 32 * 3 + r * (16 + 32) + r * (32 + 32)
     head = 2 * 32 * 3
     second = 32 * 32 + 2 * r * 32 + 2 * r * 32
@@ -101,7 +101,7 @@ def test_factors_are_not_decayed(optimizer):
 
 
 def test_an_encoder_of_torchs_own_is_evaluation_samples_its_adapters():
-    """In eval mode torch's fast path would read the weights and leave the adapters out."""
+    """In eval mode, torch's fast path would read the weights directly and skip the adapters."""
 
     def encoder():
         layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
@@ -141,7 +141,7 @@ def test_a_tied_layer_is_left_alone():
 def test_what_is_judged_is_what_is_delivered_also_as_an_average(tmp_path):
     found = judged_and_delivered(net_task(), {"lora": {"rank": 4}, "ema": {"half_life": 0.1}}, tmp_path)
     assert found.saved.keys() == net_task().model().state_dict().keys()
-    # BatchNorm statistics of the average are measured on other samples each time.
+    # BatchNorm statistics of the average are measured on different samples each time.
     assert found.judged == pytest.approx(found.landed, rel=0.02)
     assert found.landed == pytest.approx(found.loaded, rel=1e-4)
 

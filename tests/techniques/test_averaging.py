@@ -1,4 +1,4 @@
-"""Averages of weights against those computed by hand."""
+"""Weight averages against averages computed by hand."""
 
 import copy
 
@@ -22,7 +22,7 @@ def context_with(*techniques):
 
 
 def moved(context, technique, p, generator):
-    """One step of a technique around a random move of the weights; returns the weights after the move itself."""
+    """Run a technique's step around a random change of the weights; return the weights after that change."""
     context.p = p
     with technique.step(context), torch.no_grad():
         for weight in context.model.parameters():
@@ -138,7 +138,7 @@ def test_one_average_at_a_time_and_a_pull_beside_it():
 
 @pytest.mark.parametrize("batch", [64, 128, 101])
 def test_statistics_are_those_of_all_samples_whatever_the_batch(batch):
-    """202 samples, the last batch of 10, 74 or 101: each sample counts alike."""
+    """The last batch of the 202 samples has 10, 74 or 101: each sample counts the same."""
     context = context_with()
     context.batch_size = batch
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What holds for every technique, and the semantics of single ones."""
+"""The contract that every technique keeps, and the behavior of some of them."""
 
 from contextlib import contextmanager
 
@@ -17,7 +17,7 @@ from autoaccel.training.build import assemble
 
 
 def named(name):
-    """Compiling takes long."""
+    """A parameter of the test, marked as slow if the technique compiles."""
     return pytest.param(name, marks=pytest.mark.slow) if "compiler" in catalog()[name].requires else name
 
 
@@ -96,7 +96,7 @@ def test_ema_gives_the_live_weights_back_even_after_an_error():
 
 
 def test_infobatch_keeps_the_expected_gradient():
-    """The mean weight of a learned sample over many passes is one, like that of all others."""
+    """Averaged over many passes, the weight of a well-learned sample is 1, like that of all others."""
     context = context_with(*with_optimizer())
     context.sample_loss = torch.linspace(0, 1, len(context.sample_loss))
     technique = InfoBatch(ratio=0.5)

@@ -1,4 +1,4 @@
-"""What the data techniques do to batches and passes."""
+"""How data techniques change batches and passes."""
 
 import pytest
 import torch
@@ -89,7 +89,7 @@ def test_cutmix_share_is_the_area_that_was_kept(context):
 def test_curriculum_admits_the_easiest_and_grows_to_all(context):
     curriculum, count = LossCurriculum(share=0.25, until=0.5, pacing="linear"), len(context.sample_loss)
     ones = torch.ones(count)
-    assert torch.equal(curriculum.select(context, ones), ones)  # nothing is known yet
+    assert torch.equal(curriculum.select(context, ones), ones)  # no losses are known yet
     context.sample_loss = torch.linspace(1, 0, count)
     kept = curriculum.select(context, ones).nonzero().flatten()
     assert torch.equal(kept, torch.arange(count)[-round(0.25 * count) :])

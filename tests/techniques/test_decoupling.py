@@ -1,4 +1,4 @@
-"""Learning rate, weight decay and batch size, each by itself."""
+"""Decoupling the learning rate, weight decay and batch size from one another."""
 
 import pytest
 import torch

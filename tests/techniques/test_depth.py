@@ -1,4 +1,4 @@
-"""Frozen layers and skipped blocks: what runs, what it costs, what is delivered."""
+"""Frozen layers and skipped blocks: what is computed, what it costs, and what is delivered."""
 
 import copy
 
@@ -25,7 +25,7 @@ from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
 N, WIDTH, CLASSES = 16, 8, 3
 LAYER = 2 * N * WIDTH * WIDTH
-"""FLOPs of one product with the weight of a hidden layer; a trained one makes three."""
+"""FLOPs of one matrix product with a hidden layer's weight; training the layer takes three."""
 HEAD = 2 * N * WIDTH * CLASSES
 
 
@@ -48,7 +48,7 @@ def deep_task(model=deep):
 
 
 class Training:
-    """Steps at chosen points of progress, each with what was booked for it."""
+    """Takes steps at chosen progress and returns the FLOPs booked for each."""
 
     def __init__(self, task, batch=N, optimizer="sgd", **chosen):
         made = build({optimizer: {}, "constant": {}, "constant_batch": {"size": batch}, **chosen})
@@ -78,7 +78,7 @@ def test_frozen_layers_need_neither_of_their_gradients():
     for p in (0.0, 0.25, 0.5, 0.75, 1.0):
         training.step(p)
         flops.append(training.step(p) - 3 * HEAD)
-    # The first trained layer makes no gradient of its input: the one that the step before has frozen for.
+    # The first trained layer computes no gradient of its input; layers were frozen in the step before.
     costs = [3 * (5 - k) * LAYER - LAYER + k * LAYER for k in range(5)]
     assert flops == costs
     assert trained(training.model) == ["4.layer.weight", "5.weight"]

@@ -1,4 +1,4 @@
-"""Distillation: the teacher is asked once about each sample, and the student follows it for a while."""
+"""Distillation: the teacher runs once on each sample, and the student learns from it for part of the training."""
 
 import pytest
 import torch
@@ -100,7 +100,7 @@ def test_positions_of_shorter_sequences_have_no_answer():
 
 
 def test_a_set_up_that_takes_the_whole_budget_is_infeasible_and_charged(tmp_path):
-    """Asking the teacher about every sample costs more than a tiny budget."""
+    """Running the teacher on every sample costs more than a tiny budget."""
     from sample_tasks import image_task, net
 
     from autoaccel.core.budget import Budget

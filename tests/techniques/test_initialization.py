@@ -1,4 +1,4 @@
-"""Starting points: what they compute, and that training leaves them."""
+"""Initializations: what the model computes at first, and that all weights still train."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def every_weight_moves(context):
     before = [p.detach().clone() for p in context.model.parameters() if p.dim() > 1]
     context.model.train()
     step, batches = Step(context), iter(BatchSampler(context, 0))
-    for p in (0.0, 0.1, 0.2):  # a branch behind a zero layer gets its first gradient in the second step
+    for p in (0.0, 0.1, 0.2):  # layers before a zeroed layer get their first gradient in the second step
         context.p = p
         step(next(batches))
     after = [p for p in context.model.parameters() if p.dim() > 1]
@@ -32,7 +32,7 @@ def every_weight_moves(context):
 
 
 class Stem(nn.Module):
-    """The first convolution runs first, though it is defined last."""
+    """The first convolution to run is defined last."""
 
     def __init__(self, width):
         super().__init__()
@@ -46,7 +46,7 @@ class Stem(nn.Module):
 
 @pytest.fixture
 def photos():
-    """Images whose pixels depend on their neighbors and colors, as in photos."""
+    """Images in which neighboring pixels and colors correlate, as in photos."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(600, 1, 4, 4, generator=generator)
     x = nn.functional.interpolate(coarse, 12, mode="bilinear") + 0.1 * torch.rand(
@@ -122,7 +122,7 @@ def test_both_branches_of_a_transformer_block_are_zeroed_at_their_ends():
 
 
 class NormedBlock(nn.Module):
-    """As in a ResNet: a norm ends the branch, a ReLU the block."""
+    """As in a ResNet, a norm ends the branch and a ReLU the block."""
 
     def __init__(self):
         super().__init__()
@@ -135,7 +135,7 @@ class NormedBlock(nn.Module):
 
 
 class BareBlock(nn.Module):
-    """Zero in the first layer would silence the branch for good; the second is made here and runs last."""
+    """A block whose last layer is defined first; zeroing the other one would stop all gradients of the branch."""
 
     def __init__(self):
         super().__init__()

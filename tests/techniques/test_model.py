@@ -1,4 +1,4 @@
-"""Compression: really smaller, really zero."""
+"""Compression: pruned models are really smaller, and pruned weights really zero."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_magnitude_pruning_delivers_zeros_also_in_an_average(task, tmp_path, mor
 
 
 def test_a_pruned_model_goes_on_training():
-    """torch_pruning leaves a model in eval mode, where BatchNorm learns nothing and dropout is off."""
+    """torch_pruning leaves a model in eval mode, where BatchNorm does not learn and dropout is off."""
     model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 3))
     cut_channels(model.train(), torch.rand(2, 1, 8, 8), 0.5, 4)
     assert all(module.training for module in model.modules())
@@ -104,7 +104,7 @@ def test_what_an_embedding_shares_is_not_pruned():
 
 
 def test_weights_that_are_parts_of_one_memory_are_saved(tmp_path):
-    """So they are in a recurrent layer on a GPU."""
+    """The weights of a recurrent layer on a GPU are views of one storage."""
 
     def make():
         return nn.LSTM(4, 3)

@@ -1,4 +1,4 @@
-"""Losses in place of cross entropy, against torch and by hand."""
+"""Losses that replace cross entropy, against torch and computed by hand."""
 
 import pytest
 import torch
@@ -89,7 +89,7 @@ def test_ignored_tokens_do_not_count(technique):
     made = loss(context, technique, batch_of(targets), output)
     counted = loss(context, technique, batch_of(targets[:1, 4:]), output[:1, 4:])
     assert torch.allclose(made[:1], counted)
-    if isinstance(technique, Focal):  # without its weight it is the task's own loss
+    if isinstance(technique, Focal):  # gamma = 0 leaves the task's own loss
         assert torch.allclose(made, context.per_sample(output, targets), atol=1e-6)
 
 

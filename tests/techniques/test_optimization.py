@@ -25,7 +25,7 @@ def test_the_shape_of_the_learning_rate_multiplies_a_scheduled_peak():
     for technique in context.techniques:
         with technique.step(context):
             pass
-    factor = 0.5 / 0.95  # linear, after a warm-up of 0.05
+    factor = 0.5 / 0.95  # linear decay after a warm-up of 0.05
     assert context.optimizer.param_groups[0]["lr"] == pytest.approx(0.2 * factor)
 
 

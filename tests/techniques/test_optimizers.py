@@ -1,4 +1,4 @@
-"""Optimizers against references, and what they cost."""
+"""Optimizers against reference implementations, and their costs."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def context_with(optimizer, parameters=None, task=None):
 
 
 def trained_tensor(name, start, gradients, **parameters):
-    """A tensor after one step for each gradient, by a technique's optimizer in its decayed group."""
+    """Return a tensor after one step per gradient, with a technique's optimizer and weight decay."""
     weight = nn.Parameter(start.clone())
     technique = classes()[name](**parameters)
     optimizer = technique.build([technique._group("decayed", 0.0) | {"params": [weight]}])
@@ -56,7 +56,7 @@ def test_muon_equals_torch_on_a_matrix(shape):
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
         one.step()
         other.step()
-    # torch's iteration runs in bfloat16, ours in float32 on a CPU.
+    # torch's Newton-Schulz iteration runs in bfloat16, ours in float32 on a CPU.
     assert torch.allclose(ours, theirs, atol=5e-3)
     assert (ours - start).abs().mean() > 10 * (ours - theirs).abs().mean()
 
@@ -115,16 +115,16 @@ def test_lamb_moves_a_share_of_the_norm():
 
 
 def test_soap_is_adam_in_the_eigenbasis():
-    """The first update finds the basis, the next one is Adam's first in it."""
+    """The first update only computes the basis; the second one is Adam's first step in it."""
     bases = [
         torch.linalg.eigh(m).eigenvectors for m in (GRADIENTS[0] @ GRADIENTS[0].T, GRADIENTS[0].T @ GRADIENTS[0])
     ]
     turned = bases[0].T @ GRADIENTS[1] @ bases[1]
-    step = bases[0] @ turned.sign() @ bases[1].T  # with its bias corrected, Adam's first step is the sign
+    step = bases[0] @ turned.sign() @ bases[1].T  # with bias correction, Adam's first step is the sign
     expected = (START - 0.01 * step) * (1 - 0.01 * 0.1)
     first = trained_tensor("soap", START, GRADIENTS[:1], lr=0.01, weight_decay=0.1)
     assert torch.equal(first, START)
-    # One of the eigenvalues is zero, and its vector could as well point the other way: signs are the same.
+    # One eigenvalue is zero; the sign of its eigenvector is arbitrary, but cancels in the update.
     second = trained_tensor("soap", START, GRADIENTS[:2], lr=0.01, weight_decay=0.1)
     assert torch.allclose(second, expected, atol=1e-4)
 
@@ -141,9 +141,9 @@ def test_soap_is_charged_for_what_each_update_does():
         before = meter.spent().flops
         meter.step(1, lambda: optimizer.step() is None, technique.period())
         charged.append(meter.spent().flops - before)
-    both = 2 * m * n * (m + n)  # multiply from both sides; the outer products of both sides take the same
-    first = both + 9 * (m**3 + n**3)  # covariances, and their eigenvectors
-    plain = 3 * both + both  # gradient and momentum into the basis, the step out of it, covariances
+    both = 2 * m * n * (m + n)  # products from both sides; the two covariance products cost the same
+    first = both + 9 * (m**3 + n**3)  # covariances and their eigenvectors
+    plain = 3 * both + both  # gradient and momentum into the basis, the step out of it; covariances
     corrected = plain + sum(2 * k**3 + 4 * (k**3 - k**3 // 3) for k in (m, n))  # power iteration, QR
     assert charged == [first, plain, plain, corrected, plain, plain, corrected, plain, plain, corrected]
 
@@ -169,7 +169,7 @@ def test_a_step_that_the_gradient_scaler_skips_is_not_what_later_ones_cost():
 
 
 class Positioned(nn.Module):
-    """A table of positions, a class token, and a matrix that is stored the other way round."""
+    """A model with position embeddings, a class token, and a weight matrix stored transposed."""
 
     def __init__(self):
         super().__init__()
@@ -198,7 +198,7 @@ def test_muon_orthogonalizes_matrices_only_and_knows_their_rows():
 
 
 def average_by_hand(start, gradients, lr, beta, beta2, decay):
-    """Schedule-Free AdamW with all three sequences kept: gradients are taken at y, z is stepped, x is its mean."""
+    """Schedule-Free AdamW with all three sequences: gradients at y, steps on z, and x as the mean of z."""
     x, z, square = start.clone(), start.clone(), torch.zeros_like(start)
     for t, g in enumerate(gradients, 1):
         y = (1 - beta) * z + beta * x
@@ -306,7 +306,7 @@ def test_an_optimizer_that_is_built_anew_goes_on(name):
     through, anew = weights_along(name, None), weights_along(name, 5)
     if name != "schedule_free":
         assert all(torch.equal(a, b) for a, b in zip(through, anew, strict=True))
-    else:  # it begins anew, with steps of the size that it had
+    else:  # it restarts, with steps of the same size as before
         expected, step = (weights[5] - weights[4] for weights in (through, anew))
         assert 0.3 < step.norm() / expected.norm() < 3
 

@@ -1,4 +1,4 @@
-"""Data parallel with two gloo processes: the same metrics as one process with the same batches."""
+"""Data parallel with two gloo processes gives the same metrics as one process with the same batches."""
 
 import json
 import subprocess
@@ -11,12 +11,12 @@ from autoaccel.techniques.registry import catalog
 
 RUN = str(Path(__file__).parent / "parallel_run.py")
 RANDOM = {"flip", "crop", "cutout", "mixup", "cutmix", "trivial_augment", "dropout", "schedule_dropout"}
-"""Every process draws its own random numbers for its samples."""
+"""Techniques for which each process draws its own random numbers."""
 TOLERANCE = 2e-3
 
 
 def claims():
-    """Techniques that work where several processes share a batch, and that run on this machine."""
+    """Techniques that support several processes sharing a batch, and that can run here."""
     slow = {"compile", "fp16", "fp8"}
     return sorted(n for n, info in catalog().items() if info.parallel and info.available and n not in slow)
 

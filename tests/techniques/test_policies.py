@@ -1,4 +1,4 @@
-"""Random changes of images against what they are to do, and dropout by schedule."""
+"""Random image augmentations against their definitions, and scheduled dropout."""
 
 import pytest
 import torch

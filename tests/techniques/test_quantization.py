@@ -1,4 +1,4 @@
-"""Quantization: what is trained and judged is what int8 leaves, and the file holds int8."""
+"""Quantization: training and evaluation use the values that int8 can hold, and the file holds int8."""
 
 import copy
 
@@ -101,7 +101,7 @@ def test_what_is_judged_is_what_is_delivered_also_as_an_average(tmp_path):
     techniques = {"quantization": {"at": 0.7}, "ema": {"half_life": 0.05}}
     found = judged_and_delivered(net_task(), techniques, tmp_path)
     plain = judged_and_delivered(net_task(), {"ema": {"half_life": 0.05}}, tmp_path / "plain")
-    # BatchNorm statistics of the average are measured on other samples each time.
+    # BatchNorm statistics of the average are measured on different samples each time.
     assert found.judged == pytest.approx(found.landed, rel=0.02)
     assert found.landed == pytest.approx(found.loaded, rel=1e-4)
     assert found.judged == pytest.approx(plain.judged, rel=0.1)

@@ -1,4 +1,4 @@
-"""Which techniques may share a recipe: decided by what each declares, and said with both names and the reason."""
+"""Which techniques may share a recipe: tags and conflicts decide, and errors give both names and the reason."""
 
 import pytest
 
@@ -73,7 +73,7 @@ def test_pairs_that_get_on_are_allowed(one, other):
 
 
 def test_no_technique_names_another():
-    """Roles and conflicts are words of what is done, never names."""
+    """Tags and conflicts say what a technique does; they never name a technique."""
     names = set(catalog())
     for info in catalog().values():
         assert not (info.tags | info.conflicts) & names, info.name

@@ -1,4 +1,4 @@
-"""Which samples are trained on: coresets, duplicates, filtered batches, the amount of data."""
+"""The choice of training samples: coresets, duplicates, filtered batches, and the amount of data."""
 
 import pytest
 import torch
@@ -24,9 +24,9 @@ from autoaccel.training.loop import Milestones, Step, train
 from autoaccel.training.meters.progress import Progress
 
 FORWARD = 2 * (8 * 16 + 16 * 4)
-"""FLOPs of a sample's forward in `stack`."""
+"""FLOPs of one sample's forward through `stack`."""
 STEP = 2 * FORWARD + 2 * 16 * 4
-"""With the gradients of both weights, and of the second layer's input."""
+"""FLOPs of one sample's training step: forward, gradients of both weights and of the second layer's input."""
 
 
 def stack():
@@ -86,7 +86,7 @@ def test_ranks_select_the_same_samples(technique):
     chosen = []
     for rank in range(2):
         context = context_with(type(technique)(**{k: getattr(technique, k) for k in technique.info.parameters}))
-        torch.rand(7 + rank, generator=context.generator)  # augmentation drew other numbers on each rank
+        torch.rand(7 + rank, generator=context.generator)  # as if augmentation drew differently on each rank
         context.sample_loss = torch.linspace(0, 1, 320).round(decimals=1)
         context.p, context.seen = 0.5, 320
         mine = next(t for t in context.techniques if t.info.name == technique.info.name)
@@ -108,13 +108,13 @@ def test_scores_are_those_of_their_definitions():
 
 
 def test_stratified_takes_evenly_from_all_bins_after_the_hardest_are_gone():
-    """900 easy, 60 middling, 20 hard samples and 20 that are hardest; 200 are kept."""
+    """Of 900 easy, 60 medium, 20 hard and 20 hardest samples, 200 are kept."""
     hardness = torch.cat([torch.full((900,), 0.05), torch.full((60,), 0.5), torch.full((20,), 0.95)])
     hardness = torch.cat([hardness, torch.full((20,), 5.0)])
     chosen = stratified(hardness, 0.2, 0.02, 10, torch.Generator().manual_seed(0))
     assert len(chosen) == len(chosen.unique()) == 200
     counts = [int((hardness[chosen] == value).sum()) for value in (0.05, 0.5, 0.95, 5.0)]
-    # 200 / 3 > 20, all are taken; (200 - 20) / 2 > 60, all are taken; the rest is easy.
+    # 200 / 3 > 20, so all hard ones are kept; (200 - 20) / 2 > 60, so all medium ones; the rest is easy.
     assert counts == [120, 60, 20, 0]
 
 
@@ -126,13 +126,13 @@ def test_stratified_keeps_its_share_when_little_may_be_dropped():
 
 
 def visit(technique, context, correct, passes=1):
-    """One pass in which the samples 0, 1, ... are predicted rightly or wrongly."""
+    """Run one pass in which samples 0, 1, ... are classified correctly or not."""
     correct = torch.tensor(correct)
     labels = torch.zeros(len(correct), dtype=torch.long)
     logits = torch.where(correct[:, None], torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
     batch = Batch(logits, labels, torch.arange(len(correct)), torch.ones(len(correct)))
     technique.loss(context, batch, logits, F.cross_entropy(logits, labels, reduction="none"))
-    # Computed again at other weights, as sharpness-aware steps do: no second visit.
+    # Recomputing the loss at other weights, as SAM does, is not a second visit.
     technique.loss(context, batch, -logits, F.cross_entropy(-logits, labels, reduction="none"))
     technique.select(context, torch.ones(len(context.sample_loss)))
 
@@ -173,10 +173,10 @@ def test_coreset_trains_on_one_part_from_its_choice_to_its_revision(score):
     part = technique.kept.nonzero().flatten()
     assert len(part) == 80
     assert torch.cat(seen["before"]).unique().numel() == 320
-    # The batch that announces a stage still belongs to the pass before.
+    # The first batch of a stage still belongs to the previous pass.
     assert set(torch.cat(seen["between"][1:]).tolist()) == set(part.tolist())
     assert torch.cat(seen["after"][1:]).unique().numel() > 300
-    assert context.meter.spent().flops - 100 * 32 * STEP == pytest.approx(32 * FORWARD)  # the one evaluation
+    assert context.meter.spent().flops - 100 * 32 * STEP == pytest.approx(32 * FORWARD)  # the final evaluation
 
 
 def test_coreset_keeps_unseen_samples_in_proportion():
@@ -201,7 +201,7 @@ def test_a_single_logit_is_scored_as_two_classes():
 
 
 def smooth_images(count, seed=0):
-    """Colored random images with most of their power in low frequencies, as photographs have it."""
+    """Random color images with most of their power in low frequencies, like photos."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.zeros(count, 3, 36, 36)
     for side in (3, 6, 12, 36):
@@ -254,7 +254,7 @@ def test_deduplicate_compares_tables_by_standardized_values(width):
 
 
 def test_without_duplicates_is_what_a_plain_loop_finds():
-    """Over several blocks of rows."""
+    """The samples span several blocks of rows."""
     x = F.normalize(torch.randn(1200, 6, generator=torch.Generator().manual_seed(0)))
     kept = []
     for i in range(len(x)):
@@ -278,7 +278,7 @@ def test_equal_samples_leave_one(count):
     assert without_duplicates(torch.ones(count, 3), 0.999).sum() == 1
 
 
-# Filters
+# Batch filters
 
 
 def test_selective_backprop_trains_on_the_highest_losses_and_costs_a_forward_more():
@@ -325,7 +325,7 @@ def test_rho_loss_pays_for_the_finished_model_once_and_picks_what_it_does_better
 def test_proxy_is_paid_for_while_it_learns_and_while_it_chooses():
     technique = ProxyLearnability(keep=0.5, since=0.2, width=8)
     context = context_with(technique)
-    small = 2 * (8 * 8 + 8 * 4)  # a forward of the proxy
+    small = 2 * (8 * 8 + 8 * 4)  # FLOPs of the proxy's forward
     batch = first_batch(context)
     assert flops_of_step(context, batch) == 32 * (STEP + 2 * small + 2 * 8 * 4)
     frozen = [p.clone() for p in technique.proxy.parameters()]
@@ -377,7 +377,7 @@ def test_proxy_learnability_chooses_few_wrong_labels():
     for _ in range(150):
         step(next(passes))
     for layer in (0, 2):
-        context.model[layer].reset_parameters()  # a model that has all to learn, as after a fresh start
+        context.model[layer].reset_parameters()  # the model is untrained again
     context.p = 0.3
     assert wrong_share(context, technique) < 0.1
     assert wrong_share(context, SelectiveBackprop(since=0.0)) > 0.15
@@ -398,7 +398,7 @@ def test_rho_loss_chooses_few_wrong_labels_where_hard_losses_are_mostly_wrong():
 
 @pytest.mark.parametrize(("steps", "expected"), [(100, 320), (40, 320), (20, 160), (10, 80), (3, 32)])
 def test_data_size_is_what_the_budget_goes_through(steps, expected):
-    """Batches of 32: 20 steps see 640 samples, which is 4 passes over 160; a part is at least a batch."""
+    """20 steps of 32 see 640 samples, which is 4 passes over 160; a part has at least one batch."""
     technique = DataSize(passes=4)
     context = context_with(technique)
     run(context, steps)
@@ -418,7 +418,7 @@ def test_data_size_begins_its_pass_once_and_stays_with_its_part():
     assert torch.bincount(later, minlength=320).max() <= 4
 
 
-# What fits together
+# Combinations
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_two_choices_by_loss_do_not_meet(pair, fits):
 @pytest.mark.parametrize("technique", [DataDropout(), InfoBatch()])
 @pytest.mark.parametrize("passes", [1, 2, 3])
 def test_all_samples_are_used_towards_the_end_however_few_passes_there_are(technique, passes):
-    technique = type(technique)()  # parameters are shared by the cases
+    technique = type(technique)()  # parametrized cases share the instance
     context = context_with(technique)
     seen, take = [], technique.select
 

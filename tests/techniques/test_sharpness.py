@@ -1,4 +1,4 @@
-"""SAM against two passes by hand."""
+"""SAM against two passes computed by hand."""
 
 import copy
 
@@ -35,7 +35,7 @@ def context_with(**sam):
 
 
 def gradient(model, batch, micro_batch, seed):
-    """Of the mean over the batch, with dropout masks that the seed decides."""
+    """Compute the gradients of the mean loss over the batch, with dropout masks from a seed."""
     torch.manual_seed(seed)
     model.zero_grad()
     for part in range(0, 16, micro_batch):
@@ -70,7 +70,7 @@ def test_sam_equals_two_passes_by_hand(micro_batch):
 
 
 def test_without_a_way_uphill_the_step_is_the_plain_one():
-    """Bit for bit: the weights come back exactly, the masks are the same, and statistics move once."""
+    """With rho = 0, the weights, dropout masks and BatchNorm statistics match those of a plain step bit for bit."""
     contexts = context_with(), context_with(rho=0.0, every=1)
     for context in contexts:
         torch.manual_seed(7)

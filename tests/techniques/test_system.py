@@ -1,4 +1,4 @@
-"""System techniques: what they compute is what plain training computes, and what they cost is what runs."""
+"""System techniques compute the same as plain training, and are charged for what they compute."""
 
 import copy
 
@@ -28,7 +28,7 @@ from autoaccel.training.profile import _machine_capabilities, profile_task
 
 
 def context_with(task, techniques=(), components=None):
-    AcceleratorState._reset_state(reset_partial_state=True)  # in a run every trial has a process of its own
+    AcceleratorState._reset_state(reset_partial_state=True)  # in a run, every trial has its own process
     recipe = Recipe(techniques={name: {} for name in techniques}, **(components or {}))
     return assemble(task, build(recipe.chosen()), {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
 
@@ -50,7 +50,7 @@ def table_task(model=lambda: nn.Linear(4, 3), n=200):
     return Task(model=model, train=(x, torch.arange(n) % 3))
 
 
-# Gradient scaling. A scaler works on the CPU too; only Accelerate keeps it to GPUs.
+# Gradient scaling. A scaler works on the CPU too, but Accelerate uses it only on GPUs.
 
 
 def with_scaler(context, scale):
@@ -85,7 +85,7 @@ def test_bf16_holds_for_what_runs_during_setup():
     seen = []
     handle = context.model.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     assert context.forward(torch.zeros(2, 4)).dtype == torch.float32
-    assert seen[-1] == torch.bfloat16  # the first one is the copy that the cost is counted on
+    assert seen[-1] == torch.bfloat16  # the first call counts the cost on a copy of the model
     handle.remove()
 
 
@@ -127,7 +127,7 @@ class Feed(nn.Module):
 
 
 def test_recomputation_is_charged():
-    """What the second linear layer gives is not needed again, so recomputing stops before it."""
+    """The backward needs no output of the second linear layer, so recomputation stops before it."""
     n, width, inner = 10, 16, 32
     net = nn.Sequential(nn.Linear(4, width), *[Feed(width, inner) for _ in range(3)], nn.Linear(width, 3))
     x = torch.zeros(n, 4)
@@ -140,7 +140,7 @@ def test_recomputation_is_charged():
 
 @pytest.mark.parametrize("make", [residual_net, transformer])
 def test_recomputed_blocks_give_the_same_gradients_and_statistics(make):
-    """The second forward draws the same dropout, and BatchNorm takes in the batch once."""
+    """The second forward uses the same dropout masks, and BatchNorm updates its statistics once."""
     plain = make()
     twice = copy.deepcopy(plain)
     for block in [m for m in twice if type(m).__name__.endswith("Block")]:
@@ -153,11 +153,11 @@ def test_recomputed_blocks_give_the_same_gradients_and_statistics(make):
     assert all(torch.equal(t, twice.state_dict()[name]) for name, t in plain.state_dict().items())
 
 
-# Micro-batches when memory does not suffice.
+# Micro-batches when memory runs out.
 
 
 class Small(nn.Linear):
-    """As if memory held only so many samples."""
+    """Runs out of memory with more than `fits` samples in training."""
 
     fits = 10
 
@@ -224,7 +224,7 @@ def test_what_a_machine_offers_is_found_out_without_compiling(monkeypatch):
 
 
 def without_dropout():
-    """Inductor draws other random numbers."""
+    """A transformer without dropout, since Inductor draws different random numbers."""
     model = transformer()
     for module in dropouts(model):
         module.p = 0.0
@@ -264,7 +264,7 @@ def test_compiling_a_whole_model_leaves_no_trace_of_its_first_run():
 
 
 class Judging(nn.Linear):
-    """As if memory held only so many samples where nothing is trained."""
+    """Runs out of memory with more than 100 samples in evaluation."""
 
     seen: list[int] = []
 

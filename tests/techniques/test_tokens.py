@@ -26,7 +26,7 @@ def training(**parameters):
 
 
 def block_flops(tokens):
-    """Forward and backward of one block: five matrices of width 8 (3, 1, 2 and 2 wide), and attention."""
+    """FLOPs of a block's forward and backward: weights of 3 + 1 + 2 + 2 squares of width D, and attention."""
     matrices = 2 * N * tokens * D * D * (3 + 1 + 2 + 2)
     attention = 2 * 2 * N * tokens * tokens * D
     return 3 * matrices + 3 * attention
@@ -80,7 +80,7 @@ def test_bypassing_tokens_still_carry_gradients():
 
 
 class FixedLength(nn.Module):
-    """A block that knows how many tokens there are."""
+    """A block that works only with a fixed number of tokens."""
 
     def __init__(self):
         super().__init__()

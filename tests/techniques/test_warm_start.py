@@ -1,4 +1,4 @@
-"""Warm starts: whose weights are taken over, and how far they are moved."""
+"""Warm starts: whose weights are used, and how much they are perturbed."""
 
 import pytest
 import torch

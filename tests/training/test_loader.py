@@ -1,4 +1,4 @@
-"""Loading in the background: the same samples in the same order, from processes that do not stay behind."""
+"""Background loading: the same samples in the same order, and no worker process left behind."""
 
 import os
 import random
@@ -30,7 +30,7 @@ from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
 
 class Slow(Dataset):
-    """Takes a while for each sample."""
+    """A dataset that may take a while for each sample."""
 
     def __init__(self, n=200, seconds=0.0, draws=False):
         self.n, self.seconds, self.draws = n, seconds, draws
@@ -61,7 +61,7 @@ def children():
 
 
 def test_samples_come_in_the_same_order_over_several_passes():
-    plain = batches(context_with(0), 10)  # a pass of 200 samples has three whole batches
+    plain = batches(context_with(0), 10)  # a pass over 200 samples has three full batches
     context = context_with(2)
     loaded = batches(context, 10)
     for one, other in zip(plain, loaded, strict=True):

@@ -1,4 +1,4 @@
-"""Progress without training: costs are made up."""
+"""Progress from made-up costs, mostly without training."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from autoaccel.training.meters.progress import Progress
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
 UNIT = Cost(seconds=0.5, flops=2e6, steps=1, samples=64)
-"""What a step costs."""
+"""Cost of one step."""
 
 
 def progress(budget, **changes):
@@ -23,7 +23,7 @@ def progress(budget, **changes):
 
 
 def steps_to_the_end(made, first):
-    """Progress at each step from `first` to the one at which it is 1."""
+    """Return the progress at each step, from step `first` until progress is 1."""
     found = []
     while not found or found[-1] < 1:
         found.append(made.read(made.setup + made.evaluated + UNIT * (first + len(found))))

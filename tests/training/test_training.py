@@ -1,4 +1,4 @@
-"""Training on real torch: costs against hand counts, budgets, data, losses, metrics."""
+"""Real training with torch: FLOPs against counts by hand, budgets, data, losses and metrics."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def run(task, budget, recipe=PLAIN["plain"], **changes):
 def test_flops_of_a_linear_stack():
     net = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
     forward = 2 * 10 * (16 * 32 + 32 * 4)
-    # The first layer's inputs need no gradient, so its backward is one product and not two.
+    # The first layer's inputs need no gradient, so its backward is one matrix product instead of two.
     backward = 2 * 10 * (16 * 32 + 2 * 32 * 4)
     assert count_flops(net, torch.zeros(10, 16), backward=True) == forward + backward
 
@@ -66,13 +66,13 @@ class Block(nn.Module):
 
 
 def test_flops_of_a_transformer_block():
-    """Attention counts zero on plain CPU tensors, so the count is made on the meta device."""
+    """Attention has no FLOP count for plain CPU tensors, so it is counted on the meta device."""
     n, t, width = 2, 16, 32
     linear = 2 * n * t * (3 + 1 + 8) * width**2
     product = 2 * n * t * t * width
     forward = linear + 2 * product
     assert count_flops(Block(), torch.zeros(n, t, width), backward=False) == pytest.approx(forward, rel=0.01)
-    # The norm before it has gains, so every product's inputs need gradients: two products for each of the forward's.
+    # The norms have trainable gains, so all inputs need gradients: backward takes twice the products of forward.
     whole = 3 * forward
     assert count_flops(Block(), torch.zeros(n, t, width), backward=True) == pytest.approx(whole, rel=0.01)
 
@@ -91,7 +91,7 @@ def test_flops_of_an_lstm():
     of_inputs, of_state = 2 * n * t * 4 * 16 * 8, 2 * n * t * 4 * 16 * 16
     forward = of_inputs + of_state
     assert count_flops(Recurrent(), torch.zeros(n, t, 8), backward=False) == pytest.approx(forward, rel=0.01)
-    # The data need no gradient, and neither does the state that a sequence begins with.
+    # The data and the initial state need no gradient.
     whole = 2 * of_inputs + 3 * of_state - of_state / t
     counted = count_flops(Recurrent(), torch.zeros(n, t, 8), backward=True)
     assert counted == pytest.approx(whole, rel=0.01)
@@ -141,7 +141,7 @@ def test_regression_is_scaled_inside_and_scaled_back():
     fast = Recipe(Choice("adamw", {"lr": 0.05}))
     outcome, _ = run(task, Budget(steps=200), fast)
     assert outcome.final.metric > 0.95
-    assert outcome.final.loss > 0.01  # in the user's units: (100 x 0.001)^2
+    assert outcome.final.loss > 0.01  # in the units of the user's targets: (100 x 0.001)^2
 
 
 class Pairs(Dataset):

@@ -1,4 +1,4 @@
-"""Hugging Face models: inputs that are dicts, padding, ignored targets, tied weights."""
+"""Hugging Face models: dict inputs, padding, ignored targets and tied weights."""
 
 import logging
 
@@ -77,7 +77,7 @@ def classified(samples):
 
 
 def continued(samples):
-    """A language model's targets are its inputs one place on: the task shifts them, and no loss does it again."""
+    """Collate for a language model: the targets are the inputs shifted by one, as no loss shifts them."""
     ids = padded([sample["input_ids"][:-1] for sample in samples])
     labels = padded([sample["input_ids"][1:] for sample in samples], IGNORED)
     return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": labels}
@@ -125,7 +125,7 @@ def test_what_the_models_offer():
 
 
 def flops_by_hand(name, n, t):
-    """Products of linear layers, and the two of attention."""
+    """FLOPs of the linear layers, and of attention's two matrix products."""
     square = WIDTH**2
     blocks = 2 * n * t * LAYERS * (8 if name == "bert" else 12) * square
     head = 2 * n * (square + 3 * WIDTH) if name == "bert" else 2 * n * t * WIDTH * WORDS
@@ -134,7 +134,7 @@ def flops_by_hand(name, n, t):
 
 @pytest.mark.parametrize(("name", "make"), [("bert", bert), ("gpt2", gpt2)])
 def test_flops_are_counted_without_numbers_although_the_models_look_at_their_masks(name, make, monkeypatch):
-    """A count on real numbers would compute a whole batch on the CPU for each shape."""
+    """Counting with real numbers would compute a whole batch on the CPU for each shape."""
     monkeypatch.setattr("autoaccel.training.meters.flops.sdpa_kernel", None)
     n, t = 4, 16
     ids = torch.ones(n, t, dtype=torch.int64)
@@ -167,7 +167,7 @@ def test_tied_weights_are_saved_once_and_loaded_tied(tmp_path):
 
 
 def test_the_loss_of_a_language_model_is_that_of_its_own_library():
-    """The library shifts within the model; our task has shifted before, and ignored targets count in neither."""
+    """The library shifts the targets inside the model, our task before it; both leave out ignored targets."""
     context = context_with(gpt2_task(), [])
     ids = sentences(1)[0]
     batch = continued([{"input_ids": ids}])
@@ -194,7 +194,7 @@ def test_label_smoothing_leaves_ignored_targets_out():
     assert smoothed.tolist() == pytest.approx(expected, rel=1e-5)
 
 
-# Short sequences.
+# Sequence warm-up.
 
 
 def shortened(batch, p, **parameters):

@@ -1,1 +1,1 @@
-"""What the model is trained on: augmentation, mixing, selection, curriculum, resolution."""
+"""Techniques that change the training data: augmentation, mixing, selection, curriculum, resolution."""

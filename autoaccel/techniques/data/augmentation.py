@@ -1,4 +1,4 @@
-"""Random changes of images, made on the device for a whole batch at once: no worker processes are needed."""
+"""Random image augmentation, computed on the device for a whole batch at once, without worker processes."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from autoaccel.techniques.shared.tensors import map_images, random_boxes
     paper="arXiv 2404.00498",
 )
 class Flip(Technique):
-    """Mirror images left to right, every one each second time it is seen.
+    """Flip images left to right, each one every second time it is seen.
 
-    A random half is mirrored at first; taking turns shows both sides equally often, which chance does not. Where
-    several processes share the data, each takes turns for the samples that it sees.
+    A random half is flipped the first time. Alternating shows both sides equally often, which random flips do not.
+    If several processes share the data, each process alternates for the samples that it sees.
 
     Args:
-        alternate: Take turns; otherwise each image is mirrored with a chance of one half.
+        alternate: Alternate; otherwise flip each image with probability 0.5.
     """
 
     alternate: bool = parameter(True, options=(True, False))
     mirrored: Tensor | None = field(init=False, default=None, repr=False)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Mirror about half of the batch."""
+        """Flip about half of the batch."""
         mask = self._turn(context, batch.index)[:, None, None, None]
         return batch.replace(inputs=map_images(lambda x: torch.where(mask, x.flip(-1), x), batch.inputs))
 
     def _turn(self, context: Context, index: Tensor) -> Tensor:
-        """Which of the samples at `index` are mirrored this time."""
+        """Return which of the samples at `index` are flipped this time."""
         if not self.alternate:
             return torch.rand(index.shape, generator=context.generator, device=context.device) < 0.5
         if self.mirrored is None:
@@ -59,16 +59,16 @@ class Flip(Technique):
     paper="arXiv 1512.03385",
 )
 class Crop(Technique):
-    """Shift each image by a few pixels, the border filled by reflection.
+    """Shift each image by a few pixels and fill the border by reflection.
 
     Args:
-        shift: Largest shift as a share of the side.
+        shift: Largest shift as a share of the longer side.
     """
 
     shift: Number = parameter(0.06, 0.02, 0.15)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Shift every image by its own offset."""
+        """Shift every image by its own random offset."""
         return batch.replace(inputs=map_images(lambda x: self._shifted(context, x), batch.inputs))
 
     def _shifted(self, context: Context, x: Tensor) -> Tensor:
@@ -93,16 +93,16 @@ class Crop(Technique):
     paper="arXiv 1708.04552",
 )
 class Cutout(Technique):
-    """Grey out a random square of each image.
+    """Gray out a random box in each image.
 
     Args:
-        side: Side of the square as a share of the image's.
+        side: Side of the box as a share of the image's side.
     """
 
     side: Number = parameter(0.25, 0.1, 0.5)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Set one square to the mean of the batch."""
+        """Set one box per image to the mean of the batch in each channel."""
         return batch.replace(inputs=map_images(lambda x: self._cut(context, x), batch.inputs))
 
     def _cut(self, context: Context, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A fixed part of the data that still covers easy and hard samples, chosen by what training has shown of them."""
+"""Choose a fixed subset of the data that covers easy and hard samples, by scores measured during training."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from autoaccel.techniques.base import Batch, Context, Technique, parameter, tech
 from autoaccel.techniques.shared.tensors import summed_over_ranks
 
 Hardness = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""`(logits [n, classes], labels [n], loss [n])` to how hard each sample is, shape [n]."""
+"""Map `(logits [n, classes], labels [n], loss [n])` to the hardness of each sample, shape [n]."""
 
 UNSEEN = float("inf")
-"""In the place of a score."""
+"""Placeholder for the score of a sample not seen in the current pass."""
 
 
 def el2n(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """Distance of the predicted probabilities from the one-hot label (arXiv 2107.07075)."""
+    """Return the L2 distance of the predicted probabilities from the one-hot label (arXiv 2107.07075)."""
     p = logits.softmax(1)
     own = _of_label(p, labels)
     return (p.square().sum(1) - 2 * own + 1).clamp(min=0).sqrt()
 
 
 def margin(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """How far the largest other logit is above that of the label (arXiv 2001.10528)."""
+    """Return the largest other logit minus that of the label (arXiv 2001.10528)."""
     others = logits.scatter(1, labels.clamp(min=0)[:, None], float("-inf")).amax(1)
     return others - _of_label(logits, labels)
 
 
 def mistake(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """1 where another class is predicted, else 0; visits are compared for it (arXiv 1812.05159)."""
+    """Return 1 for wrong predictions and 0 for right ones, to count forgetting across visits (arXiv 1812.05159)."""
     return (logits.argmax(1) != labels).to(logits.dtype)
 
 
 def task_loss(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """The loss as it is."""
+    """Return the loss unchanged."""
     return loss
 
 
@@ -51,24 +51,24 @@ HARDNESS: Mapping[str, Hardness] = {"el2n": el2n, "loss": task_loss, "forgetting
     category="data sampling",
     requires=("labels",),
     tags=("selects_by_loss",),
-    # The output for a blend of samples says nothing about a single one.
+    # The output for a mixed sample says nothing about either of its two samples.
     conflicts=("selects_by_loss", "mixes"),
     order=12,
     paper="arXiv 2210.15809",
 )
 class Coreset(Technique):
-    """Hardness samples while they are trained on, then go on with a part that covers all degrees of difficulty.
+    """Score samples early in training, then train on a subset that covers all levels of difficulty.
 
-    Scores cost nothing: they are taken from outputs that training computes anyway. Samples that were not seen
-    until then are kept in proportion, at random.
+    Scores cost nothing extra: they are computed from the outputs of training. Samples not seen by then are kept at
+    random, at the same rate.
 
     Args:
         keep: Share of the samples that is kept.
-        beta: Share of the samples, the hardest, that is left out as probably mislabeled.
-        score: What is taken for difficulty. `el2n`, `loss` and `margin` are means over visits; `forgetting`
-            counts how often a learned sample was lost again, with those never learned as the hardest.
-        bins: Ranges of the score among which the kept samples are spread evenly.
-        at: Progress at which the part is chosen.
+        beta: Share of the hardest samples, which are left out as probably mislabeled.
+        score: Measure of difficulty. `el2n`, `loss` and `margin` are means over visits; `forgetting` counts how
+            often a learned sample was forgotten, with samples never learned as the hardest.
+        bins: Number of score ranges over which the kept samples are spread evenly.
+        at: Progress at which the subset is chosen.
         revise: Progress from which every sample is used.
     """
 
@@ -87,14 +87,14 @@ class Coreset(Technique):
     stage: int = field(init=False, default=0, repr=False)
 
     def setup(self, context: Context) -> None:
-        """Nothing is known of any sample."""
+        """Allocate the statistics of each sample."""
         zeros = torch.zeros_like(context.sample_loss)
         self.noted = torch.full_like(zeros, UNSEEN)
         self.total, self.visits, self.ever = zeros.clone(), zeros.clone(), zeros.clone()
         self.last = torch.ones_like(zeros)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Start a pass when the part is due, and when it has served."""
+        """Start a new pass at `at` and at `revise`."""
         stage = int(context.p >= self.at) + int(context.p >= self.revise)
         if stage > self.stage:
             self.stage = stage
@@ -102,16 +102,16 @@ class Coreset(Technique):
         return batch
 
     def loss(self, context: Context, batch: Batch, output: Any, each: Tensor) -> Tensor:
-        """Note how hard each sample was."""
+        """Record the hardness of each sample in the batch."""
         if context.p < self.at:
             score = HARDNESS[self.score](_as_classes(output.detach()), batch.targets, each.detach())
             known = self.noted[batch.index]
-            # A gradient that is computed again, at other weights, is no second visit.
+            # A recomputed gradient, at other weights, does not count as a second visit.
             self.noted[batch.index] = torch.where(known == UNSEEN, score.to(known.dtype), known)
         return each
 
     def select(self, context: Context, weight: Tensor) -> Tensor:
-        """Keep the chosen part."""
+        """Keep the chosen subset until `revise`."""
         if context.p >= self.revise:
             return weight
         if not len(self.kept):
@@ -122,7 +122,7 @@ class Coreset(Technique):
         return weight * self.kept
 
     def _count_visits(self) -> None:
-        """Add what all ranks noted in the pass that ends; each sample was on one of them at most."""
+        """Add the scores of all ranks from the last pass; each sample was on at most one rank."""
         here = self.noted != UNSEEN
         found = summed_over_ranks(torch.where(here, self.noted, 0.0))
         seen = summed_over_ranks(here.to(found.dtype))
@@ -137,7 +137,7 @@ class Coreset(Technique):
         self.noted.fill_(UNSEEN)
 
     def hardness(self) -> Tensor:
-        """The score of each sample, shape [n_train]; NaN where it was never seen."""
+        """Return the score of each sample, shape [n_train]; NaN if it was never seen."""
         if self.score == "forgetting":
             score = torch.where(self.ever > 0, self.total, self.total.max() + 1)
         else:
@@ -155,15 +155,15 @@ class Coreset(Technique):
 
 
 def stratified(hardness: Tensor, keep: float, beta: float, bins: int, generator: torch.Generator) -> Tensor:
-    """Places of a coverage-centric coreset (arXiv 2210.15809).
+    """Return the indices of a coverage-centric coreset (arXiv 2210.15809).
 
     Args:
         hardness: Hardness of each sample, shape [n], on the CPU.
         keep: Share of the samples that is kept.
-        beta: Share that is left out first, the hardest; less where that would leave too few.
-        bins: Ranges of equal width; what is to be kept is divided evenly among them, the smallest first, since
-            what a small one lacks falls to the others.
-        generator: Of the draw within a bin.
+        beta: Share of the hardest samples that is left out first; less if too few would be left.
+        bins: Number of score ranges of equal width. The samples to keep are divided evenly among them, starting
+            with the range with the fewest samples, so that the others make up for any shortfall.
+        generator: CPU generator for the draws within a range.
     """
     budget = round(keep * len(hardness))
     if budget == 0:
@@ -182,7 +182,7 @@ def stratified(hardness: Tensor, keep: float, beta: float, bins: int, generator:
 
 
 def _as_classes(output: Tensor) -> Tensor:
-    """Logits of each class; a single logit is that of the second of two."""
+    """Return logits of each class; a single logit is that of the second of two classes."""
     if output.dim() > 1 and output.shape[1] > 1:
         return output
     single = output.reshape(-1)
@@ -190,5 +190,5 @@ def _as_classes(output: Tensor) -> Tensor:
 
 
 def _of_label(values: Tensor, labels: Tensor) -> Tensor:
-    # Labels that do not count are negative.
+    # Ignored labels are negative.
     return values.gather(1, labels.clamp(min=0)[:, None])[:, 0]

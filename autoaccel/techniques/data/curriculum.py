@@ -1,4 +1,4 @@
-"""Which samples come first: easy ones, and then more and more of the others."""
+"""Train on easy samples first and add the others over time."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ PACING: Mapping[str, Callable[[float], float]] = {
     paper="arXiv 2012.03107",
 )
 class LossCurriculum(Technique):
-    """Train on the samples of lowest loss first and admit the others with progress.
+    """Train on the samples with the lowest loss first and add the others over time.
 
-    A sample's loss is the one of its last visit, so the first pass sees all of them.
+    A sample's loss is that of its last visit, so the first pass uses all samples.
 
     Args:
-        share: Share of the samples that is admitted at first.
-        until: Progress from which all are.
-        pacing: How the share grows in between: evenly, fast at first, or slowly at first.
-        first: Which samples come first.
+        share: Share of the samples that is used at first.
+        until: Progress from which all samples are used.
+        pacing: How the share grows in between: evenly (`linear`), fast at first (`root`) or slowly at first
+            (`quadratic`).
+        first: Whether samples with low loss (`easy`) or with high loss (`hard`) come first.
     """
 
     share: float = parameter(0.5, 0.2, 0.9)
@@ -43,18 +44,18 @@ class LossCurriculum(Technique):
     first: str = parameter("easy", options=("easy", "hard"))
 
     def admitted(self, p: float) -> float:
-        """Share of the samples that may be seen at progress `p`."""
+        """Return the share of the samples that is used at progress `p`."""
         if p >= self.until:
             return 1.0
         return self.share + (1 - self.share) * PACING[self.pacing](p / self.until)
 
     def select(self, context: Context, weight: Tensor) -> Tensor:
-        """Skip what is not admitted yet."""
+        """Skip the samples that are not used yet."""
         share, losses = self.admitted(context.p), context.sample_loss
         if share >= 1 or bool(losses.isnan().all()):
             return weight
-        # What was never seen ranks in the middle.
+        # Samples never seen rank in the middle.
         known = torch.where(losses.isnan(), losses.nanmedian(), losses)
-        ranked = known.argsort(descending=self.first == "hard", stable=True)  # ranks must agree on equal losses
+        ranked = known.argsort(descending=self.first == "hard", stable=True)  # all ranks must break ties alike
         skipped = ranked[max(1, round(share * len(ranked))) :]
         return weight.index_fill(0, skipped, 0.0)

@@ -1,8 +1,9 @@
-"""Samples that say what another one says already, found before training and without the model.
+"""Find near-duplicate samples before training, without the model.
 
-Every sample becomes a vector of about unit length in which near-duplicates are near; the similarity of two is
-1 - |a - b|^2 / 2, their cosine where both have unit length. Of many samples only those of one cluster are compared,
-so that the work grows with the 1.5th power of their number; a pair on the border of two clusters is missed.
+Each sample is embedded as a vector of about unit length, with near-duplicates close together. The similarity of two
+samples is 1 - |a - b|^2 / 2, which is the cosine similarity if both have unit length. Large data sets are clustered
+and only samples of the same cluster are compared, so that the cost grows with n^1.5; pairs that a cluster border
+separates are missed.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from autoaccel.techniques.base import Context, Technique, parameter, technique
 from autoaccel.techniques.shared.tensors import map_tensors, summed_over_ranks
 
 Embedder = Callable[[Tensor], Tensor]
-"""Samples, shape [n, ...], to their vectors, shape [n, d]."""
+"""Map samples, shape [n, ...], to their vectors, shape [n, d]."""
 SCALED_ON = 2048
-"""Samples from which means and scales are taken."""
+"""Number of samples used to compute means and scales."""
 COMPARED_ALL = 4096
-"""Largest number of samples of which all pairs are compared."""
+"""Largest number of samples for which all pairs are compared."""
 CLUSTERED = 20_000
-"""Samples from which clusters are found; all are then put into them."""
+"""Number of samples used to fit the clusters; all samples are then assigned to them."""
 COMPARED = 512
-"""Samples compared at once."""
+"""Number of samples compared at once."""
 THUMBNAIL = 8
-"""Pixels of an image's side that are compared; fewer for small images."""
+"""Side of the compared thumbnails in pixels; less for small images."""
 PROJECTED = 128
-"""Dimensions to which longer vectors are projected."""
+"""Number of dimensions to which longer vectors are projected."""
 PAIR_BUCKETS = 251
-"""Buckets for pairs of neighboring tokens."""
+"""Number of hash buckets for pairs of adjacent tokens."""
 
 
 @technique(
@@ -46,37 +47,37 @@ PAIR_BUCKETS = 251
     paper="arXiv 2303.09540",
 )
 class Deduplicate(Technique):
-    """Leave out samples that are near-duplicates of others.
+    """Drop samples that are near-duplicates of others.
 
-    Only inputs are compared, not targets. Images are compared as small pictures without their mean, which noise,
-    brightness and a shift by a pixel hardly change; tokens by the pairs of neighbors that occur; tables and series
-    by standardized values. Data without duplicates lose nothing, but for dense tables of few columns, where close
-    neighbors are common.
+    Only inputs are compared, not targets. Images are compared as thumbnails with their mean subtracted, which
+    noise, brightness or a shift by one pixel hardly change; token sequences by the counts of adjacent pairs; tables
+    and series by standardized values. Data without duplicates lose nothing, except for dense tables with few
+    columns, where close neighbors are common.
 
     Args:
-        threshold: Similarity from which a sample is a duplicate of an earlier one that is kept; 1 is equality.
+        threshold: Similarity from which a sample is a duplicate of an earlier kept sample; 1 means equal.
     """
 
     threshold: float = parameter(0.98, 0.9, 0.999)
     kept: Tensor = field(init=False, default_factory=lambda: torch.empty(0), repr=False)
 
     def setup(self, context: Context) -> None:
-        """Find them."""
+        """Find the near-duplicates among the training samples."""
         kept = without_duplicates(embedded(context), self.threshold)
-        # Ranks whose arithmetic differs in the last digit must still train on the same samples.
+        # All ranks must train on the same samples even if their arithmetic differs in the last digit.
         self.kept = (summed_over_ranks(kept.to(context.device, torch.float32)) > 0).float()
 
     def select(self, context: Context, weight: Tensor) -> Tensor:
-        """Skip them."""
+        """Set the weight of near-duplicates to zero."""
         return weight * self.kept
 
 
 def without_duplicates(x: Tensor, threshold: float) -> Tensor:
-    """Whether each sample is kept, shape [n].
+    """Return whether each sample is kept, shape [n].
 
     Args:
         x: Vectors on the CPU, shape [n, d].
-        threshold: Similarity from which a sample is a duplicate of an earlier one.
+        threshold: Similarity from which a sample is a duplicate of an earlier kept sample.
     """
     if len(x) <= COMPARED_ALL:
         return _distinct(x, threshold)
@@ -103,7 +104,7 @@ def _clusters(x: Tensor) -> Tensor:
 
 
 def _distinct(x: Tensor, threshold: float) -> Tensor:
-    """Whether each vector is kept: the first ones are, and whatever is not too similar to a kept one."""
+    """Return whether each vector is kept: it is unless it is too similar to an earlier kept one."""
     kept = torch.zeros(len(x), dtype=torch.bool)
     for start in range(0, len(x), COMPARED):
         block = x[start : start + COMPARED]
@@ -123,7 +124,7 @@ def _similar(a: Tensor, b: Tensor, threshold: float) -> Tensor:
 
 
 def embedded(context: Context) -> Tensor:
-    """The vector of each training sample, on the CPU, shape [n_train, d]."""
+    """Return the vector of each training sample, on the CPU, shape [n_train, d]."""
     probe = [torch.cat(parts) for parts in zip(*map(_compared, context.training_batches(SCALED_ON)), strict=True)]
     embedders = [_embedder(context.kind, part) for part in probe]
     rows = []
@@ -134,7 +135,7 @@ def embedded(context: Context) -> Tensor:
 
 
 def _compared(inputs: Any) -> list[Tensor]:
-    """The tensors that make a sample what it is; masks that come with tokens say nothing of their own."""
+    """Return the input tensors to compare; of tokenized inputs only `input_ids`, since masks add no information."""
     parts: list[Tensor] = []
     chosen = inputs["input_ids"] if isinstance(inputs, Mapping) and "input_ids" in inputs else inputs
     map_tensors(parts.append, chosen)
@@ -150,28 +151,28 @@ def _embedder(kind: str, probe: Tensor) -> Embedder:
 
 
 def _centered(features: Embedder, probe: Tensor) -> Embedder:
-    """Directions from what all samples have in common, so that the similarity of two random ones is about 0."""
+    """Subtract the mean direction of all samples, so that two random samples have a similarity of about 0."""
     mean = F.normalize(features(probe)).mean(0)
     return lambda x: F.normalize(F.normalize(features(x)) - mean)
 
 
 def thumbnails(images: Tensor) -> Tensor:
-    """Small pictures without their mean: [n, c, h, w] to [n, d]."""
+    """Return flattened thumbnails with their mean subtracted: [n, c, h, w] to [n, d]."""
     height, width = (min(THUMBNAIL, max(1, side // 2)) for side in images.shape[2:])
     small = F.adaptive_avg_pool2d(images.float(), (height, width)).flatten(1)
     return small - small.mean(1, keepdim=True)
 
 
 def token_pairs(tokens: Tensor) -> Tensor:
-    """Square roots of how often hashed pairs of neighbors occur: [n, t] to [n, d]."""
+    """Return the square roots of the counts of hashed pairs of adjacent tokens: [n, t] to [n, d]."""
     flat = tokens.flatten(1).long()
-    pairs = (flat.roll(1, 1) * 7919 + flat * 104_729) % PAIR_BUCKETS  # primes spread neighbors over the buckets
+    pairs = (flat.roll(1, 1) * 7919 + flat * 104_729) % PAIR_BUCKETS  # primes spread the pairs over the buckets
     counts = torch.zeros(len(flat), PAIR_BUCKETS, device=flat.device)
     return counts.scatter_add_(1, pairs, torch.ones_like(pairs, dtype=counts.dtype)).sqrt()
 
 
 def _standardized(probe: Tensor) -> Embedder:
-    """Columns of mean 0 and deviation 1 over the root of their number; many columns are projected to fewer."""
+    """Standardize columns and divide by the square root of their number; project many columns to fewer."""
     columns = probe.flatten(1).float() if probe.dim() > 1 else probe[:, None].float()
     mean, std = columns.mean(0), columns.std(0, correction=0)
     width = columns.shape[1]

@@ -1,6 +1,7 @@
-"""Which part of each batch is worth a backward: samples are scored by a forward without gradients first.
+"""Score the samples of each batch by a forward pass without gradients, and train on the best part of them.
 
-A forward is about a third of a step, so scoring all and training on a share k costs 1/3 + k of the plain step.
+A forward pass is about a third of a step, so scoring all samples and training on a share k of them costs 1/3 + k of
+a plain step.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ from autoaccel.techniques.shared.tensors import map_tensors, random_numbers_kept
 
 
 class BatchFilter(Technique):
-    """Base of the filters: scores the batch and keeps its best part while progress is in a range.
+    """Base of the filters: keeps the best-scored part of each batch while progress is in [since, until).
 
-    The number that is kept is fixed, not drawn: shapes, and with them costs and compiled code, stay the same, and
-    all ranks keep equally many. Filtered batches shift the statistics of BatchNorm; the stretch after `until` puts
-    them right.
+    The number of kept samples is fixed, not random: shapes, costs and compiled code stay the same, and all ranks
+    keep equally many. Filtered batches shift the statistics of BatchNorm; full batches after `until` correct them.
     """
 
     keep: float
@@ -31,11 +31,11 @@ class BatchFilter(Technique):
     until: float
 
     def worth(self, context: Context, batch: Batch) -> Tensor:
-        """How much each sample is worth training on, shape [n]."""
+        """Return the score of each sample, shape [n]; the highest are kept."""
         raise NotImplementedError
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Keep the part that is worth most."""
+        """Keep the samples with the highest scores."""
         if not self.since <= context.p < self.until:
             return batch
         with torch.no_grad():
@@ -46,7 +46,7 @@ class BatchFilter(Technique):
 
 
 def part_of(batch: Batch, indices: Tensor) -> Batch:
-    """Some samples of a batch that was not mixed."""
+    """Return the samples at `indices` of a batch that is not mixed."""
     return batch.replace(
         inputs=map_tensors(lambda t: t[indices], batch.inputs),
         targets=batch.targets[indices],
@@ -56,7 +56,7 @@ def part_of(batch: Batch, indices: Tensor) -> Batch:
 
 
 def present_loss(context: Context, batch: Batch) -> Tensor:
-    """The model's loss of each sample, in eval mode: without dropout's noise, and BatchNorm keeps what it knows."""
+    """Return the model's loss of each sample in eval mode: no dropout, and BatchNorm statistics stay unchanged."""
     indices = torch.arange(len(batch.weight), device=batch.weight.device)
     with evaluating(context.model), as_written(context.model):
         parts = [part_of(batch, part) for part in indices.split(context.micro_batch or len(indices))]
@@ -69,19 +69,19 @@ def present_loss(context: Context, batch: Batch) -> Tensor:
     category="data sampling",
     tags=("filters_batches",),
     conflicts=("filters_batches", "selects_by_loss"),
-    # After resizing, so that scoring is as cheap as training, and before augmentation and mixing, so that a loss
-    # is that of the sample.
+    # After resizing, so that scoring runs on small inputs too, and before augmentation and mixing, so that the loss
+    # is that of the original sample.
     order=22,
     paper="arXiv 1910.00762",
 )
 class SelectiveBackprop(BatchFilter):
-    """Train on the part of each batch with the highest loss. It prefers wrong labels, too.
+    """Train on the part of each batch with the highest loss; this favors wrong labels, too.
 
-    The paper draws samples, the likelier the higher their loss; here the highest are taken.
+    The paper samples with a probability that grows with the loss; here the highest losses are taken.
 
     Args:
-        keep: Share of a batch that is trained on; it saves FLOPs below 2/3.
-        since: Progress at which it begins.
+        keep: Share of a batch that is trained on; FLOPs are saved below 2/3.
+        since: Progress at which filtering begins.
         until: Progress from which whole batches are trained on.
     """
 
@@ -90,7 +90,7 @@ class SelectiveBackprop(BatchFilter):
     until: float = parameter(0.9, 0.8, 1.0)
 
     def worth(self, context: Context, batch: Batch) -> Tensor:
-        """The loss."""
+        """Return the current loss of each sample."""
         return present_loss(context, batch)
 
 
@@ -100,21 +100,21 @@ class SelectiveBackprop(BatchFilter):
     category="data sampling",
     requires=("reference",),
     tags=("filters_batches",),
-    # A part of a sample is not what the finished model was asked about.
+    # The reference losses are those of whole samples, not of shortened ones.
     conflicts=("filters_batches", "selects_by_loss", "changes_shapes"),
     order=22,
     paper="arXiv 2206.07137; arXiv 2312.05328",
 )
 class RhoLoss(BatchFilter):
-    """Train on the samples that the best finished model of the run does better than this one.
+    """Train on samples whose loss is highest relative to that of the run's best finished model.
 
-    What is learned already has a low loss in both; what is noise has a high loss in both, as far as the finished
-    model, which was trained on the same data, has not memorized it. Its losses are computed once, before the
-    first step.
+    Learned samples have a low loss in both models. Noisy samples have a high loss in both, unless the finished
+    model, which was trained on the same data, has memorized them. Its losses are computed once, before the first
+    step.
 
     Args:
         keep: Share of a batch that is trained on.
-        since: Progress at which it begins.
+        since: Progress at which filtering begins.
         until: Progress from which whole batches are trained on.
     """
 
@@ -124,7 +124,7 @@ class RhoLoss(BatchFilter):
     reference: Tensor = field(init=False, default_factory=lambda: torch.empty(0), repr=False)
 
     def setup(self, context: Context) -> None:
-        """What is left of each sample's loss in the finished model."""
+        """Compute the finished model's loss of each training sample."""
         finished = context.reference()
         with torch.no_grad():
             losses = [
@@ -134,7 +134,7 @@ class RhoLoss(BatchFilter):
         self.reference = torch.cat(losses)
 
     def worth(self, context: Context, batch: Batch) -> Tensor:
-        """The loss that can still be learned away."""
+        """Return the reducible loss: the current loss minus that of the finished model."""
         return present_loss(context, batch) - self.reference[batch.index]
 
 
@@ -149,17 +149,17 @@ class RhoLoss(BatchFilter):
     paper="arXiv 2312.05328; arXiv 2206.07137",
 )
 class ProxyLearnability(BatchFilter):
-    """Train on the samples that a small net, briefly trained on the same batches, does better than the model.
+    """Train on samples whose loss is highest relative to that of a small, briefly trained proxy net.
 
-    A small net learns what is common and not what is wrong, so wrong labels are hardly chosen. No finished model
-    is needed.
+    The proxy is trained on the first batches of the run. It learns common patterns but not wrong labels, so
+    mislabeled samples are rarely chosen. No finished model is needed.
 
     Args:
         keep: Share of a batch that is trained on.
-        since: Progress at which the small net stops learning and the choice begins.
+        since: Progress at which the training of the proxy ends and filtering begins.
         until: Progress from which whole batches are trained on.
-        width: Channels or units of the small net.
-        lr: Its learning rate.
+        width: Channels or units of the proxy.
+        lr: Learning rate of the proxy.
     """
 
     keep: float = parameter(0.5, 0.1, 0.7)
@@ -171,7 +171,7 @@ class ProxyLearnability(BatchFilter):
     optimizer: torch.optim.Optimizer | None = field(init=False, default=None, repr=False)
 
     def setup(self, context: Context) -> None:
-        """Build the small net."""
+        """Build the proxy and its optimizer."""
         example = first_floating(next(context.training_batches(2)))
         seed = int(torch.randint(2**31, (), generator=context.shared))
         with random_numbers_kept(context.device):
@@ -180,7 +180,7 @@ class ProxyLearnability(BatchFilter):
         self.optimizer = torch.optim.AdamW(self.proxy.parameters(), lr=self.lr)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Let the small net learn from the batch, or filter it."""
+        """Train the proxy on the batch before `since`, and filter the batch after it."""
         if context.p < self.since:
             self._learn(context, batch)
         return super().batch(context, batch)
@@ -190,7 +190,7 @@ class ProxyLearnability(BatchFilter):
         (self._losses(context, batch) * batch.weight).mean().backward()
         for trained in self.proxy.parameters():
             if trained.grad is not None:
-                summed_over_ranks(trained.grad)  # AdamW does not look at a gradient's scale
+                summed_over_ranks(trained.grad)  # AdamW is invariant to the scale of gradients
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -199,7 +199,7 @@ class ProxyLearnability(BatchFilter):
         return context.per_sample(output, batch.targets)
 
     def worth(self, context: Context, batch: Batch) -> Tensor:
-        """The loss that even a small net has learned away."""
+        """Return the current loss minus that of the proxy."""
         assert self.proxy is not None
         with evaluating(self.proxy):
             learnable = self._losses(context, batch)
@@ -210,7 +210,7 @@ class ProxyNet(nn.Module):
     """Two strided convolutions for images and series, one hidden layer for tables.
 
     Args:
-        example: Inputs whose shape, but for the length of its sides, is that of all.
+        example: Batch of inputs whose number of dimensions and of channels, or features, is that of all inputs.
         width: Channels of the last convolution, or units of the hidden layer.
         classes: Number of outputs.
     """
@@ -238,7 +238,7 @@ class ProxyNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of [n, c, h, w], [n, t, c] or [n, features]; large images are made small first."""
+        """Return logits for [n, c, h, w], [n, t, c] or [n, features]; large images are downsampled first."""
         if x.dim() == 3:
             x = x.transpose(1, 2)
         if x.dim() == 4 and max(x.shape[2:]) > PROXY_SIDE:
@@ -248,16 +248,16 @@ class ProxyNet(nn.Module):
 
 
 PROXY_SIDE = 32
-"""Pixels that a small net needs."""
+"""Side in pixels to which larger images are downsampled."""
 PROXY_LAYERS: Mapping[int, tuple[Any, Any, Any]] = {
     3: (nn.Conv1d, nn.BatchNorm1d, nn.AdaptiveAvgPool1d),
     4: (nn.Conv2d, nn.BatchNorm2d, nn.AdaptiveAvgPool2d),
 }
-"""By the number of dimensions of the inputs."""
+"""Convolution, normalization and pooling by the number of dimensions of the inputs."""
 
 
 def first_floating(inputs: Any) -> Tensor:
-    """The first tensor of numbers that are not whole; a table of one column gets its second dimension."""
+    """Return the first floating-point tensor; one of shape [n] becomes [n, 1]."""
     found: list[Tensor] = []
     map_tensors(lambda t: found.append(t) if t.is_floating_point() else None, inputs)
     return found[0] if found[0].dim() > 1 else found[0][:, None]

@@ -1,4 +1,4 @@
-"""Samples blended in pairs, with both targets asked for in proportion."""
+"""Mix pairs of samples and weight the losses of both targets accordingly."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from autoaccel.techniques.shared.tensors import map_images, map_tensors, random_
 
 
 class Mixing(Technique):
-    """Base of the blends: draws partners and shares."""
+    """Base of the mixing techniques: draws the partner and the share of each sample."""
 
     alpha: Number
     chance: Number
     until: float
 
     def blend(self, context: Context, inputs: Any, partners: Tensor, share: Tensor) -> tuple[Any, Tensor]:
-        """Inputs blended with those of their partners, and the share of each own target, shape [n]."""
+        """Return the inputs mixed with those of their partners, and the share of each own target, shape [n]."""
         raise NotImplementedError
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Blend a part of the batch."""
+        """Mix a random part of the batch."""
         if context.p >= self.until:
             return batch
         count, device = len(batch.index), context.device
@@ -42,18 +42,18 @@ class Mixing(Technique):
     category="data regularization",
     requires=("continuous",),
     tags=("mixes",),
-    # The loss of a blend says nothing about the single sample.
+    # The loss of a mixed sample says nothing about either of its two samples.
     conflicts=("mixes", "selects_by_loss"),
     order=40,
     paper="arXiv 1710.09412",
 )
 class MixUp(Mixing):
-    """Train on weighted means of two samples.
+    """Train on weighted averages of two samples.
 
     Args:
         alpha: Both parameters of the Beta distribution of the weight.
-        chance: Share of the samples that are blended.
-        until: Progress from which samples are left as they are.
+        chance: Share of the samples that are mixed.
+        until: Progress from which samples are left unchanged.
     """
 
     alpha: Number = parameter(0.2, 0.1, 1.0)
@@ -61,7 +61,7 @@ class MixUp(Mixing):
     until: float = parameter(0.8, 0.5, 1.0)
 
     def blend(self, context: Context, inputs: Any, partners: Tensor, share: Tensor) -> tuple[Any, Tensor]:
-        """Interpolate every floating tensor."""
+        """Interpolate every floating-point tensor."""
 
         def mixed(x: Tensor) -> Tensor:
             weight = share.view(-1, *[1] * (x.dim() - 1)).to(x.dtype)
@@ -86,7 +86,7 @@ class CutMix(Mixing):
     Args:
         alpha: Both parameters of the Beta distribution of the kept area.
         chance: Share of the images that are changed.
-        until: Progress from which images are left as they are.
+        until: Progress from which images are left unchanged.
     """
 
     alpha: Number = parameter(1.0, 0.2, 1.0)
@@ -94,7 +94,7 @@ class CutMix(Mixing):
     until: float = parameter(0.8, 0.5, 1.0)
 
     def blend(self, context: Context, inputs: Any, partners: Tensor, share: Tensor) -> tuple[Any, Tensor]:
-        """Paste boxes; one box for all images of a sample, and the area that it really takes."""
+        """Paste one box per sample, the same in all of its images; the share is the area that is kept."""
         images: list[Tensor] = []
         map_images(lambda x: images.append(x) or x, inputs)  # type: ignore[func-returns-value]
         box = random_boxes(images[0], (1 - share).sqrt(), context.generator)

@@ -1,4 +1,4 @@
-"""How much training is disturbed: random changes of images of many kinds, and the model's own dropout."""
+"""Regularize by random image augmentation of many kinds, and by the rate of the model's own dropout."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from autoaccel.techniques.shared.modules import dropouts
 from autoaccel.techniques.shared.tensors import map_images
 
 PARTS = 4
-"""Parts of a batch that are changed in different ways: one way for each image would take as many calls."""
+"""Number of parts of a batch with an operation each; an operation per image would take a call per image."""
 MEASURED = 512
-"""Training samples whose smallest and largest value tell what black and white are."""
+"""Number of training samples whose smallest and largest values are taken as black and white."""
 LEVEL = 0.05
-"""A scheduled rate of dropout moves in steps of this size: a compiled model is compiled anew for each."""
+"""A scheduled dropout rate moves in steps of this size, since a compiled model recompiles for each rate."""
 
 Change = Callable[[Tensor, Tensor], Tensor]
 
@@ -35,13 +35,13 @@ Change = Callable[[Tensor, Tensor], Tensor]
     paper="arXiv 2103.10158",
 )
 class TrivialAugment(Technique):
-    """Change each image in one randomly drawn way, by a randomly drawn amount.
+    """Apply one random augmentation of random strength to each image.
 
-    Images may have any number of channels and any range, which is measured on a few training samples.
+    Images may have any number of channels and any range of values, which is measured on a few training samples.
 
     Args:
-        strength: Largest amount; at 1 images are rotated by up to 30 degrees, moved by 30 % of their side,
-            brightened or darkened by up to 90 %, and so on.
+        strength: Largest strength; at 1, images are rotated by up to 30 degrees, shifted by up to 30 % of their
+            side, brightened or darkened by up to 90 %, and so on.
     """
 
     strength: Number = parameter(0.6, 0.1, 1.0)
@@ -49,7 +49,7 @@ class TrivialAugment(Technique):
     high: float = field(init=False, default=1.0, repr=False)
 
     def setup(self, context: Context) -> None:
-        """Measure which values stand for black and white."""
+        """Measure the smallest and the largest pixel value."""
         images: list[Tensor] = []
         for inputs in context.training_batches(MEASURED):
             map_images(lambda x: images.append(x) or x, inputs)  # type: ignore[func-returns-value]
@@ -57,7 +57,7 @@ class TrivialAugment(Technique):
         self.high = max(float(x.max()) for x in images)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Change every part of the batch in its own way."""
+        """Apply one random operation to each part of the batch, with a random strength per image."""
         drawn = torch.randint(len(changes()), (PARTS,), generator=context.shared).tolist()
         amount = torch.rand(len(batch.index), generator=context.generator, device=context.device)
         amount = (2 * amount - 1) * value(self.strength, context.p)
@@ -77,7 +77,11 @@ class TrivialAugment(Technique):
 
 @cache
 def changes() -> tuple[Change, ...]:
-    """Changes of images of [n, c, h, w] in [0, 1] by amounts of [n] in [-1, 1]; 0 changes nothing."""
+    """Return the operations: functions of images and amounts that return the changed images.
+
+    Images have shape [n, c, h, w] and values in [0, 1]; amounts have shape [n] and values in [-1, 1]. Amount 0
+    changes nothing, except that solarizing inverts values of exactly 1.
+    """
     from kornia import enhance, geometry
 
     def across(amount: Tensor) -> Tensor:
@@ -109,7 +113,7 @@ def _factor(amount: Tensor) -> Tensor:
 
 
 def _away_from(centre: Tensor, x: Tensor, amount: Tensor) -> Tensor:
-    """Contrast is the distance from the mean grey, saturation that from each pixel's own."""
+    """Scale the distance from `centre`: the image's mean for contrast, each pixel's gray for saturation."""
     return torch.clamp(centre + (x - centre) * _factor(amount), 0, 1)
 
 
@@ -127,18 +131,18 @@ def _stretched(x: Tensor) -> Tensor:
     paper="JMLR 15 (2014), 1929-1958; arXiv 2303.01500",
 )
 class Dropout(Technique):
-    """Set the rate of all of the model's dropout modules, as a number or a schedule.
+    """Set the rate of all dropout modules of the model to a number or a schedule.
 
-    Dropout that a model calls as a function, as most attention does, is left as it is.
+    Functional dropout, as in most attention, is left unchanged.
 
     Args:
-        rate: Share that is left out.
+        rate: Probability that an element is zeroed.
     """
 
     rate: Number = parameter(0.1, 0.0, 0.5)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Set the present rate."""
+        """Set the rate for the current progress."""
         rate = value(self.rate, context.p)
         if isinstance(self.rate, Schedule):
             rate = round(round(rate / LEVEL) * LEVEL, 6)

@@ -1,4 +1,4 @@
-"""Smaller inputs first: a step on half the side, or half the length, costs a fraction of a full one."""
+"""Train on smaller inputs first: a step at half the side or half the length costs a fraction of a full step."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from autoaccel.techniques.base import Batch, Context, Technique, parameter, tech
 from autoaccel.techniques.shared.tensors import IGNORED, map_images, map_sequences
 
 STAGES = 3
-"""Sizes below the full one. Every size costs a compilation or a choice of kernels, so there are few."""
+"""Number of sizes below the full one; few, since each size costs a compilation or a choice of kernels."""
 
 
 def staged(start: float, hold: float, until: float, p: float) -> float:
-    """Share of the full size at progress `p`: `start` until `hold`, then in steps to 1 at `until`."""
+    """Return the share of the full size at progress `p`: `start` until `hold`, then in steps to 1 at `until`."""
     if p >= until:
         return 1.0
     t = max(0.0, p - hold) / (until - hold) if until > hold else 0.0
@@ -36,10 +36,10 @@ class ProgressiveResizing(Technique):
 
     Args:
         start: Side of the first images as a share of the full side.
-        hold: Progress until which it stays there.
-        until: Progress from which images are full.
+        hold: Progress until which the side stays at `start`.
+        until: Progress from which images have full size.
         multiple: Sides are multiples of this many pixels.
-        mode: Interpolate, take a random part, or keep the low frequencies.
+        mode: `resize` interpolates, `crop` takes a random crop, `frequency` keeps the low frequencies.
     """
 
     start: float = parameter(0.6, 0.4, 0.9)
@@ -49,7 +49,7 @@ class ProgressiveResizing(Technique):
     mode: str = parameter("resize", options=("resize", "crop", "frequency"))
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Make the images as small as they are to be now."""
+        """Shrink the images to the size for the current progress."""
         scale = staged(self.start, self.hold, self.until, context.p)
         if scale >= 1:
             return batch
@@ -68,7 +68,7 @@ class ProgressiveResizing(Technique):
 
 
 def low_frequencies(x: Tensor, height: int, width: int) -> Tensor:
-    """Images of [n, c, height, width] that hold the lowest frequencies of larger ones (arXiv 2211.09703)."""
+    """Return images, shape [n, c, height, width], with the lowest frequencies of larger ones (arXiv 2211.09703)."""
     spectrum = torch.fft.fftshift(torch.fft.fft2(x, norm="forward"), dim=(-2, -1))
     top, left = (x.shape[-2] // 2 - height // 2, x.shape[-1] // 2 - width // 2)
     cut = torch.fft.ifftshift(spectrum[..., top : top + height, left : left + width], dim=(-2, -1))
@@ -88,13 +88,14 @@ def low_frequencies(x: Tensor, height: int, width: int) -> Tensor:
 class SequenceWarmup(Technique):
     """Train on short sequences first.
 
-    Where inputs have an `attention_mask`, positions that are padding in the whole batch are always left away.
+    If inputs have an `attention_mask`, positions that are padding in the whole batch are always removed.
 
     Args:
         start: Length of the first sequences as a share of the full length.
-        until: Progress from which sequences are full.
+        until: Progress from which sequences have full length.
         multiple: Lengths are multiples of this many positions.
-        mode: Leave the rest away, or make several short samples of a long one where every position has a target.
+        mode: `truncate` drops the rest; `segment` splits long samples into several short ones if every position
+            has a target and there is no `attention_mask`, and truncates otherwise.
     """
 
     start: float = parameter(0.25, 0.1, 0.75)
@@ -103,7 +104,7 @@ class SequenceWarmup(Technique):
     mode: str = parameter("segment", options=("truncate", "segment"))
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Shorten inputs, and targets where each position has one."""
+        """Shorten the inputs, and the targets if each position has one."""
         full = length = _length(batch)
         mask = batch.inputs.get("attention_mask") if isinstance(batch.inputs, Mapping) else None
         at_end = False
@@ -112,14 +113,14 @@ class SequenceWarmup(Technique):
         share = staged(self.start, 0.0, self.until, context.p)
         if share < 1:
             length = _rounded(length * share, self.multiple, length)
-        # A segment of a padded sample may hold nothing but padding.
+        # A segment of a padded sample may consist of padding only.
         segments = self.mode == "segment" and mask is None and _each_position(batch)
         parts = full // length if segments else 1
         return _cut(batch, full - length, full) if at_end else _cut(batch, 0, parts * length, parts)
 
 
 def _cut(batch: Batch, first: int, last: int, parts: int = 1) -> Batch:
-    """Only the positions from `first` to before `last`, each sample made `parts` samples."""
+    """Keep positions `first` to `last`, exclusive, and split each sample into `parts` samples."""
     full = _length(batch)
     if (first, last, parts) == (0, full, 1):
         return batch
@@ -146,7 +147,7 @@ def _each_position(batch: Batch) -> bool:
 
 
 def _where_counted(weight: Tensor, targets: Tensor) -> Tensor:
-    """Weights in the same sum, none of it for samples that have lost all targets that count."""
+    """Zero the weight of samples without counted targets, and rescale the others to keep the sum."""
     if targets.is_floating_point():
         return weight
     kept = weight * (targets != IGNORED).flatten(1).any(1)
@@ -154,13 +155,13 @@ def _where_counted(weight: Tensor, targets: Tensor) -> Tensor:
 
 
 def _occupied(mask: Tensor, multiple: int) -> tuple[int, bool]:
-    """Length of the part of the batch that is not all padding, and whether that part is at the end.
+    """Return the length of the part of the batch that is not all padding, and whether it is at the end.
 
-    Asking for it makes a device wait, which costs less than computing on padding.
+    This synchronizes with the device, which costs less than computing on padding.
 
     Args:
         mask: 0 where a sample is padding, shape [n, t].
-        multiple: The length is one of its multiples, so that there are few different ones.
+        multiple: The length is rounded up to a multiple of this, so that there are few distinct lengths.
     """
     counts = mask.sum(0).tolist()
     at_end = counts[0] < counts[-1]

@@ -1,6 +1,6 @@
-"""Which samples of a pass are trained on: weights that multiply, zero for those that are skipped.
+"""Select the samples of each pass by factors on their weights; 0 skips a sample.
 
-All ranks must select the same samples, so what is drawn comes from `Context.shared`.
+All ranks must select the same samples, so random numbers come from `Context.shared`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from autoaccel.techniques.base import Batch, Context, Number, Technique, paramet
 
 
 class PartFirst(Technique):
-    """Base of those that train on a part of the data, and from some progress on on all of them."""
+    """Base of techniques that train on part of the data at first and on all of it later."""
 
     whole: bool
 
     def end(self) -> float:
-        """Progress from which every sample is used."""
+        """Return the progress from which every sample is used."""
         raise NotImplementedError
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Take up all samples as soon as it is time, not only at the next pass, which may never come."""
+        """Start a pass over all samples as soon as `end` is reached; the current pass may outlast the budget."""
         if not self.whole and context.p >= self.end():
             self.whole = True
             context.begin_pass()
@@ -38,7 +38,7 @@ class PartFirst(Technique):
     paper="arXiv 2505.22342",
 )
 class DataDropout(PartFirst):
-    """Train each pass on a random part of the data, and on all of it towards the end.
+    """Train each pass on a random part of the data, and on all of it near the end.
 
     Args:
         keep: Share of the samples in a pass.
@@ -50,7 +50,7 @@ class DataDropout(PartFirst):
     whole: bool = field(init=False, default=False, repr=False)
 
     def end(self) -> float:
-        """Where it is revised."""
+        """Return `revise`."""
         return self.revise
 
     def select(self, context: Context, weight: Tensor) -> Tensor:
@@ -71,10 +71,10 @@ class DataDropout(PartFirst):
     paper="arXiv 2303.04947",
 )
 class InfoBatch(PartFirst):
-    """Skip some samples that are learned already, and give the rest of those more weight.
+    """Skip random samples of low loss and give the remaining low-loss samples more weight.
 
     Args:
-        ratio: Share of the samples with less than the mean loss that a pass skips.
+        ratio: Share of the samples with a loss below the mean that each pass skips.
         until: Progress from which every sample is used.
     """
 
@@ -83,11 +83,11 @@ class InfoBatch(PartFirst):
     whole: bool = field(init=False, default=False, repr=False)
 
     def end(self) -> float:
-        """As stated."""
+        """Return `until`."""
         return self.until
 
     def select(self, context: Context, weight: Tensor) -> Tensor:
-        """Prune and reweight, so that the expected gradient stays the full one."""
+        """Prune and reweight, so that the expected gradient stays that of all samples."""
         if context.p >= self.until:
             return weight
         ratio = value(self.ratio, context.p)

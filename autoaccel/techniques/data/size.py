@@ -1,4 +1,4 @@
-"""How much data a budget can make use of."""
+"""Limit the amount of training data to what the budget can use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autoaccel.techniques.base import Batch, Context, Technique, parameter, tech
 from autoaccel.techniques.shared.tensors import summed_over_ranks
 
 PRICED = 0.02
-"""Progress by which the price of a sample is known."""
+"""Progress at which the cost of a sample is known well enough."""
 
 
 @technique(
@@ -19,17 +19,17 @@ PRICED = 0.02
     family="data",
     category="data sampling",
     order=10,
-    # Its premise, that the budget decides how much data is best; not its bilevel search for them.
+    # Only its premise that the best amount of data depends on the budget, not its bilevel search.
     paper="arXiv 2510.16806",
 )
 class DataSize(Technique):
-    """Use no more of the data than the budget can go through several times.
+    """Limit the training data to a random subset that the budget can pass over several times.
 
-    What the budget will buy is read from what it has bought, as though samples went on costing the same. A budget
-    that affords enough passes over all data leaves them as they are.
+    The number of samples that the budget affords is extrapolated from the samples seen so far, at constant cost per
+    sample. If the budget affords enough passes over all data, all of them are used.
 
     Args:
-        passes: BatchSampler over the part that is used.
+        passes: Number of passes over the subset that the budget should afford.
     """
 
     passes: int = parameter(4, 2, 10, integer=True)
@@ -37,20 +37,20 @@ class DataSize(Technique):
     kept: Tensor = field(init=False, default_factory=lambda: torch.empty(0), repr=False)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Start a pass once the price of a sample is known."""
+        """Start a new pass once the cost of a sample is known."""
         if not self.affords and context.p >= PRICED:
             self.affords = context.seen / context.p
             context.begin_pass()
         return batch
 
     def select(self, context: Context, weight: Tensor) -> Tensor:
-        """Keep a part that is drawn once."""
+        """Keep a random subset that is drawn once."""
         if not len(self.kept) and self.affords:
             self.kept = self._drawn(context, len(weight)).to(weight)
         return weight * self.kept if len(self.kept) else weight
 
     def _drawn(self, context: Context, count: int) -> Tensor:
-        # Each rank counts from its own part of the batches, and these may differ by one sample.
+        # Each rank extrapolates from its own share of the batches, and these may differ by one sample.
         total, ranks = summed_over_ranks(torch.tensor([self.affords, 1.0], device=context.device)).tolist()
         size = max(context.batch_size, round(total / ranks / self.passes))
         order = torch.rand(count, generator=context.shared).argsort()

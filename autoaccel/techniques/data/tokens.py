@@ -1,4 +1,4 @@
-"""Fewer tokens for the middle of a transformer."""
+"""Run the inner blocks of a transformer on fewer tokens."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from autoaccel.techniques.shared.modules import evaluating, extend, first_calls,
 from autoaccel.techniques.shared.tensors import call
 
 MULTIPLE = 8
-"""What numbers of kept tokens are multiples of: kernels want it, and every number is counted once.
+"""The number of kept tokens is a multiple of this: kernels run faster, and few distinct costs have to be counted.
 
-Short sequences have smaller multiples, else there would be nothing to choose."""
+Short sequences use a smaller multiple, since otherwise there would be nothing to choose from."""
 
 
 class ShortenedBlock(nn.Module):
-    """A block that random tokens bypass in training."""
+    """A block that random tokens bypass during training."""
 
     token_share = 1.0
 
     def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
-        """The block's output for some tokens in their order, the input for the others, shape [n, t, d].
+        """Return the block's output for the kept tokens and the input for the others, shape [n, t, d].
 
-        The first token always takes part: it may stand for the whole, and causal attention rests on it.
+        The kept tokens stay in order. The first token is always kept: it may be a class token, and in causal
+        attention every token attends to it.
         """
         kept = max(1, round(self.token_share * x.shape[1]))
         if not self.training or kept >= x.shape[1]:
@@ -44,13 +45,13 @@ class ShortenedBlock(nn.Module):
     category="curriculum learning",
     requires=("token_blocks",),
     tags=("skips_tokens",),
-    # Random numbers of tokens are random shapes.
+    # The number of kept tokens changes with progress, and each number is a new shape to compile.
     conflicts=("compiles",),
     order=54,
     paper="arXiv 2211.11586; arXiv 2208.07220",
 )
 class TokenDropout(Technique):
-    """Let random tokens bypass the inner blocks of a transformer, and none towards the end.
+    """Let random tokens bypass the inner blocks of a transformer until late in training.
 
     Args:
         drop: Share of the tokens that bypass each inner block.
@@ -64,7 +65,7 @@ class TokenDropout(Technique):
     kept: int = field(init=False, default=0, repr=False)
 
     def setup(self, context: Context) -> None:
-        """Change the inner blocks: all but the first and the last, or but the first of two."""
+        """Extend the inner blocks: all except the first and the last, or the second of two."""
         model, inputs = context.model, next(context.training_batches(2))
         found = token_blocks(model, inputs)
         with torch.no_grad(), evaluating(model):
@@ -78,7 +79,7 @@ class TokenDropout(Technique):
         self._keep(context, self.tokens)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Follow the share."""
+        """Set the number of kept tokens for the current progress."""
         drop = value(self.drop, context.p) if context.p < self.until else 0.0
         step = min(MULTIPLE, max(1, self.tokens // MULTIPLE))
         if (kept := min(self.tokens, max(1, round(self.tokens * (1 - drop) / step)) * step)) != self.kept:

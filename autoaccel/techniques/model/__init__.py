@@ -1,1 +1,1 @@
-"""What is trained: sparsity and structured pruning."""
+"""Techniques that change the model: initialization, depth, freezing, adapters, compression, distillation."""

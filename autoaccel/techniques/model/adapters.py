@@ -1,4 +1,4 @@
-"""Low-rank adapters: a pretrained model is adjusted by few trained numbers."""
+"""Low-rank adapters: fine-tune a pretrained model with few trained parameters."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from autoaccel.techniques.shared.modules import (
 
 
 class Adapted(nn.Module):
-    """Put before a linear layer: adds `lora_scale * B A x` to its output."""
+    """Extend a linear layer: add `lora_scale * B A x` to its output."""
 
     lora_a: Tensor
     lora_b: Tensor
     lora_scale: float
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's output and the adapter's."""
+        """Return the sum of the layer's and the adapter's output."""
         layer: Any = super()
         added = F.linear(F.linear(x, self.lora_a), self.lora_b)
         return cast(Tensor, layer.forward(x) + self.lora_scale * added)
@@ -43,19 +43,19 @@ class Adapted(nn.Module):
     category="model compression",
     requires=("projections",),
     tags=("adapts",),
-    # All of them change weights that an adapter takes for fixed, or that it is merged into at the end. What changes
-    # the first weights would leave most of them as they then are.
+    # These change weights that an adapter assumes fixed or is merged into at the end. After another initialization
+    # most weights would stay frozen at their initial values.
     conflicts=("adapts", "reshapes_weights", "masks_weights", "fakes_precision", "freezes", "initializes"),
     order=55,
     paper="arXiv 2106.09685",
 )
 class Lora(Technique):
-    """Freeze a model that is trained already but for its last layer, and train low-rank additions to the others.
+    """Freeze a pretrained model except its last layer, and train low-rank adapters of its linear layers.
 
     Args:
-        rank: Rank of each addition.
-        scale: Factor on the additions; alpha / rank in the paper.
-        vectors: Train gains and biases too.
+        rank: Rank of each adapter.
+        scale: Factor on the output of the adapters; alpha / rank in the paper.
+        vectors: Also train gains and biases.
     """
 
     rank: int = parameter(8, 2, 64, log=True, integer=True)
@@ -64,7 +64,7 @@ class Lora(Technique):
     frozen: list[str] = field(init=False, default_factory=list, repr=False)
 
     def setup(self, context: Context) -> None:
-        """Freeze and adapt; the function stays what it was, for one factor of each product is zero."""
+        """Freeze weights and add adapters; outputs do not change, since one factor of each adapter is zero."""
         model = context.model
         inputs = next(context.training_batches(2))
         head = output_layers(model, lambda: context.forward(inputs))
@@ -84,7 +84,7 @@ class Lora(Technique):
         weight = cast(Tensor, layer.weight)
         outputs, inputs = weight.T.shape if is_transposed_linear(layer) else weight.shape
         rank = min(self.rank, outputs, inputs)
-        # Drawn on the CPU, so that all devices and ranks begin alike.
+        # Drawn on the CPU, so that all devices and ranks start with the same values.
         drawn = (2 * torch.rand(rank, inputs, generator=generator) - 1) * inputs**-0.5
         extend(layer, Adapted)
         layer.lora_a = Factor(drawn.to(weight))
@@ -92,7 +92,7 @@ class Lora(Technique):
         layer.lora_scale = self.scale  # type: ignore[assignment]
 
     def finish(self, context: Context) -> None:
-        """Merge the additions into the weights, and leave the model as the user made it."""
+        """Merge the adapters into the weights and restore the original modules."""
         for layer in _adapted(context.model):
             _merge(layer)
         for module in context.model.modules():

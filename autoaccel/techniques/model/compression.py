@@ -1,4 +1,4 @@
-"""Smaller models: channels cut away, or weights set to zero."""
+"""Prune models: remove channels, or set weights to zero."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from autoaccel.techniques.shared.tensors import call
     paper="arXiv 2301.12900",
 )
 class StructuredPruning(Technique):
-    """Cut the weakest channels away at one point of progress and go on with the smaller model.
+    """Remove the channels of lowest norm once and continue with the smaller model.
 
     Args:
-        ratio: Share of the channels that are cut.
-        at: Progress at which it happens.
-        multiple: Numbers of channels stay multiples of this, which fast kernels want; layers with no more than that
-            stay as they are.
+        ratio: Share of the channels that is removed.
+        at: Progress at which they are removed.
+        multiple: The number of remaining channels is a multiple of this, for fast kernels; layers with no more
+            channels than this stay unchanged.
     """
 
     ratio: Number = parameter(0.3, 0.1, 0.6)
@@ -45,7 +45,7 @@ class StructuredPruning(Technique):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Cut after the step that reaches the point."""
+        """Prune after the first step with progress of at least `at`."""
         yield
         if not self.done and context.p >= self.at:
             ratio = value(self.ratio, context.p)
@@ -55,23 +55,23 @@ class StructuredPruning(Technique):
 
 
 def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> None:
-    """Remove channels of lowest L2 norm, together with all that depends on them; outputs keep their shape.
+    """Remove the channels of lowest L2 norm and everything that depends on them; outputs keep their shape.
 
     Args:
         model: Changed in place.
-        inputs: A batch that the model can be called with; the dependencies are traced on it.
+        inputs: A batch for the model; dependencies are traced with it.
         ratio: Share of each group of channels that is removed.
-        multiple: What the numbers of remaining channels are multiples of.
+        multiple: The number of remaining channels is a multiple of this.
     """
     import torch_pruning
 
-    class Pruner(torch_pruning.pruner.BasePruner):  # type: ignore[misc]  # here, where torch_pruning is there
+    class Pruner(torch_pruning.pruner.BasePruner):  # type: ignore[misc]  # defined here, since torch_pruning is optional
         def _round_to(self, n_pruned: int, current_channels: int, round_to: int) -> int:
-            """Leave at least one multiple: of a layer that would lose all channels nothing is cut."""
+            """Leave at least `round_to` channels; nothing is removed from a layer with no more than that."""
             rounded: int = super()._round_to(n_pruned, current_channels, round_to)
             return min(rounded, max(0, current_channels - round_to))
 
-    with evaluating(model):  # torch_pruning would leave it in eval mode
+    with evaluating(model):  # torch_pruning leaves the model in eval mode
         pruner = Pruner(
             model,
             inputs,
@@ -95,13 +95,13 @@ def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> 
     paper="arXiv 1710.01878",
 )
 class MagnitudePruning(Technique):
-    """Set more and more of the smallest weights of each layer to zero. Dense hardware gains no speed by it.
+    """Zero a growing share of the smallest weights of each layer; dense hardware gains no speed.
 
     Args:
         sparsity: Share of zeros at the end.
-        since: Progress at which it begins.
-        until: Progress at which the share is reached.
-        every: Progress between two choices of the weights.
+        since: Progress at which pruning begins.
+        until: Progress at which `sparsity` is reached.
+        every: Progress between updates of the masks.
     """
 
     sparsity: float = parameter(0.7, 0.3, 0.95)
@@ -113,7 +113,7 @@ class MagnitudePruning(Technique):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Choose anew from time to time, and keep zeros zero."""
+        """Update the masks at intervals of `every`, and apply them after each step."""
         yield
         if context.p >= max(self.since, self.next) and self.next <= self.until:
             share = Schedule(0.0, self.sparsity, self.since, self.until, "cubic")(context.p)
@@ -123,7 +123,7 @@ class MagnitudePruning(Technique):
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:
-        """Zeros in whatever weights are judged: an average of the weights has filled them."""
+        """Apply the masks to the evaluated weights, since weight averaging fills the zeros."""
         self._apply(context)
         yield
 
@@ -133,7 +133,7 @@ class MagnitudePruning(Technique):
 
 
 def _prunable(model: nn.Module) -> list[Tensor]:
-    """Weights of layers, but those that an embedding shares."""
+    """Return the weights of all layers, except those shared with an embedding."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     layers = (m for m in model.modules() if isinstance(m, LAYERS) or is_transposed_linear(m))
     weights = [cast(Tensor, layer.weight) for layer in layers]
@@ -141,7 +141,7 @@ def _prunable(model: nn.Module) -> list[Tensor]:
 
 
 def _largest(weight: Tensor, share: float) -> Tensor:
-    """1 for the weights that are kept and 0 for the smallest `share` of them."""
+    """Return a mask: 0 for the smallest `share` of the weights, 1 for the others."""
     count = int(share * weight.numel())
     if count == 0:
         return torch.ones_like(weight)

@@ -1,4 +1,4 @@
-"""Fewer blocks of a deep model: some left out at random, or most of them until the first have learned."""
+"""Train deep models with fewer blocks: skip some at random, or train the first ones and grow the model later."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from autoaccel.techniques.shared.tensors import call
 
 
 def kinds_of_blocks(model: nn.Module, inputs: Any) -> dict[nn.Module, Hashable]:
-    """The blocks in the order in which they run, each with what its cost depends on.
+    """Return the blocks in the order in which they run, each with its kind, which determines its cost.
 
-    Blocks of equal kind have parameters of the same names and shapes, and see inputs of the same shape.
+    Blocks of the same kind have the same class name, parameters of the same names and shapes, and inputs of the
+    same shape.
     """
     blocks = repeated_blocks(model, inputs)
     with torch.no_grad(), evaluating(model):
@@ -36,13 +37,13 @@ def kinds_of_blocks(model: nn.Module, inputs: Any) -> dict[nn.Module, Hashable]:
 
 
 class DroppedBlock(nn.Module):
-    """A residual block that passes its input through while it is dropped, and always runs in eval mode."""
+    """A residual block that passes its input through when dropped; in eval mode it always runs."""
 
     drops_now = False
     survival = 1.0
 
     def forward(self, x: Tensor, *others: Any, **named: Any) -> Any:
-        """The block's output, what it adds scaled up so that its expectation is that of the whole block."""
+        """Return the block's output, with its residual scaled up to keep the expectation of the full block."""
         if not self.training:
             return super().forward(x, *others, **named)
         if self.drops_now:
@@ -57,18 +58,18 @@ class DroppedBlock(nn.Module):
     category="curriculum learning",
     requires=("blocks",),
     tags=("skips_blocks",),
-    # A frozen block costs less than its like, so that counts of skipped blocks would not say what a step costs.
+    # A frozen block costs less than others of its kind, so counts of skipped blocks would not determine the cost.
     conflicts=("skips_blocks", "freezes", "compiles"),
     order=56,
     paper="arXiv 1603.09382; arXiv 2010.13369",
 )
 class LayerDrop(Technique):
-    """Skip residual blocks at random, deep ones more often and more of them as training goes on.
+    """Skip residual blocks at random, deeper ones more often, and more of them as training proceeds.
 
     Args:
-        max_drop: Chance at the end that the last block is skipped; the first of L blocks has an L-th of it.
-        since: Progress at which it begins.
-        until: Progress at which the chances have arrived.
+        max_drop: Final probability of skipping the last of L blocks; that of the i-th block is i / L times as high.
+        since: Progress at which the probabilities begin to rise from 0.
+        until: Progress at which the probabilities reach their final values.
     """
 
     # DistributedDataParallel waits for the gradients of every parameter.
@@ -81,7 +82,7 @@ class LayerDrop(Technique):
     kinds: list[int] = field(init=False, default_factory=list, repr=False)
 
     def setup(self, context: Context) -> None:
-        """Make the blocks droppable."""
+        """Extend the blocks so that they can be skipped."""
         found = kinds_of_blocks(context.model, next(context.training_batches(2)))
         names = {module: name for name, module in context.model.named_modules()}
         numbers = {kind: i for i, kind in enumerate(dict.fromkeys(found.values()))}
@@ -105,7 +106,7 @@ class LayerDrop(Technique):
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:
-        """Every block runs, whatever the last step skipped."""
+        """Count the cost of all blocks, since none is skipped in eval mode."""
         before = context.variants["layer_drop"]
         context.variants["layer_drop"] = ()
         try:
@@ -115,10 +116,10 @@ class LayerDrop(Technique):
 
 
 class BypassedBlock(nn.Module):
-    """A block that is not there yet: it passes its input through."""
+    """A block that passes its input through until the model grows."""
 
     def forward(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
-        """The input."""
+        """Return the input."""
         return x
 
 
@@ -128,19 +129,19 @@ class BypassedBlock(nn.Module):
     category="curriculum learning",
     requires=("blocks",),
     tags=("skips_blocks",),
-    # Until it has grown, blocks share their parameters: none can be frozen, cut or adapted by itself.
+    # Until the model grows, blocks share parameters: none can be frozen, pruned or adapted by itself.
     conflicts=("skips_blocks", "freezes", "reshapes_weights", "adapts", "compiles"),
     order=56,
     paper="arXiv 2405.15319",
 )
 class DepthGrowth(Technique):
-    """Train the first blocks only, then stack copies of them to the full depth and go on.
+    """Train only the first blocks, then stack copies of them to the full depth and continue.
 
-    Blocks are copied among their like: each stage of a convolutional net grows by itself.
+    Blocks are only copied to blocks of the same kind: each stage of a convolutional net grows by itself.
 
     Args:
-        growth: How many times deeper the model becomes.
-        at: Progress at which it happens.
+        growth: Factor by which the depth grows.
+        at: Progress at which the model grows.
     """
 
     growth: int = parameter(2, options=(2, 4))
@@ -148,10 +149,10 @@ class DepthGrowth(Technique):
     copies: list[str] = field(init=False, default_factory=list, repr=False)
 
     def setup(self, context: Context) -> None:
-        """Take the later blocks out, and let them share the tensors of those whose copies they will be.
+        """Bypass the later blocks and let them share the tensors of the blocks that they will copy.
 
-        What keeps account of the model's parameters, such as an average of them, then sees only those that are
-        trained, and begins anew when there are more.
+        Techniques that track the model's parameters, such as weight averaging, then see only those that are
+        trained, and restart when the model grows.
         """
         found = kinds_of_blocks(context.model, next(context.training_batches(2)))
         names = {module: name for name, module in context.model.named_modules()}
@@ -164,20 +165,20 @@ class DepthGrowth(Technique):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Grow after the step that reaches the point."""
+        """Grow after the first step with progress of at least `at`."""
         yield
         if self.copies and context.p >= self.at:
             self._grow(context)
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:
-        """Grow before what is delivered is judged, also where the last steps were too long to grow before."""
+        """Grow before an evaluation if progress has passed `at` since the last step."""
         if self.copies and context.p >= self.at:
             self._grow(context)
         yield
 
     def finish(self, context: Context) -> None:
-        """Grow if the point was never reached, so that the model is whole."""
+        """Grow if `at` was never reached, so that the model has its full depth."""
         if self.copies:
             self._grow(context)
 
@@ -193,7 +194,7 @@ class DepthGrowth(Technique):
 
 
 def _share(source: nn.Module, block: nn.Module) -> list[str]:
-    """Put the tensors of one block into another; returns the names of those that were not shared before."""
+    """Make `block` share the tensors of `source`; return the names of those that were not shared before."""
     shared = []
     for path, part in block.named_modules():
         other = source.get_submodule(path)

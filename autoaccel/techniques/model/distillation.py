@@ -1,4 +1,4 @@
-"""Learning from what a finished model says of each training sample, computed once."""
+"""Distill from a finished model whose outputs for the training samples are computed once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from autoaccel.techniques.base import Batch, Context, Number, Technique, paramet
 from autoaccel.techniques.shared.tensors import mean_of_counted
 
 MOST_BYTES = 2**32
-"""Largest memory that a teacher's soft targets may take."""
+"""Maximum size of the teacher's soft targets in bytes."""
 
 
 class CachedTeacher(Technique):
-    """Base: the teacher's likeliest classes are kept, and the student is pulled towards them early on."""
+    """Base of distillation: caches the teacher's top classes and trains on them early on."""
 
     weight: Number
     temperature: float
@@ -26,10 +26,10 @@ class CachedTeacher(Technique):
     scores: Tensor
 
     def setup(self, context: Context) -> None:
-        """Ask the teacher about every training sample, once.
+        """Run the teacher once on every training sample and store its soft targets.
 
         Raises:
-            ValueError: If its soft targets would take too much memory.
+            ValueError: If the soft targets would take too much memory.
         """
         teacher = context.reference()
         with torch.no_grad():
@@ -43,7 +43,7 @@ class CachedTeacher(Technique):
 
     def _reserve(self, samples: int, first: Tensor) -> None:
         shape = (samples, *first.shape[1:])
-        # A class takes four bytes, its score two.
+        # An int32 class takes four bytes, its float16 score two.
         if (size := 6 * torch.Size(shape).numel()) > MOST_BYTES:
             raise ValueError(
                 f"{type(self).__name__}: a teacher's soft targets of shape {shape} take {size / 2**30:.1f} GiB"
@@ -53,7 +53,7 @@ class CachedTeacher(Technique):
         self.scores = first.new_empty(shape, dtype=torch.float16)
 
     def loss(self, context: Context, batch: Batch, output: Any, each: Tensor) -> Tensor:
-        """Mix in how far the student is from the teacher."""
+        """Mix the distillation loss into the task loss before `until`."""
         if context.p >= self.until:
             return each
         weight = value(self.weight, context.p)
@@ -65,14 +65,17 @@ class CachedTeacher(Technique):
 
 
 def divergence(logits: Tensor, classes: Tensor, scores: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the student from a teacher of whom the likeliest classes are known.
+    """Return the Kullback-Leibler divergence from teacher to student, given the teacher's top k classes.
 
-    All other classes count as one, so that the student is asked for as much probability on them as the teacher.
+    All other classes are merged into one, so that the student learns their total probability.
 
     Args:
-        logits: Of the student, shape [..., classes].
-        classes: The teacher's k likeliest, shape [..., k].
-        scores: Their log-probabilities, of the same shape.
+        logits: Student logits, shape [..., classes].
+        classes: Top k classes of the teacher, shape [..., k].
+        scores: Log-probabilities of these classes, shape [..., k].
+
+    Returns:
+        The divergence, shape [...].
     """
     student = logits.log_softmax(-1).gather(-1, classes)
     likely = scores.exp()
@@ -90,19 +93,19 @@ def divergence(logits: Tensor, classes: Tensor, scores: Tensor) -> Tensor:
     category="model compression",
     requires=("reference", "labels", "cross_entropy"),
     tags=("distills",),
-    # A mixed sample is not the one that the teacher was asked about.
+    # The soft targets are those of unmixed samples.
     conflicts=("distills", "mixes", "replaces_loss"),
     order=46,
     paper="arXiv 1503.02531; arXiv 2106.05237",
 )
 class Distillation(CachedTeacher):
-    """Imitate the best finished model in the first part of the training; the teacher is run once a sample.
+    """Distill from the run's best finished model early in training, with cached soft targets.
 
     Args:
-        weight: Share of the loss that is the distance from the teacher.
-        temperature: What logits are divided by on both sides.
-        until: Progress at which imitation ends.
-        top: Likeliest classes that are kept for each sample.
+        weight: Weight of the distillation loss; the task loss has the rest.
+        temperature: Divisor of the logits of teacher and student.
+        until: Progress at which distillation ends.
+        top: Number of most likely classes that are stored for each sample.
     """
 
     weight: Number = parameter(0.5, 0.1, 0.9)
@@ -119,19 +122,19 @@ class Distillation(CachedTeacher):
     category="model compression",
     requires=("reference", "tokens", "cross_entropy"),
     tags=("distills",),
-    # The teacher's soft targets belong to positions, which a shorter sequence gives other samples.
+    # Soft targets are stored by sample and position, and shortened sequences change both.
     conflicts=("distills", "mixes", "replaces_loss", "changes_shapes"),
     order=46,
     paper="arXiv 1503.02531",
 )
 class TokenDistillation(CachedTeacher):
-    """Imitate the best finished language model at every position in the first part of the training.
+    """Distill from the run's best finished language model at every position early in training.
 
     Args:
-        weight: Share of the loss that is the distance from the teacher.
-        temperature: What logits are divided by on both sides.
-        until: Progress at which imitation ends.
-        top: Likeliest tokens that are kept for each position.
+        weight: Weight of the distillation loss; the task loss has the rest.
+        temperature: Divisor of the logits of teacher and student.
+        until: Progress at which distillation ends.
+        top: Number of most likely tokens that are stored for each position.
     """
 
     weight: Number = parameter(0.5, 0.1, 0.9)

@@ -1,4 +1,4 @@
-"""Early layers stop learning: the backward ends where the first trained layer begins."""
+"""Freeze early layers, so that the backward pass ends at the first trained layer."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from autoaccel.techniques.shared.modules import evaluating, layers_in_order
     family="model",
     category="curriculum learning",
     tags=("freezes",),
-    # Adapters freeze layers of their own, pruned layers come with new parameters that know of no freezing,
-    # and every other set of trained parameters is another compilation.
+    # Adapters freeze layers themselves, pruning creates new parameters that are not frozen, and every new set of
+    # trained parameters is one more compilation.
     conflicts=("adapts", "reshapes_weights", "compiles"),
     order=55,
     paper="arXiv 1706.04983; arXiv 2201.06227",
 )
 class LayerFreezing(Technique):
-    """Stop training early layers towards the end, or in fine-tuning begin with the last ones.
+    """Freeze early layers late in training, or unfreeze layers gradually in fine-tuning.
 
-    A falling share thaws layers step by step; a share of 1 trains the last layer only. What the last layer
-    shares with others, such as an embedding, is never frozen.
+    A decreasing share unfreezes layers step by step; a share of 1 trains only the last layer. Parameters that the
+    last layer shares with others, such as an embedding, are never frozen.
 
     Args:
-        share: Share of the layers, in the order in which they run and without the last, that is frozen.
-        levels: The share is a multiple of one part in so many.
+        share: Share of the layers that is frozen, in the order in which they run and without the last.
+        levels: The share is rounded to a multiple of 1 / `levels`.
     """
 
     share: Number = parameter(Schedule(0.0, 0.5, since=0.4, until=0.8), 0.0, 0.7)
@@ -42,18 +42,18 @@ class LayerFreezing(Technique):
     frozen: list[str] = field(init=False, default_factory=list, repr=False)
 
     def setup(self, context: Context) -> None:
-        """Freeze what is frozen from the start, before the optimizer is built."""
+        """Freeze the layers that are frozen from the start, before the optimizer is built."""
         self._follow(context)
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Freeze or thaw after the step that reaches another level."""
+        """Freeze or unfreeze layers after a step that changes the level."""
         yield
         if self._follow(context):
             context.rebuild()
 
     def finish(self, context: Context) -> None:
-        """Thaw everything."""
+        """Unfreeze all layers."""
         self._thaw(context.model)
 
     def _follow(self, context: Context) -> bool:

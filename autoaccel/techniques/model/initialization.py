@@ -1,4 +1,4 @@
-"""Better starting points: filters that whiten the data, convolutions and blocks that pass their input through."""
+"""Initialize models better: with whitening filters, identity convolutions and identity residual blocks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from autoaccel.techniques.shared.modules import evaluating, first_calls, layers_
 from autoaccel.techniques.shared.tensors import call
 
 IMAGES = 2048
+"""Number of training images used for whitening."""
 PATCHES = 16
-"""Patches of each image that whitening looks at."""
+"""Number of patches per image used for whitening."""
 RIDGE = 5e-4
-"""Share of the mean variance that is added to each, so that noise is not blown up to the size of the rest."""
+"""Share of the mean variance that is added to each variance, so that whitening does not amplify noise."""
 
 
 @technique(
@@ -32,10 +33,10 @@ RIDGE = 5e-4
     paper="arXiv 2404.00498",
 )
 class Whitening(Technique):
-    """Start with first filters that decorrelate the pixels of the training images."""
+    """Initialize the first convolution with filters that whiten patches of the training images."""
 
     def setup(self, context: Context) -> None:
-        """Set the first convolution's filters; those beyond the number of directions stay random."""
+        """Set the filters of the first convolution; filters beyond two per whitening direction stay random."""
         conv, patches = first_patches(context)
         if conv is None:
             return
@@ -49,10 +50,12 @@ class Whitening(Technique):
 
 
 def whitening_directions(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of patches of shape [n, d], and directions of falling variance that have about variance 1 each.
+    """Return the mean of patches, shape [n, d], and whitening directions in order of decreasing variance.
+
+    The projection of the patches on each direction has a variance of about 1.
 
     Returns:
-        Shapes [d] and [d, d], double precision, on the CPU.
+        Shapes [d] and [d, d], one direction per row, in double precision on the CPU.
     """
     patches = patches.double().cpu()
     variance, vectors = torch.linalg.eigh(torch.cov(patches.T).view(patches.shape[1], -1))
@@ -61,13 +64,14 @@ def whitening_directions(patches: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ReachedError(Exception):
-    """A forward has come to the layer that was looked for, and need not go on."""
+    """Raised to stop a forward pass at the first convolution."""
 
 
 def first_patches(context: Context) -> tuple[nn.Conv2d | None, Tensor]:
-    """The convolution that runs first, and random patches of training images as it sees them, shape [n, d].
+    """Return the 2d convolution that runs first and random patches of its inputs, shape [n, d].
 
-    No layer with weights runs. There is no convolution in the result if the first has groups.
+    The forward pass stops at this convolution. If there is none, or if it is grouped, return None and an empty
+    tensor.
     """
     found: list[nn.Conv2d] = []
     patches: list[Tensor] = []
@@ -103,10 +107,10 @@ def _random_patches(conv: nn.Conv2d, x: Tensor, generator: torch.Generator) -> T
     paper="arXiv 1706.00388; arXiv 2404.00498",
 )
 class Dirac(Technique):
-    """Start with convolutions that pass their input channels through; filters beyond those stay random."""
+    """Initialize convolutions to pass their input channels through; remaining filters stay random."""
 
     def setup(self, context: Context) -> None:
-        """Set the first filters of every convolution."""
+        """Set the first filters of every convolution to the identity."""
         for module in context.model.modules():
             if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
                 identity = nn.init.dirac_(torch.empty_like(module.weight), module.groups).detach()
@@ -125,10 +129,10 @@ class Dirac(Technique):
     paper="arXiv 1706.02677; arXiv 1901.09321",
 )
 class ZeroResidual(Technique):
-    """Start with residual blocks that pass their input through: the last layer of each branch is zero."""
+    """Zero the last layer of each residual branch, so that blocks pass their input through at first."""
 
     def setup(self, context: Context) -> None:
-        """Zero what makes each block an identity; a block where nothing does is left alone."""
+        """Zero the layers that make each block an identity; leave a block without such layers unchanged."""
         model, inputs = context.model, next(context.training_batches(2))
         blocks = repeated_blocks(model, inputs)
         with torch.no_grad(), evaluating(model):
@@ -139,20 +143,20 @@ class ZeroResidual(Technique):
 
 
 def silence(block: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> bool:
-    """Zero one layer, or else two, so that the block passes its input through; late layers are tried first.
+    """Zero one layer or, if that fails, two, so that the block passes its input through; try late layers first.
 
     Args:
-        block: Changed in place. It may end with a ReLU of its input.
+        block: Changed in place. If it ends with a ReLU, it passes on the ReLU of its input.
         given: Arguments of a call, the input first.
         named: Keyword arguments of that call.
 
     Returns:
-        Whether there are such layers, which still get gradients.
+        Whether such layers were found; they still get gradients.
     """
     x, *others = given
 
     def run() -> Tensor:
-        output: Tensor = block(x.clone(), *others, **named)  # it may change its input in place
+        output: Tensor = block(x.clone(), *others, **named)  # the block may change its input in place
         return output
 
     layers = [m for m in layers_in_order(block, run) if any(p.requires_grad for p in m.parameters(recurse=False))]
@@ -170,7 +174,7 @@ def silence(block: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> 
 def _passes(output: Tensor, x: Tensor, zeroed: Sequence[nn.Module]) -> bool:
     if not (torch.equal(output, x) or torch.equal(output, x.relu())):
         return False
-    # Zeroing the first of two layers silences a branch as well, but then neither of them would ever learn.
+    # Zeroing the first of two layers may also silence a branch, but with a ReLU between them neither would learn.
     first = [next(p for p in layer.parameters(recurse=False) if p.requires_grad) for layer in zeroed]
     gradients = torch.autograd.grad((output * torch.randn_like(output)).sum(), first, allow_unused=True)
     return all(gradient is not None and bool(gradient.any()) for gradient in gradients)

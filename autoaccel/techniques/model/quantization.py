@@ -1,4 +1,4 @@
-"""Weights of 8 bits: trained for rounding in the last stretch, rounded at the end."""
+"""Quantize weights to int8: quantization-aware training near the end, int8 storage at finalization."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from autoaccel.techniques.shared.quantized import FakeInt8, store_int8
     category="model compression",
     tags=("fakes_precision",),
     conflicts=("fakes_precision",),
-    # Before blocks begin to share their weights, which then have no layer of their own.
+    # Before depth growth (56) lets blocks share weights: only weights that belong to one layer are quantized.
     order=55,
     paper="arXiv 1712.05877",
 )
 class Quantization(Technique):
-    """Train for int8 weights in the last stretch, and deliver a file of a quarter of the size.
+    """Train with int8-rounded weights near the end and save a file a quarter of the size.
 
-    What is judged from then on are the rounded weights. Products are computed in floats: no speed is gained.
+    From then on, evaluation uses the rounded weights. Matrix products stay in floating point: no speed is gained.
 
     Args:
-        at: Progress from which weights are rounded in every forward.
-        output: Round the last layer too.
+        at: Progress from which weights are rounded in every forward pass.
+        output: Also quantize the last layer.
     """
 
     at: float = parameter(0.75, 0.6, 0.9)
@@ -38,7 +38,7 @@ class Quantization(Technique):
     layers: list[str] = field(init=False, default_factory=list, repr=False)
 
     def setup(self, context: Context) -> None:
-        """Choose the layers now: a compiled model would not tell which one runs last."""
+        """Choose the layers now: once compiled, the model does not show which layer runs last."""
         skipped: list[nn.Module] = []
         if not self.output:
             inputs = next(context.training_batches(2))
@@ -47,13 +47,13 @@ class Quantization(Technique):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Begin after the step that reaches the point."""
+        """Begin after the first step with progress of at least `at`."""
         yield
         self._begin(context)
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:
-        """Judge rounded weights, also where the last steps were too long to begin before."""
+        """Evaluate rounded weights, also if progress has passed `at` only since the last step."""
         self._begin(context)
         yield
 

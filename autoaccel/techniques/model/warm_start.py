@@ -1,4 +1,4 @@
-"""Where the weights start: from a finished model, or from the factory's, made ready to learn again."""
+"""Start from the weights of a finished or pretrained model, shrunk and perturbed so that they train well again."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from autoaccel.techniques.shared.quantized import plain_state
     family="model",
     category="initialization",
     tags=("initializes",),
-    # Another initialization would overwrite the weights that this one starts from.
+    # Another initialization would overwrite the weights that this one keeps.
     conflicts=("initializes",),
     order=52,
     paper="arXiv 1910.08475",
 )
 class ShrinkPerturb(Technique):
-    """Shrink the weights of a pretrained model and add noise, so that it learns new data as well as a fresh one.
+    """Shrink pretrained weights and add noise, so that the model learns new data like a fresh one.
 
     Args:
         shrink: Factor on every matrix and kernel.
-        noise: Standard deviation of what is added to each, as a share of its own.
+        noise: Standard deviation of the added noise, relative to that of each weight tensor.
     """
 
     shrink: float = parameter(0.6, 0.2, 1.0)
     noise: float = parameter(0.1, 0.0, 0.5)
 
     def setup(self, context: Context) -> None:
-        """Change the weights that the factory gave."""
+        """Shrink and perturb the weights of the model factory."""
         shrink_and_perturb(context.model, self.shrink, self.noise, context.shared)
 
 
@@ -46,13 +46,13 @@ class ShrinkPerturb(Technique):
     paper="arXiv 1910.08475",
 )
 class WarmStart(ShrinkPerturb):
-    """Start from the best finished model's weights, shrunk and with noise."""
+    """Start from the weights of the run's best finished model, shrunk and with added noise."""
 
     def setup(self, context: Context) -> None:
-        """Take the weights over, then change them.
+        """Copy the matching weights, then shrink and perturb them.
 
         Raises:
-            ValueError: If none of them fits.
+            ValueError: If no weight matches.
         """
         take_over(context.model, plain_state(context.reference()))
         super().setup(context)
@@ -60,10 +60,10 @@ class WarmStart(ShrinkPerturb):
 
 @torch.no_grad()
 def take_over(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy every parameter and buffer whose name and shape fit; the others stay as they are.
+    """Copy every parameter and buffer whose name and shape match; the others stay unchanged.
 
     Raises:
-        ValueError: If no parameter fits.
+        ValueError: If no parameter matches.
     """
     fitting = {n: t for n, t in model.state_dict().items() if n in weights and weights[n].shape == t.shape}
     if not fitting.keys() & dict(model.named_parameters()).keys():
@@ -76,13 +76,13 @@ def take_over(model: nn.Module, weights: dict[str, Tensor]) -> None:
 def shrink_and_perturb(model: nn.Module, shrink: float, noise: float, generator: torch.Generator) -> None:
     """Multiply matrices and kernels by `shrink` and add normal noise of `noise` times their standard deviation.
 
-    Gains and biases stay: a gain starts at one, and not at the mean of noise.
+    Gains and biases stay unchanged, since gains start at one, not at the zero mean of the noise.
 
     Args:
         model: Changed in place.
-        shrink: Factor.
-        noise: Share of each tensor's standard deviation, before it is shrunk.
-        generator: Of random numbers on the CPU, the same on all ranks.
+        shrink: Factor on each tensor.
+        noise: Standard deviation of the noise relative to that of each tensor before shrinking.
+        generator: CPU generator, seeded alike on all ranks.
     """
     for weight in model.parameters():
         if weight.dim() > 1:

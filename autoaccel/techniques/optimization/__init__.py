@@ -1,1 +1,1 @@
-"""How it is trained: optimizer, learning rate, batch size, objective, averaging."""
+"""Optimization techniques: optimizer, learning rate, batch size, objective and averaging."""

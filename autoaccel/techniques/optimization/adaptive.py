@@ -1,4 +1,4 @@
-"""Adam and its relatives: a step for each weight, scaled by how large its gradients have been."""
+"""Adam and its variants, which scale the step of each weight by the size of its past gradients."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from autoaccel.techniques.shared.groups import DecayedOptimizer, Group
     paper="arXiv 1711.05101",
 )
 class AdamW(DecayedOptimizer):
-    """Adam with decoupled weight decay.
+    """Optimize with Adam and decoupled weight decay.
 
     Args:
-        lr: Learning rate at its peak.
+        lr: Peak learning rate.
         weight_decay: Decoupled weight decay.
-        beta1: Memory of the mean gradient.
-        beta2: Memory of its square.
+        beta1: Decay rate of the mean gradient.
+        beta2: Decay rate of the mean squared gradient.
         decay_all: Decay every parameter, not only matrices.
     """
 
@@ -41,16 +41,16 @@ class AdamW(DecayedOptimizer):
     decay_all: bool = parameter(False, options=(False, True))
 
     def shared(self, p: float) -> Group:
-        """Both memories."""
+        """Return the betas at progress `p`."""
         return {"betas": (value(self.beta1, p), value(self.beta2, p))}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """torch's own, fused."""
+        """Build torch's fused AdamW."""
         return torch.optim.AdamW(groups, fused=True)
 
 
 FULL_NESTEROV = 1e9
-"""torch warms NAdam's look-ahead up over steps, the faster the larger this is: here it is whole at once."""
+"""NAdam's `momentum_decay`, which sets the speed of its momentum warm-up; a value this large skips it."""
 
 
 @technique(
@@ -62,13 +62,13 @@ FULL_NESTEROV = 1e9
     paper="Dozat 2016; arXiv 1910.05446",
 )
 class NAdamW(DecayedOptimizer):
-    """AdamW with Nesterov's look-ahead in its momentum.
+    """Optimize with AdamW and Nesterov momentum.
 
     Args:
-        lr: Learning rate at its peak.
+        lr: Peak learning rate.
         weight_decay: Decoupled weight decay.
-        beta1: Memory of the mean gradient.
-        beta2: Memory of its square.
+        beta1: Decay rate of the mean gradient.
+        beta2: Decay rate of the mean squared gradient.
     """
 
     lr: Number = parameter(1e-3, 1e-4, 3e-2, log=True)
@@ -77,12 +77,12 @@ class NAdamW(DecayedOptimizer):
     beta2: Number = parameter(0.999, 0.9, 0.999)
 
     def shared(self, p: float) -> Group:
-        """Both memories; a warm-up that counts steps would be another one for every budget."""
+        """Return the hyperparameters, without a momentum warm-up in steps, which would ignore the budget."""
         betas = (value(self.beta1, p), value(self.beta2, p))
         return {"betas": betas, "momentum_decay": FULL_NESTEROV, "decoupled_weight_decay": True}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """torch's own, over all parameters at once."""
+        """Build torch's NAdam over all parameters at once."""
         return torch.optim.NAdam(groups, foreach=True)
 
 
@@ -97,13 +97,13 @@ class NAdamW(DecayedOptimizer):
     paper="arXiv 1904.00962",
 )
 class Lamb(DecayedOptimizer):
-    """Adam's direction, as long as a share of each tensor's own norm: for very large batches.
+    """Scale Adam's update of each tensor to the norm of that tensor, for very large batches.
 
     Args:
-        lr: That share at its peak.
-        weight_decay: Weight decay, a part of the direction.
-        beta1: Memory of the mean gradient.
-        beta2: Memory of its square.
+        lr: Peak norm of the update as a share of the tensor's norm.
+        weight_decay: Weight decay, added to the update before it is scaled.
+        beta1: Decay rate of the mean gradient.
+        beta2: Decay rate of the mean squared gradient.
     """
 
     lr: Number = parameter(5e-3, 5e-4, 5e-2, log=True)
@@ -112,15 +112,15 @@ class Lamb(DecayedOptimizer):
     beta2: Number = parameter(0.999, 0.9, 0.999)
 
     def shared(self, p: float) -> Group:
-        """Both memories.
+        """Return the hyperparameters, without bias correction of the moments (`adam_debias`).
 
-        The norm makes up for the bias of young averages. Corrected once more, first steps were ten times as long.
+        The update is normalized anyway; with bias correction on top, the first steps were ten times as long.
         """
         betas = (value(self.beta1, p), value(self.beta2, p))
         return {"betas": betas, "weight_decouple": False, "adam_debias": True}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """The one of pytorch_optimizer."""
+        """Build pytorch_optimizer's LAMB."""
         from pytorch_optimizer.optimizer.lamb import Lamb as Made
 
         made: torch.optim.Optimizer = Made(groups)
@@ -138,13 +138,13 @@ class Lamb(DecayedOptimizer):
     paper="arXiv 2110.02861",
 )
 class AdamW8bit(DecayedOptimizer):
-    """AdamW whose memories of large tensors take one byte a number instead of four.
+    """Optimize with AdamW, and store the moments of large tensors in 8 bits instead of 32.
 
     Args:
-        lr: Learning rate at its peak.
+        lr: Peak learning rate.
         weight_decay: Decoupled weight decay.
-        beta1: Memory of the mean gradient.
-        beta2: Memory of its square.
+        beta1: Decay rate of the mean gradient.
+        beta2: Decay rate of the mean squared gradient.
     """
 
     lr: Number = parameter(1e-3, 1e-4, 3e-2, log=True)
@@ -153,15 +153,18 @@ class AdamW8bit(DecayedOptimizer):
     beta2: Number = parameter(0.999, 0.9, 0.999)
 
     def shared(self, p: float) -> Group:
-        """Both memories."""
+        """Return the betas at progress `p`."""
         return {"betas": (value(self.beta1, p), value(self.beta2, p))}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """The one of torchao, its step not compiled: that takes longer than many a trial, and is not counted."""
+        """Build torchao's optimizer with an eager step.
+
+        Compiling the step would take longer than many trials, and its cost in FLOPs would not be counted.
+        """
         with _quiet():
             from torchao.optim import AdamW8bit as Made
 
-        class Stepping(Made):  # type: ignore[misc]  # here, where torchao is there
+        class Stepping(Made):  # type: ignore[misc]  # defined here because torchao is optional
             def step(self, closure: Callable[[], Any] | None = None) -> Any:
                 for group in self.param_groups:
                     if not isinstance(group["lr"], Tensor):
@@ -175,7 +178,7 @@ class AdamW8bit(DecayedOptimizer):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torchao says of kernels that fit other machines, and torch of torchao."""
+    """Silence torchao's messages about kernels for other machines, and torch's about torchao."""
     loggers = [logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,7 @@
-"""Averages of the weights: judged in their place, which stands in for a shorter decay, or pulled towards."""
+"""Weight averaging: evaluate an average instead of the weights, or pull the weights towards it.
+
+Evaluating an average substitutes for part of the learning rate decay.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,21 @@ from autoaccel.techniques.shared.weights import in_place_of, measured_on
 
 
 class Averaging(Technique):
-    """Base of the averages that are judged and delivered instead of the weights."""
+    """Base class of averages that are evaluated and delivered instead of the weights."""
 
     recalibrate: int
 
     def mean(self) -> list[Tensor]:
-        """One tensor for each of the model's parameters, or none as long as there is no average."""
+        """Return one tensor for each of the model's parameters, or an empty list if there is no average yet."""
         raise NotImplementedError
 
     def evaluation_samples(self, context: Context) -> int:
-        """What BatchNorm statistics are measured on."""
+        """Return the number of training samples used to measure BatchNorm statistics."""
         return measured_on(context, self.recalibrate)
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:
-        """Put the average in place, with BatchNorm statistics of its own."""
+        """Evaluate the average, with its own BatchNorm statistics."""
         mean = self.mean()
         if not mean:
             yield
@@ -43,7 +46,7 @@ def _weights(model: nn.Module) -> list[Tensor]:
 
 
 def _alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Whether shapes are the same: surgery on the model ends an average, and another one begins."""
+    """Return whether all shapes match; they differ after model surgery, and a new average begins."""
     return [t.shape for t in some] == [t.shape for t in others]
 
 
@@ -53,17 +56,17 @@ def _alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     category="model averaging",
     tags=("averages",),
     conflicts=("averages",),
-    # Entered first and left last: it averages weights that all others have finished with.
+    # Entered first and exited last: it averages the weights after all other techniques have changed them.
     order=5,
     paper="arXiv 1710.06953; arXiv 2407.20634",
 )
 class Ema(Averaging):
-    """Judge and deliver an exponential average of the weights.
+    """Evaluate and deliver an exponential moving average of the weights.
 
     Args:
-        half_life: Progress after which an old value counts half.
+        half_life: Progress after which an old value has half its weight.
         start: Progress at which averaging begins.
-        recalibrate: Training samples that BatchNorm statistics are measured on for the average.
+        recalibrate: Number of training samples for measuring the average's BatchNorm statistics.
     """
 
     half_life: Number = parameter(0.02, 0.002, 0.1, log=True)
@@ -74,7 +77,7 @@ class Ema(Averaging):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Move the average towards the new weights."""
+        """Move the average towards the updated weights."""
         yield
         if context.p < self.start:
             return
@@ -87,7 +90,7 @@ class Ema(Averaging):
         self.last = context.p
 
     def mean(self) -> list[Tensor]:
-        """The average as it is."""
+        """Return the current average."""
         return self.average
 
 
@@ -101,12 +104,12 @@ class Ema(Averaging):
     paper="arXiv 1803.05407",
 )
 class Swa(Averaging):
-    """Judge and deliver the plain mean of the weights of the last stretch.
+    """Evaluate and deliver the mean of the weights over the last part of training.
 
     Args:
         start: Progress at which averaging begins.
-        every: Progress between two weights that are averaged.
-        recalibrate: Training samples that BatchNorm statistics are measured on for the average.
+        every: Progress between two updates of the mean.
+        recalibrate: Number of training samples for measuring the average's BatchNorm statistics.
     """
 
     start: float = parameter(0.75, 0.5, 0.9)
@@ -118,7 +121,7 @@ class Swa(Averaging):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Add the new weights from time to time."""
+        """Add the updated weights to the mean at intervals of `every`."""
         yield
         live = _weights(context.model)
         if not _alike(self.average, live):
@@ -133,7 +136,7 @@ class Swa(Averaging):
         self.next = context.p + self.every
 
     def mean(self) -> list[Tensor]:
-        """The average as it is."""
+        """Return the current average."""
         return self.average
 
 
@@ -147,12 +150,12 @@ class Swa(Averaging):
     paper="arXiv 2209.14981; arXiv 2306.03241",
 )
 class Lawa(Averaging):
-    """Judge and deliver the mean of the latest few checkpoints, which are kept in memory.
+    """Evaluate and deliver the mean of the latest few checkpoints, which are kept in memory.
 
     Args:
-        latest: How many checkpoints are averaged.
+        latest: Number of checkpoints that are averaged.
         every: Progress between two checkpoints.
-        recalibrate: Training samples that BatchNorm statistics are measured on for the average.
+        recalibrate: Number of training samples for measuring the average's BatchNorm statistics.
     """
 
     latest: int = parameter(5, 3, 8, integer=True)
@@ -163,18 +166,18 @@ class Lawa(Averaging):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Keep a copy from time to time, and drop the oldest."""
+        """Store a checkpoint at intervals of `every`, and drop the oldest."""
         yield
         live = _weights(context.model)
         if self.checkpoints and not _alike(self.checkpoints[-1], live):
             self.checkpoints, self.next = [], 0.0
-        # The first steps are too near to where it all began.
+        # The first steps are too close to the initial weights.
         if context.p >= max(self.next, self.every):
             self.checkpoints = [*self.checkpoints, [p.clone() for p in live]][-self.latest :]
             self.next = context.p + self.every
 
     def mean(self) -> list[Tensor]:
-        """Of all that are kept."""
+        """Return the mean of the stored checkpoints."""
         if not self.checkpoints:
             return []
         total = [p.clone() for p in self.checkpoints[0]]
@@ -190,16 +193,16 @@ class Lawa(Averaging):
     category="model averaging",
     tags=("pulls_weights",),
     conflicts=("pulls_weights",),
-    # Its pull comes before masks are put on again, and before an average takes the weights.
+    # The pull comes before masks are applied again, and before an average takes the weights.
     order=58,
     paper="arXiv 1907.08610; arXiv 2404.00498",
 )
 class Lookahead(Technique):
-    """From time to time, pull the weights back to a slow copy of them, ever harder as training goes on.
+    """Pull the weights back to a slow copy at intervals, more strongly as training goes on.
 
     Args:
         every: Progress between two pulls.
-        strength: What is left of the slow copy at the last pull; it grows with the third power of progress.
+        strength: Weight of the slow copy in the pull at p = 1; it grows with the cube of progress.
     """
 
     every: float = parameter(0.005, 0.001, 0.02, log=True)
@@ -209,7 +212,7 @@ class Lookahead(Technique):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Move the copy to the new weights, and the weights to where it then is."""
+        """Interpolate the copy towards the updated weights, and set the weights to it."""
         if not self._fits(context.model):
             self.slow, self.next = [p.clone() for p in _trained(context.model)], context.p + self.every
         yield
@@ -224,5 +227,5 @@ class Lookahead(Technique):
 
 
 def _trained(model: nn.Module) -> list[Tensor]:
-    """Weights that move by training: frozen ones are not pulled."""
+    """Return the trained weights; frozen ones are not pulled."""
     return [p.detach() for p in model.parameters() if p.requires_grad]

@@ -1,4 +1,4 @@
-"""How many samples one optimizer step takes, and how that grows with progress."""
+"""Batch size, constant or growing with progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from autoaccel.techniques.base import Context, Number, Technique, parameter, tec
     paper="arXiv 1811.03600",
 )
 class ConstantBatch(Technique):
-    """The same batch size throughout, or any schedule of it.
+    """Keep the batch size constant, or let it follow a schedule.
 
     Args:
         size: Samples per optimizer step.
@@ -26,12 +26,12 @@ class ConstantBatch(Technique):
     size: Number = parameter(64, 16, 512, log=True, integer=True)
 
     def setup(self, context: Context) -> None:
-        """Set the first size."""
+        """Set the first batch size."""
         context.batch_size = round(value(self.size, 0.0))
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Set the size of the next batch."""
+        """Set the size of the next batch after the step."""
         yield
         if not isinstance(self.size, int):
             context.batch_size = round(value(self.size, context.p))
@@ -46,13 +46,13 @@ class ConstantBatch(Technique):
     paper="arXiv 1711.00489; arXiv 2510.14717",
 )
 class BatchRamp(Technique):
-    """A batch that grows with progress, and a learning rate that may follow it.
+    """Grow the batch size with progress, and optionally scale the learning rate with it.
 
     Args:
         size: Samples per optimizer step at the start.
-        growth: How many times larger the last batches are.
-        until: Progress at which they are.
-        rule: How the learning rate follows the growth: not at all, by its root, or in proportion.
+        growth: Ratio of the final batch size to the first.
+        until: Progress at which the final batch size is reached.
+        rule: How the learning rate scales with the batch size: not at all, with its square root, or linearly.
     """
 
     size: int = parameter(32, 8, 256, log=True, integer=True)
@@ -61,7 +61,7 @@ class BatchRamp(Technique):
     rule: str = parameter("none", options=("none", "sqrt", "linear"))
 
     def setup(self, context: Context) -> None:
-        """Set the first size."""
+        """Set the first batch size."""
         self._set(context, 0.0)
 
     def _set(self, context: Context, p: float) -> None:
@@ -72,6 +72,6 @@ class BatchRamp(Technique):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Set the size of the next batch."""
+        """Set the size of the next batch after the step."""
         yield
         self._set(context, context.p)

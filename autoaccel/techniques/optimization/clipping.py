@@ -1,4 +1,4 @@
-"""Limits on the length of a gradient."""
+"""Gradient clipping."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from autoaccel.techniques.base import Context, Number, Technique, parameter, tec
     paper="arXiv 1211.5063",
 )
 class Clip(Technique):
-    """Scale a gradient down when its norm is too large.
+    """Scale the gradient down when its norm is too large.
 
     Args:
-        norm: Largest norm over all parameters.
+        norm: Largest gradient norm over all parameters.
     """
 
     norm: Number = parameter(1.0, 0.1, 10.0, log=True)
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Clip before the optimizer steps."""
+        """Clip the gradient norm before the optimizer step."""
         torch.nn.utils.clip_grad_norm_(context.model.parameters(), value(self.norm, context.p))
         yield

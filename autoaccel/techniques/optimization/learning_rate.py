@@ -1,4 +1,4 @@
-"""Shapes of the learning rate over progress: every one has arrived at its end when the budget has."""
+"""Learning rate schedules over progress: each reaches its end when the budget is spent."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from autoaccel.techniques.base import Context, Technique, parameter, technique
 
 FIRST = 0.02
-"""Share of the peak at which a warm-up begins: a rate of zero would waste the first steps."""
+"""Share of the peak at which a warm-up starts: a learning rate of zero would waste the first steps."""
 
 
 class LearningRate(Technique):
-    """Base of the shapes: warm-up, then `after` on what is left of the progress."""
+    """Base class of the schedules: a linear warm-up, then `after` over the remaining progress."""
 
     warmup: float
     floor: float = 0.0
 
     def after(self, t: float) -> float:
-        """Share of the peak at `t` in [0, 1], the progress since the end of the warm-up."""
+        """Return the share of the peak at `t` in [0, 1], the share of the progress after the warm-up."""
         return 1.0
 
     def factor(self, p: float) -> float:
-        """Share of the peak at progress `p`."""
+        """Return the share of the peak at progress `p`."""
         if p < self.warmup:
             return FIRST + (1 - FIRST) * p / self.warmup
         t = (p - self.warmup) / (1 - self.warmup)
@@ -31,7 +31,7 @@ class LearningRate(Technique):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Set the rate of every group."""
+        """Set the learning rate of every parameter group."""
         factor = self.factor(context.p) * context.lr_factor
         for group in context.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * group.get("lr_scale", 1.0) * factor
@@ -48,18 +48,18 @@ class LearningRate(Technique):
     paper="arXiv 1905.04753",
 )
 class Linear(LearningRate):
-    """A straight line to zero.
+    """Decay the learning rate linearly, to zero by default.
 
     Args:
-        warmup: Share of the budget in which the rate rises.
-        floor: Share of the peak at the end.
+        warmup: Share of the budget in which the learning rate rises.
+        floor: Final learning rate as a share of the peak.
     """
 
     warmup: float = parameter(0.05, 0.0, 0.25)
     floor: float = parameter(0.0, 0.0, 0.1)
 
     def after(self, t: float) -> float:
-        """Share of the peak."""
+        """Return 1 - t."""
         return 1 - t
 
 
@@ -73,18 +73,18 @@ class Linear(LearningRate):
     paper="arXiv 1608.03983",
 )
 class Cosine(LearningRate):
-    """Half a cosine wave to zero.
+    """Decay the learning rate along half a cosine wave, to zero by default.
 
     Args:
-        warmup: Share of the budget in which the rate rises.
-        floor: Share of the peak at the end.
+        warmup: Share of the budget in which the learning rate rises.
+        floor: Final learning rate as a share of the peak.
     """
 
     warmup: float = parameter(0.05, 0.0, 0.25)
     floor: float = parameter(0.0, 0.0, 0.1)
 
     def after(self, t: float) -> float:
-        """Share of the peak."""
+        """Return half a cosine wave from 1 to 0."""
         return 0.5 * (1 + math.cos(math.pi * t))
 
 
@@ -98,18 +98,18 @@ class Cosine(LearningRate):
     paper="arXiv 2107.04197",
 )
 class Rex(LearningRate):
-    """Reflected exponential: high for long, then a fast fall.
+    """Decay the learning rate as a reflected exponential: slowly at first, then fast.
 
     Args:
-        warmup: Share of the budget in which the rate rises.
-        floor: Share of the peak at the end.
+        warmup: Share of the budget in which the learning rate rises.
+        floor: Final learning rate as a share of the peak.
     """
 
     warmup: float = parameter(0.05, 0.0, 0.25)
     floor: float = parameter(0.0, 0.0, 0.1)
 
     def after(self, t: float) -> float:
-        """Share of the peak."""
+        """Return (1 - t) / (1 - t / 2)."""
         return (1 - t) / (1 - t / 2)
 
 
@@ -123,18 +123,18 @@ class Rex(LearningRate):
     paper="arXiv 2405.18392",
 )
 class Wsd(LearningRate):
-    """Warm-up, a constant stretch, then a cooldown that follows 1 - sqrt.
+    """Warm up, hold the learning rate constant, then cool down to zero as 1 - sqrt.
 
     Args:
-        warmup: Share of the budget in which the rate rises.
-        cooldown: Share of the budget in which it falls to zero.
+        warmup: Share of the budget in which the learning rate rises.
+        cooldown: Share of the budget in which the learning rate falls to zero.
     """
 
     warmup: float = parameter(0.05, 0.0, 0.25)
     cooldown: float = parameter(0.3, 0.1, 0.6)
 
     def after(self, t: float) -> float:
-        """Share of the peak."""
+        """Return 1 before the cooldown, then 1 - sqrt(elapsed share of the cooldown)."""
         length = min(1.0, self.cooldown / (1 - self.warmup))
         return 1.0 if t <= 1 - length else 1 - math.sqrt((t - 1 + length) / length)
 
@@ -149,7 +149,7 @@ class Wsd(LearningRate):
     paper="arXiv 1708.07120",
 )
 class OneCycle(LearningRate):
-    """A long rise to the peak, then a cosine fall to zero.
+    """Raise the learning rate slowly to its peak, then decay it along a cosine to zero.
 
     Args:
         warmup: Progress at which the peak is reached.
@@ -158,7 +158,7 @@ class OneCycle(LearningRate):
     warmup: float = parameter(0.3, 0.2, 0.45)
 
     def after(self, t: float) -> float:
-        """Share of the peak."""
+        """Return half a cosine wave from 1 to 0."""
         return 0.5 * (1 + math.cos(math.pi * t))
 
 
@@ -171,10 +171,10 @@ class OneCycle(LearningRate):
     paper="torch's default",
 )
 class Constant(LearningRate):
-    """The same rate to the end.
+    """Keep the learning rate constant after an optional warm-up.
 
     Args:
-        warmup: Share of the budget in which the rate rises.
+        warmup: Share of the budget in which the learning rate rises.
     """
 
     warmup: float = parameter(0.0, 0.0, 0.25)

@@ -1,4 +1,4 @@
-"""Optimizers that keep one momentum and no second moment."""
+"""Optimizers with momentum and no second moment."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from autoaccel.techniques.shared.groups import DecayedOptimizer, Group
     paper="Sutskever et al. 2013",
 )
 class SGD(DecayedOptimizer):
-    """Stochastic gradient descent with Nesterov momentum.
+    """Optimize with stochastic gradient descent and Nesterov momentum.
 
     Args:
-        lr: Learning rate at its peak.
-        momentum: Share of the last step that is kept.
+        lr: Peak learning rate.
+        momentum: Momentum coefficient, the share of the last update that is kept.
         weight_decay: L2 penalty.
         decay_all: Decay every parameter, not only matrices.
     """
@@ -32,14 +32,14 @@ class SGD(DecayedOptimizer):
     decay_all: bool = parameter(False, options=(False, True))
 
     def shared(self, p: float) -> Group:
-        """Momentum, which without any has nothing to look ahead with."""
+        """Return the momentum, with Nesterov only if it is positive, as torch requires."""
         momentum = value(self.momentum, p)
         return {"momentum": momentum, "nesterov": momentum > 0}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """torch's own, fused.
+        """Build torch's fused SGD, with momentum buffers of zeros.
 
-        It wants momenta of all parameters or of none, and after surgery some are new: all begin with zeros.
+        The fused step needs buffers for all parameters or for none, and model surgery adds parameters without one.
         """
         made = torch.optim.SGD(groups, fused=True)
         for group in made.param_groups:
@@ -59,13 +59,13 @@ class SGD(DecayedOptimizer):
     paper="arXiv 2302.06675",
 )
 class Lion(DecayedOptimizer):
-    """Steps of one length for all weights, in the direction of the momentum's sign.
+    """Update all weights by steps of equal size, with the sign of the momentum.
 
     Args:
-        lr: Learning rate at its peak; a third to a tenth of AdamW's.
-        weight_decay: Decoupled weight decay; as many times AdamW's.
-        beta1: Share of the momentum in a step.
-        beta2: Memory of the momentum.
+        lr: Peak learning rate; a third to a tenth of AdamW's.
+        weight_decay: Decoupled weight decay; three to ten times AdamW's.
+        beta1: Share of the momentum, as opposed to the gradient, in an update.
+        beta2: Decay rate of the momentum.
     """
 
     lr: Number = parameter(2e-4, 2e-5, 5e-3, log=True)
@@ -74,11 +74,11 @@ class Lion(DecayedOptimizer):
     beta2: Number = parameter(0.99, 0.95, 0.999)
 
     def shared(self, p: float) -> Group:
-        """Both betas."""
+        """Return the betas at progress `p`."""
         return {"betas": (value(self.beta1, p), value(self.beta2, p))}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """The one of pytorch_optimizer."""
+        """Build pytorch_optimizer's Lion."""
         from pytorch_optimizer.optimizer.lion import Lion as Made
 
         made: torch.optim.Optimizer = Made(groups)

@@ -1,4 +1,4 @@
-"""Muon: matrices move by the nearest orthogonal matrix to their momentum."""
+"""Muon: update each matrix by the orthogonal matrix nearest to its momentum."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from autoaccel.techniques.shared.modules import is_transposed_linear
 
 
 def orthogonalized(update: Tensor, steps: int = 5) -> Tensor:
-    """The nearest (semi-)orthogonal matrices by Newton-Schulz iteration, shape [..., m, n].
+    """Return the nearest (semi-)orthogonal matrices by Newton-Schulz iteration, shape [..., m, n].
 
-    The quintic coefficients are Keller Jordan's; singular values end between about 0.7 and 1.2.
+    The quintic coefficients are Keller Jordan's; the resulting singular values lie between about 0.7 and 1.2.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    # Old CPUs multiply bfloat16 slowly; there float32 gives the same update in less time.
+    # Older CPUs multiply bfloat16 slowly: on a CPU, float32 gives the same update in less time.
     x = update.bfloat16() if update.is_cuda else update.float()
     tall = x.size(-2) > x.size(-1)
     if tall:
@@ -33,11 +33,11 @@ def orthogonalized(update: Tensor, steps: int = 5) -> Tensor:
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon for matrices and convolution kernels, AdamW for everything else, as one optimizer.
+    """One optimizer that applies Muon to matrices and convolution kernels, and AdamW to everything else.
 
     Args:
-        groups: Parameter groups; those with `"muon": True` are orthogonalized, and with `"transposed": True` hold
-            matrices of shape [in, out].
+        groups: Parameter groups; updates of those with `"muon": True` are orthogonalized, and those with
+            `"transposed": True` contain matrices of shape [in, out].
     """
 
     def __init__(self, groups: Iterable[Group]):
@@ -46,7 +46,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step of both."""
+        """Make one step with both, and return the closure's loss, if there is a closure."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
             trained = [p for p in group["params"] if p.grad is not None]
@@ -102,19 +102,19 @@ class MuonWithAdamW(torch.optim.Optimizer):
     family="optimization",
     category="learning rate selection",
     component="optimizer",
-    # The factors of a low-rank update are no hidden matrices: only their product is a direction in weight space.
+    # Low-rank factors are not hidden matrices: only their product is a direction in weight space.
     conflicts=("adapts",),
     order=60,
     paper="Jordan et al. 2024; arXiv 2502.16982",
 )
 class Muon(GroupedOptimizer):
-    """Orthogonalized momentum for hidden matrices and kernels, AdamW for the rest.
+    """Optimize hidden matrices and kernels by orthogonalized momentum, and the rest with AdamW.
 
     Args:
-        lr: Learning rate of the matrices at its peak.
-        adam_lr: Learning rate of all other parameters.
-        momentum: Share of the last step that is kept.
-        weight_decay: Decoupled weight decay of the matrices, the last layer's included.
+        lr: Peak learning rate of the hidden matrices and kernels.
+        adam_lr: Peak learning rate of all other parameters.
+        momentum: Decay rate of the mean gradient of hidden matrices and kernels.
+        weight_decay: Decoupled weight decay of the matrices, including the last layer's.
     """
 
     lr: Number = parameter(0.02, 2e-3, 0.1, log=True)
@@ -123,7 +123,7 @@ class Muon(GroupedOptimizer):
     weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
 
     def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
-        """Hidden matrices and kernels, the last layer, and the rest: gains, biases, embeddings."""
+        """Separate hidden matrices and kernels, the last layer, and the rest: gains, biases and embeddings."""
         trained = [p for p in model.parameters() if p.requires_grad]
         vectors = vectors_in(model)
         head = _head(model) - vectors
@@ -137,7 +137,7 @@ class Muon(GroupedOptimizer):
         }
 
     def numbers(self, group: str, p: float) -> Group:
-        """Muon's numbers for hidden matrices, AdamW's for the others."""
+        """Return the hyperparameters of Muon for hidden matrices and kernels, and of AdamW for other groups."""
         decay = 0.0 if group == "rest" else value(self.weight_decay, p)
         if group not in ("hidden", "transposed"):
             return {"initial_lr": value(self.adam_lr, p), "weight_decay": decay}
@@ -145,16 +145,16 @@ class Muon(GroupedOptimizer):
         return {**numbers, "muon": True, "transposed": group == "transposed"}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """Both as one."""
+        """Build one optimizer for all groups."""
         return MuonWithAdamW(groups)
 
 
 def _is_matrix(p: Tensor) -> bool:
-    """Whether there is more than one row and one column: a table of positions [1, t, d] is one long row."""
+    """Return whether there are several rows and columns: a position table [1, t, d] is one long row."""
     return p.dim() > 1 and len(p) > 1 and p.numel() > len(p)
 
 
 def _head(model: nn.Module) -> set[int]:
-    """The last linear layer: its rows are classes, which have nothing to do with each other."""
+    """Return the id of the last linear layer's weight, whose rows are independent: they stand for classes."""
     last = [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
     return {id(m.weight) for m in last}

@@ -1,4 +1,4 @@
-"""Changes of the loss that is trained on; the one that is reported stays the task's."""
+"""Changes to the training loss; the reported loss is still the task's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from autoaccel.techniques.shared.tensors import IGNORED, mean_of_counted
     paper="arXiv 1512.00567",
 )
 class LabelSmoothing(Technique):
-    """Ask for a little probability on every class.
+    """Smooth the targets: spread a small share of the probability over all classes.
 
     Args:
         eps: Share of the target that is spread over all classes.
@@ -30,7 +30,7 @@ class LabelSmoothing(Technique):
     eps: Number = parameter(0.1, 0.0, 0.2)
 
     def loss(self, context: Context, batch: Batch, output: Any, each: Tensor) -> Tensor:
-        """Mix in the cross entropy with the uniform distribution."""
+        """Mix in the cross-entropy with the uniform distribution."""
         eps = value(self.eps, context.p)
         classes = -1 if context.kind == "tokens" else 1
         uniform: Tensor = -output.log_softmax(classes).mean(classes)
@@ -42,7 +42,7 @@ class LabelSmoothing(Technique):
         return smoothed
 
     def _counted(self, context: Context, batch: Batch) -> Tensor:
-        """How much the label of each sample counts in the task's own loss, shape [n]."""
+        """Return the weight of each sample's labels in the task loss, shape [n]."""
         own = label_weights(context, batch.targets)
         if batch.other is None or batch.share is None:
             return own
@@ -50,20 +50,20 @@ class LabelSmoothing(Technique):
 
 
 def label_weights(context: Context, labels: Tensor) -> Tensor:
-    """The weight of each label's loss, shape [n]: 0 where it is ignored, else its class's."""
+    """Return the loss weight of each label, shape [n]: its class's weight, or 0 if the label is ignored."""
     counted = (labels != IGNORED).float()
     return counted if context.class_weights is None else counted * context.class_weights[labels.clamp(min=0)]
 
 
 class ClassLoss(Technique):
-    """Base of the losses in place of cross entropy: they weight, mix and leave out what the task's own does."""
+    """Base class of losses that replace cross-entropy, with its class weights, mixing and ignored labels."""
 
     def of_labels(self, context: Context, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of each label: logits of shape [..., classes], labels and losses of shape [...]."""
+        """Return the loss of each label, shape [...], for logits [..., classes] and labels [...]."""
         raise NotImplementedError
 
     def loss(self, context: Context, batch: Batch, output: Any, each: Tensor) -> Tensor:
-        """The loss of each sample, with that of its second target where it is mixed."""
+        """Return the loss of each sample, shape [n], mixed with that of its second target if there is one."""
         logits = output if context.kind == "tokens" else output.movedim(1, -1)
         own = self._of_samples(context, logits, batch.targets)
         if batch.other is None or batch.share is None:
@@ -83,13 +83,13 @@ class ClassLoss(Technique):
     category="efficient objectives",
     requires=("cross_entropy", "classes"),
     tags=("replaces_loss",),
-    # It smooths its targets itself: label smoothing would mix in another loss's uniform part.
+    # It smooths its targets itself: label smoothing would add the uniform part of cross-entropy.
     conflicts=("replaces_loss", "smooths"),
     order=44,
     paper="arXiv 2110.00476",
 )
 class OneAgainstRest(ClassLoss):
-    """Ask of each class by itself whether it is the one: binary cross entropies, summed over the classes.
+    """Replace cross-entropy by binary cross-entropies, one per class, summed over the classes.
 
     Args:
         smoothing: Share of the target that is spread over all classes.
@@ -98,7 +98,10 @@ class OneAgainstRest(ClassLoss):
     smoothing: Number = parameter(0.0, 0.0, 0.2)
 
     def of_labels(self, context: Context, logits: Tensor, labels: Tensor) -> Tensor:
-        """Targets are linear in this loss, so that no tensor of all classes has to hold them."""
+        """Return the summed binary cross-entropies of each label.
+
+        The loss is linear in the targets, so they need no tensor over all classes.
+        """
         smoothing = value(self.smoothing, context.p)
         own = logits.gather(-1, labels[..., None]).squeeze(-1)
         asked = (1 - smoothing) * own + smoothing * logits.mean(-1)
@@ -116,18 +119,18 @@ class OneAgainstRest(ClassLoss):
     paper="arXiv 1708.02002",
 )
 class Focal(ClassLoss):
-    """Cross entropy that counts the less the surer the model is of the right class.
+    """Reduce the cross-entropy where the model is already confident of the correct class.
 
     Args:
-        gamma: Power of the probability of being wrong that it is multiplied with.
+        gamma: Exponent of the focal factor (1 - probability of the correct class).
     """
 
     gamma: Number = parameter(2.0, 0.5, 5.0)
 
     def of_labels(self, context: Context, logits: Tensor, labels: Tensor) -> Tensor:
-        """Multiply the cross entropy."""
+        """Return the cross-entropy of each label, multiplied by the focal factor."""
         right = logits.log_softmax(-1).gather(-1, labels[..., None]).squeeze(-1)
-        # At a probability of exactly one, a power below one has no slope.
+        # Without a lower bound, an exponent below 1 has an infinite gradient at probability 1.
         wrong = (-right.expm1()).clamp(min=1e-7)
         focal: Tensor = -(wrong ** value(self.gamma, context.p)) * right
         return focal

@@ -1,4 +1,4 @@
-"""Schedule-Free: an average of the weights in place of a decaying learning rate."""
+"""Schedule-Free: weight averaging instead of learning rate decay."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from autoaccel.techniques.shared.weights import measured_on, recalibrated
     component="optimizer",
     tags=("own_schedule", "averages"),
     # Masks do not reach the copy of the weights that it keeps and averages.
-    # What it averages begins anew with every other set of parameters, and frozen ones would stay where they are.
+    # The average restarts whenever the set of parameters changes, and frozen ones would not be averaged.
     conflicts=(
         "anneals",
         "averages",
@@ -36,36 +36,41 @@ from autoaccel.techniques.shared.weights import measured_on, recalibrated
     paper="arXiv 2405.15682",
 )
 class ScheduleFree(DecayedOptimizer):
-    """AdamW that needs no decay of its learning rate: it trains near the average of its weights and delivers that.
+    """Optimize with Schedule-Free AdamW: average the weights instead of decaying the learning rate.
+
+    Gradients are taken near the average, and the average is evaluated and delivered.
 
     Args:
         lr: Learning rate after the warm-up; larger than AdamW's.
         weight_decay: Weight decay.
-        beta1: Share of the average in the weights that gradients are taken at.
-        beta2: Memory of the squared gradient.
-        recalibrate: Training samples that BatchNorm statistics are measured on for the average.
+        beta1: Share of the average in the weights at which gradients are taken.
+        beta2: Decay rate of the mean squared gradient.
+        recalibrate: Number of training samples for measuring the average's BatchNorm statistics.
     """
 
     lr: Number = parameter(2.5e-3, 5e-4, 5e-2, log=True)
     weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
-    # Fixed: the average is found again from the weights by this number alone.
+    # Not a schedule: the average is recovered from the weights with the current beta1 alone.
     beta1: float = parameter(0.9, 0.8, 0.98)
     beta2: Number = parameter(0.999, 0.9, 0.999)
     recalibrate: int = parameter(512, 128, 2048, log=True, integer=True)
 
     def setup(self, context: Context) -> None:
-        """Begin, or begin anew: its groups count for all of their parameters, so new ones cannot join old ones."""
+        """Build the optimizer without any earlier state.
+
+        Each group has one step count for all of its parameters, so new parameters cannot join old ones.
+        """
         if context.optimizer is not None:
             for state in context.optimizer.state.values():
                 state.clear()
         super().setup(context)
 
     def shared(self, p: float) -> Group:
-        """The average's share and the memory."""
+        """Return the betas at progress `p`."""
         return {"betas": (self.beta1, value(self.beta2, p))}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """The authors' own, ready to train."""
+        """Build the authors' optimizer in train mode."""
         from schedulefree import AdamWScheduleFree
 
         made: torch.optim.Optimizer = AdamWScheduleFree(groups)
@@ -73,12 +78,12 @@ class ScheduleFree(DecayedOptimizer):
         return made
 
     def evaluation_samples(self, context: Context) -> int:
-        """What BatchNorm statistics are measured on."""
+        """Return the number of training samples used to measure BatchNorm statistics."""
         return measured_on(context, self.recalibrate)
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:
-        """Put the average in place, with BatchNorm statistics of its own."""
+        """Evaluate the average, with its own BatchNorm statistics."""
         optimizer = cast(Any, context.optimizer)
         live = [p.detach() for p in context.model.parameters()]
         saved = [p.clone() for p in live]
@@ -88,5 +93,5 @@ class ScheduleFree(DecayedOptimizer):
                 yield
         finally:
             optimizer.train()
-            # The way there and back rounds.
+            # Switching to the average and back rounds the weights.
             torch._foreach_copy_(live, saved)

@@ -1,4 +1,4 @@
-"""Steps that look for flat minima: the gradient is taken where the loss nearby is highest."""
+"""Sharpness-aware minimization: seek flat minima with gradients from nearby weights of higher loss."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from autoaccel.techniques.base import Batch, Context, Number, Technique, paramet
     family="optimization",
     category="efficient objectives",
     tags=("recomputes_gradients",),
-    # Both gradients would have to be scaled and unscaled, each with an overflow of its own.
+    # Both gradients would have to be scaled and unscaled, and each could overflow.
     conflicts=("recomputes_gradients", "scales_gradients"),
-    # After all that draws random numbers for a batch, and before clipping, which is for the gradient that is used.
+    # After every technique that draws random numbers for a batch, and before clipping, which acts on the final
+    # gradient.
     order=64,
     paper="arXiv 2010.01412",
 )
 class Sam(Technique):
-    """Every few steps, take the gradient a little way uphill: those steps cost twice as much.
+    """Every few steps, compute the gradient at weights moved uphill; such a step costs twice as much.
 
     Args:
-        rho: Length of the way uphill, over all parameters together.
-        every: Steps from one such step to the next.
-        since: Progress from which it is done.
+        rho: Norm of the uphill move over all parameters.
+        every: Number of steps from one such step to the next.
+        since: Progress from which such steps are made.
     """
 
     rho: Number = parameter(0.1, 0.02, 0.5, log=True)
@@ -39,7 +40,7 @@ class Sam(Technique):
     random: list[Tensor] = field(init=False, default_factory=list, repr=False)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Before such a step, remember the random numbers of its forward."""
+        """Save the random states before the forward of a step that recomputes its gradient."""
         if context.p >= self.since:
             self.random = _random_states(context) if self.count % self.every == 0 else []
             self.count += 1
@@ -47,7 +48,7 @@ class Sam(Technique):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Go uphill, take the gradient of the same batch there, and come back."""
+        """Recompute the gradients of the same batch at the uphill weights, and restore the weights."""
         if self.random:
             with _uphill(context, value(self.rho, context.p)), _replayed(context, self.random):
                 context.recompute_gradients()
@@ -57,7 +58,7 @@ class Sam(Technique):
 
 @contextmanager
 def _uphill(context: Context, rho: float) -> Iterator[None]:
-    """The weights moved by `rho` along their gradient, and then exactly back."""
+    """Move the weights by `rho` along their gradient, and restore them exactly on exit."""
     trained = [p for p in context.model.parameters() if p.grad is not None]
     weights = [p.detach() for p in trained]
     gradients = [p.grad for p in trained if p.grad is not None]
@@ -72,7 +73,7 @@ def _uphill(context: Context, rho: float) -> Iterator[None]:
 
 @contextmanager
 def _replayed(context: Context, random: list[Tensor]) -> Iterator[None]:
-    """The same dropout masks again; afterwards random numbers and statistics are as if nothing had been done."""
+    """Replay random states, for the same dropout masks; restore random states and buffers on exit."""
     buffers = [buffer.detach() for buffer in context.model.buffers()]
     saved, after = [buffer.clone() for buffer in buffers], _random_states(context)
     _set_random_states(context, random)
@@ -85,7 +86,7 @@ def _replayed(context: Context, random: list[Tensor]) -> Iterator[None]:
 
 
 def _random_states(context: Context) -> list[Tensor]:
-    """The states of all random numbers that a forward or a loss may draw."""
+    """Return the states of all generators that a forward or a loss may use."""
     states = [torch.get_rng_state(), context.generator.get_state(), context.shared.get_state()]
     if context.device.type != "cpu":
         states.append(torch.get_device_module(context.device).get_rng_state())

@@ -10,7 +10,7 @@ from autoaccel.techniques.base import Number, parameter, technique, value
 from autoaccel.techniques.shared.groups import DecayedOptimizer, Group
 
 LARGEST_SIDE = 4096
-"""Longer sides of a matrix, such as a vocabulary, keep their own basis: an eigenbasis costs their third power."""
+"""Longer dimensions, such as a vocabulary, are not rotated: the cost of an eigenbasis is cubic in the length."""
 
 
 @technique(
@@ -24,17 +24,19 @@ LARGEST_SIDE = 4096
     paper="arXiv 2409.11321",
 )
 class Soap(DecayedOptimizer):
-    """Adam in a basis that follows the gradients' covariance; its first update only looks for that basis.
+    """Optimize with Adam in a basis that follows the covariance of the gradients.
+
+    The first update only initializes the basis.
 
     Args:
-        lr: Learning rate at its peak.
+        lr: Peak learning rate.
         weight_decay: Decoupled weight decay.
-        beta1: Memory of the mean gradient.
-        beta2: Memory of its square and of the covariance.
-        every: Updates between two corrections of the basis.
+        beta1: Decay rate of the mean gradient.
+        beta2: Decay rate of the mean squared gradient and of the covariance.
+        every: Updates from one correction of the basis to the next.
     """
 
-    # Averages that are old already must not be corrected for being young.
+    # The step count is kept on a rebuild, as the moments are: their bias correction must not start again.
     counters: ClassVar[tuple[str, ...]] = ("step",)
     lr: Number = parameter(3e-3, 3e-4, 3e-2, log=True)
     weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
@@ -43,17 +45,17 @@ class Soap(DecayedOptimizer):
     every: int = parameter(10, 2, 50, log=True, integer=True)
 
     def shared(self, p: float) -> Group:
-        """Both memories, and how the basis is kept."""
+        """Return the betas, and the basis's update interval and largest dimension."""
         betas = (value(self.beta1, p), value(self.beta2, p))
         return {"betas": betas, "precondition_frequency": self.every, "max_precondition_dim": LARGEST_SIDE}
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """The one of pytorch_optimizer."""
+        """Build pytorch_optimizer's SOAP."""
         from pytorch_optimizer.optimizer.soap import SOAP
 
         made: torch.optim.Optimizer = SOAP(groups)
         return made
 
     def period(self) -> int:
-        """The basis is corrected once in so many updates."""
+        """Return the number of updates between two corrections of the basis."""
         return self.every

@@ -1,1 +1,1 @@
-"""What several techniques use."""
+"""Code shared by several techniques."""

@@ -1,4 +1,4 @@
-"""What all optimizers share: groups of parameters, each with numbers of its own that may move with progress."""
+"""Parameter groups for all optimizers, with hyperparameters that may follow schedules of progress."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ Group = dict[str, Any]
 
 
 class GroupedOptimizer(OptimizerTechnique):
-    """Base of the optimizers here: parameters by group, and the numbers of a group at each progress.
+    """Base class of optimizers that split the parameters into groups, each with its own hyperparameters.
 
     Attributes:
-        counters: What a group itself counts, beside its parameters' states: kept when the optimizer is built anew.
+        counters: Keys of counters that are stored in a group, not in its parameters' state; kept on a rebuild.
     """
 
     counters: ClassVar[tuple[str, ...]] = ()
 
     def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
-        """The trained parameters by the name of their group."""
+        """Return the trained parameters by group name."""
         raise NotImplementedError
 
     def numbers(self, group: str, p: float) -> Group:
-        """Hyperparameters of a group at progress `p`; `initial_lr` is the learning rate's peak."""
+        """Return a group's hyperparameters at progress `p`; `initial_lr` is the peak learning rate."""
         raise NotImplementedError
 
     def build(self, groups: list[Group]) -> torch.optim.Optimizer:
-        """The optimizer over groups that hold their own numbers."""
+        """Return the optimizer for groups that contain their hyperparameters."""
         raise NotImplementedError
 
     def setup(self, context: Context) -> None:
-        """Build the optimizer over the model as it is now."""
+        """Build the optimizer for the current parameters of the model."""
         before = {} if context.optimizer is None else {g["name"]: g for g in context.optimizer.param_groups}
         groups = []
         for name, params in self.split(context.model).items():
@@ -53,7 +53,7 @@ class GroupedOptimizer(OptimizerTechnique):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Follow the numbers that are schedules; the learning rate's shape multiplies its peak afterwards."""
+        """Update the scheduled hyperparameters; the learning rate component then scales the peak `initial_lr`."""
         if any(isinstance(number, Schedule) for number in vars(self).values()):
             for group in context.optimizer.param_groups:
                 group.update(self.numbers(group["name"], context.p))
@@ -61,32 +61,32 @@ class GroupedOptimizer(OptimizerTechnique):
 
 
 class DecayedOptimizer(GroupedOptimizer):
-    """Base of those whose groups differ by weight decay alone."""
+    """Base class of optimizers whose groups differ only in weight decay."""
 
     lr: Number
     weight_decay: Number
     decay_all: bool = False
 
     def shared(self, p: float) -> Group:
-        """Hyperparameters of both groups at progress `p`, without learning rate and decay."""
+        """Return the hyperparameters of all groups at progress `p`, except learning rate and weight decay."""
         raise NotImplementedError
 
     def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
-        """Matrices apart from the rest."""
+        """Separate decayed matrices from no-decay parameters and low-rank factors."""
         return decay_split(model, self.decay_all)
 
     def numbers(self, group: str, p: float) -> Group:
-        """Everything but the decay is the same in both groups."""
+        """Return the hyperparameters at progress `p`; only the group `decayed` has weight decay."""
         decay = value(self.weight_decay, p) if group == "decayed" else 0.0
         return {"initial_lr": value(self.lr, p), "weight_decay": decay, **self.shared(p)}
 
 
 def decay_split(model: nn.Module, decay_all: bool) -> dict[str, list[Tensor]]:
-    """Trained parameters with and without weight decay.
+    """Split the trained parameters into the groups `decayed`, `no_decay` and `factors`.
 
     Args:
-        model: Its trained parameters are split.
-        decay_all: Decay every parameter, as torch does by itself.
+        model: The model whose trained parameters are split.
+        decay_all: Decay every parameter, as torch does by default.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     vectors, factors = (set(), set()) if decay_all else (vectors_in(model), factors_in(model))
@@ -98,11 +98,11 @@ def decay_split(model: nn.Module, decay_all: bool) -> dict[str, list[Tensor]]:
 
 
 def vectors_in(model: nn.Module) -> set[int]:
-    """Ids of gains, biases and embeddings."""
+    """Return the ids of gains, biases and embeddings."""
     small = {id(p) for p in model.parameters() if p.ndim < 2}
     return small | {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
 
 
 def factors_in(model: nn.Module) -> set[int]:
-    """Ids of the factors of low-rank products."""
+    """Return the ids of the factors of low-rank products."""
     return {id(p) for p in model.parameters() if isinstance(p, Factor)}

@@ -1,4 +1,4 @@
-"""Changing what modules do while they stay where they are: names of parameters, and so saved weights, are kept."""
+"""Find modules, and change their behavior in place, which keeps parameter names and saved weights valid."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from torch.utils.hooks import RemovableHandle
 from autoaccel.techniques.shared.tensors import call, tensors_in
 
 _JOINED: dict[tuple[type[nn.Module], type[nn.Module]], type[nn.Module]] = {}
-"""One class for all modules of a kind: a compiler takes modules of different classes for different code."""
+"""The class for each pair of behavior and module class: modules of different classes are compiled separately."""
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class Factor(nn.Parameter):
-    """A factor of a product of matrices. What optimizers do to whole matrices is not meant for it alone."""
+    """A factor of a matrix product, which optimizers must not treat as a whole matrix."""
 
 
 def extend(module: nn.Module, behavior: type[nn.Module]) -> None:
-    """Put the methods of `behavior` before those of the module's class, as torch's own parametrizations do.
+    """Override the methods of a module with those of `behavior`, as torch's parametrizations do.
 
-    A closure over the old `forward` would go on pointing to this module in every copy of it; a class does not.
+    This changes the module's class. Copies of a module with a patched `forward` would still call the original
+    module.
 
     Args:
-        module: Changed in place.
+        module: The module, changed in place.
         behavior: A class whose `forward` may call `super().forward`.
     """
     kinds = (behavior, type(module))
@@ -39,7 +40,7 @@ def extend(module: nn.Module, behavior: type[nn.Module]) -> None:
 
 
 def restore(module: nn.Module, behavior: type[nn.Module]) -> None:
-    """Undo `extend`, also under other behaviors that were put on top of it."""
+    """Undo `extend`, and keep other behaviors that were added after it."""
     behaviors = []
     while isinstance(module, behavior):
         above, module.__class__ = type(module).__bases__
@@ -49,25 +50,25 @@ def restore(module: nn.Module, behavior: type[nn.Module]) -> None:
 
 
 class Unfused(nn.Module):
-    """Put before `nn.TransformerEncoderLayer`: the layers inside it are called in eval mode too.
+    """Behavior for `nn.TransformerEncoderLayer`: call its inner layers in eval mode too.
 
-    torch's fast path reads their weights and passes their `forward` by, and with it what extends them.
+    torch's fast path reads their weights without calling `forward`, and so bypasses any extended behavior.
     """
 
     activation_relu_or_gelu = property(lambda self: 0)
 
 
 def unfuse(model: nn.Module) -> None:
-    """Keep torch's fast path away from every encoder layer of the model."""
+    """Disable torch's fast path in every encoder layer of the model."""
     for module in list(model.modules()):
         if isinstance(module, nn.TransformerEncoderLayer) and not isinstance(module, Unfused):
             extend(module, Unfused)
 
 
 def own_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Linear layers and convolutions by name whose weight no other module shares, and only their forward reads.
+    """Return, by name, linear layers and convolutions whose weight is unshared and read only by their forward.
 
-    The output projection of torch's attention is left out: attention reads its weight and never calls it.
+    The output projection of torch's attention is excluded: attention reads its weight and never calls it.
     """
     owners = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
     return {
@@ -80,20 +81,20 @@ def own_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def is_transposed_linear(module: nn.Module) -> bool:
-    """Whether it is the linear layer of GPT-2 in transformers, whose weight is [in, out]."""
+    """Return whether a module is the Conv1D of transformers (GPT-2), a linear layer with weight [in, out]."""
     return hasattr(module, "nf") and any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
 
 
 def projections(model: nn.Module) -> dict[str, nn.Module]:
-    """Those of `own_layers` that multiply by a matrix."""
+    """Return the linear layers among `own_layers`."""
     return {n: m for n, m in own_layers(model).items() if isinstance(m, nn.Linear) or is_transposed_linear(m)}
 
 
 def output_layers(model: nn.Module, run: Callable[[], Any]) -> list[nn.Module]:
-    """The layer that ran last, in a list: it makes the output, whose shape is the task's.
+    """Return the layer that runs last, as a list: it produces the output, whose shape the task determines.
 
     Args:
-        model: Run once, in eval mode and without gradients.
+        model: The model, run once in eval mode and without gradients.
         run: Calls the model with any batch.
     """
     ran: list[nn.Module] = []
@@ -105,14 +106,14 @@ def output_layers(model: nn.Module, run: Callable[[], Any]) -> list[nn.Module]:
 
 
 def repeated_blocks(model: nn.Module, inputs: Any) -> list[nn.Module]:
-    """The blocks of a deep model in the order in which they run: each maps a tensor to one of the same shape.
+    """Return the blocks of a deep model in execution order; each maps a tensor to one of the same shape.
 
-    Blocks are siblings in a `ModuleList` or `Sequential` that have layers of their own. They are taken for
-    residual: leaving one out leaves the shapes, and most of what flows, as they are.
+    Blocks are siblings in a `ModuleList` or `Sequential` that have submodules and parameters. They are assumed
+    to be residual: skipping one keeps all shapes and most of the signal.
 
     Args:
-        model: Called once, in eval mode and without gradients.
-        inputs: Any batch that it accepts.
+        model: The model, called once in eval mode and without gradients.
+        inputs: Any batch that the model accepts.
     """
     found: list[nn.Module] = []
 
@@ -129,14 +130,14 @@ def repeated_blocks(model: nn.Module, inputs: Any) -> list[nn.Module]:
 
 
 def token_blocks(model: nn.Module, inputs: Any) -> list[nn.Module]:
-    """The blocks whose input is [n, t, d] and that work on any part of the t positions.
+    """Return the blocks whose input is [n, t, d] and that accept any subset of the t positions.
 
     Args:
-        model: Called in eval mode and without gradients.
-        inputs: Any batch that it accepts.
+        model: The model, called in eval mode and without gradients.
+        inputs: Any batch that the model accepts.
     """
     if len(tensors_in(inputs)) > 1:
-        return []  # a mask beside the inputs would reach the blocks at full length, once it masks
+        return []  # a mask that masks anything would reach the blocks at full length
     blocks = repeated_blocks(model, inputs)
     with torch.no_grad(), evaluating(model):
         calls = first_calls(blocks, lambda: call(model, inputs))
@@ -150,18 +151,18 @@ def _takes_fewer(block: nn.Module, given: tuple[Any, ...], named: dict[str, Any]
     fewer = x[:, : x.shape[1] // 2]
     try:
         return bool(block(fewer, *others, **named).shape == fewer.shape)
-    except Exception:  # whatever the user's block raises says that it does not accept the shape
+    except Exception:  # any error of the user's block means that it does not accept the shape
         return False
 
 
 def first_calls(
     modules: Iterable[nn.Module], run: Callable[[], Any]
 ) -> dict[nn.Module, tuple[tuple[Any, ...], dict[str, Any]]]:
-    """What each module is called with for the first time, in the order of these calls.
+    """Return the positional and keyword arguments of each module's first call, in the order of these calls.
 
     Args:
-        modules: Those that are watched; one that is never called is left out.
-        run: Calls the model that they are part of.
+        modules: The modules to watch; those that are never called are left out.
+        run: Calls the model that contains them.
     """
     watched = list(modules)
     calls: dict[nn.Module, tuple[tuple[Any, ...], dict[str, Any]]] = {}
@@ -171,19 +172,19 @@ def first_calls(
 
     with removed(module.register_forward_pre_hook(hook, with_kwargs=True) for module in watched):
         run()
-    # A copy that was made for counting costs has copied the hooks.
+    # Copies of the model that were made to count costs have the hooks too.
     known = set(watched)
     return {module: called for module, called in calls.items() if module in known}
 
 
 def layers_in_order(module: nn.Module, run: Callable[[], Any]) -> list[nn.Module]:
-    """The parts with parameters of their own, in the order in which they first run.
+    """Return the submodules that own parameters, in the order of their first call.
 
-    One that is never called, as its weights are read by the module around it, comes right after that module.
+    A submodule that is never called, because its parent reads its weights, comes directly after its parent.
 
     Args:
-        module: What is taken apart.
-        run: Calls the module, or the model that it is part of.
+        module: The module to search.
+        run: Calls the module, or the model that contains it.
     """
     order = {part: i for i, part in enumerate(first_calls(module.modules(), run))}
     indices: dict[nn.Module, int] = {}
@@ -209,7 +210,7 @@ def _candidates(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def removed(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
-    """Hooks that are there for a while and removed at the end."""
+    """Remove the hooks on exit."""
     registered = list(hooks)
     try:
         yield
@@ -219,7 +220,7 @@ def removed(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
 
 
 def eager_attention(model: nn.Module) -> list[nn.Module]:
-    """Hugging Face models within a model that compute attention product by product and could have it fused."""
+    """Return the Hugging Face models within a model that use eager attention but support fused attention."""
     return [
         module
         for module in model.modules()
@@ -230,19 +231,19 @@ def eager_attention(model: nn.Module) -> list[nn.Module]:
 
 
 def dropouts(model: nn.Module) -> list[nn.modules.dropout._DropoutNd]:
-    """The modules that leave out a random part of what flows through them."""
+    """Return the dropout modules of a model."""
     return [module for module in model.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
 
 
 def as_written(model: nn.Module) -> AbstractContextManager[None]:
-    """Run the model without what `torch.compile` made of it: other sizes and modes would be compiled once more."""
+    """Run a compiled model eagerly: each new size or mode would trigger another compilation."""
     compiled = any(module._compiled_call_impl is not None for module in model.modules())
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The whole model in eval mode, and then every module in the mode that it had."""
+    """Put the whole model in eval mode, and restore the mode of every module on exit."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

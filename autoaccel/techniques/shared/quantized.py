@@ -1,7 +1,7 @@
-"""Weights as whole numbers of 8 bits with one scale for each output channel, in training and on disk.
+"""Int8 weights with one scale per output channel, in training and on disk.
 
-A quantized layer's saved state has `weight` in int8 and `weight_scale`, shape [out], in floats; their product
-is the weight.
+The saved state of a quantized layer has `weight` in int8 and `weight_scale`, shape [out], in floating point;
+their product is the weight.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from autoaccel.techniques.shared.modules import LAYERS, extend, own_layers, restore
 
 LEVELS = 127
-"""The largest whole number of 8 bits whose negative is one too."""
+"""Largest value of the symmetric int8 range [-127, 127]."""
 
 
 class FakeInt8(nn.Module):
-    """Put before a layer: it computes with the weight that int8 would leave of it, and trains the real one."""
+    """Behavior of a layer in training: compute with the weight rounded to int8, and train the float weight."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's output with its weight rounded."""
+        """Return the layer's output for the rounded weight."""
         layer = cast(Any, self)
         weight = rounded(layer.weight, _channels(self))
         if isinstance(self, nn.modules.conv._ConvNd):
@@ -32,24 +32,24 @@ class FakeInt8(nn.Module):
 
 
 class Int8(nn.Module):
-    """Put before a layer whose weight is stored in int8: whoever asks for `weight` is given floats."""
+    """Behavior of a layer whose weight is stored in int8: `weight` returns it in floating point."""
 
     weight_scale: Tensor
 
     @property
     def weight(self) -> Tensor:
-        """The weight in the precision of its scale."""
+        """Return the weight in the dtype of its scale."""
         return _product(cast(Tensor, self._buffers["weight"]), self.weight_scale, _channels(self))
 
 
 def rounded(weight: Tensor, channels: int) -> Tensor:
-    """The weight as int8 leaves it; gradients pass as if it were not rounded.
+    """Return the weight rounded to int8 and back, with a straight-through gradient.
 
-    torch's own fake quantization runs on no meta device, where costs are counted.
+    torch's fake quantization does not run on the meta device, where costs are counted.
 
     Args:
-        weight: Floats.
-        channels: The dimension that has a scale for each of its places.
+        weight: Weight in floating point.
+        channels: The dimension that has one scale for each index.
     """
     with torch.no_grad():
         change = _product(*as_int8(weight, channels), channels) - weight
@@ -57,7 +57,7 @@ def rounded(weight: Tensor, channels: int) -> Tensor:
 
 
 def as_int8(weight: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """Whole numbers in int8, and the scales that they are to be multiplied by, shape [channels]."""
+    """Quantize a weight: return int8 values and the scales to multiply them by, one per index of `channels`."""
     others = [d for d in range(weight.dim()) if d != channels]
     scale = weight.abs().amax(others).clamp(min=torch.finfo(weight.dtype).tiny * LEVELS) / LEVELS
     return (weight / _along(scale, weight, channels)).round().to(torch.int8), scale
@@ -74,14 +74,14 @@ def store_int8(layer: nn.Module) -> None:
 
 
 def store_alike(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Store those layers of a model in int8 whose saved weights are."""
+    """Convert those layers of a model to int8 whose saved weights are int8."""
     for name, layer in own_layers(model).items():
         if f"{name}.weight_scale" in weights and weights[f"{name}.weight"].dtype == torch.int8:
             store_int8(layer)
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state as it was before any layer was stored in int8."""
+    """Return the model's state with float weights for the layers stored in int8, and without their scales."""
     state: dict[str, Tensor] = model.state_dict()
     for name, layer in model.named_modules():
         if isinstance(layer, Int8):
@@ -91,7 +91,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _channels(layer: nn.Module) -> int:
-    """The dimension of a weight that has the outputs; transformers' Conv1D has them last."""
+    """Return the output dimension of the weight: the first, except in transformers' Conv1D."""
     return 0 if isinstance(layer, LAYERS) else 1
 
 

@@ -1,4 +1,4 @@
-"""What several techniques do with tensors. Inputs may be one tensor or several: `map_*` reach the ones meant."""
+"""Tensor utilities. Inputs may be one tensor or several; each `map_*` function changes those of its kind."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 IGNORED = -100
-"""Targets with this value do not count, as in `torch.nn.functional.cross_entropy`."""
+"""Targets with this value are ignored, as in `torch.nn.functional.cross_entropy`."""
 
 
 def mean_of_counted(each: Tensor, targets: Tensor) -> Tensor:
-    """The mean over all but the first dimension, leaving out positions whose whole-number target is ignored."""
+    """Return the mean over all but the first dimension, without positions whose integer target is ignored."""
     if targets.shape == each.shape and not targets.is_floating_point():
         counted = (targets != IGNORED).to(each.dtype)
         return (each * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)
@@ -22,7 +22,7 @@ def mean_of_counted(each: Tensor, targets: Tensor) -> Tensor:
 
 
 def map_tensors(change: Callable[[Tensor], Any], data: Any) -> Any:
-    """Apply `change` to a tensor, or to each in a tuple or mapping of tensors."""
+    """Apply `change` to a tensor, or to each tensor in a tuple, list or mapping."""
     if isinstance(data, Tensor):
         return change(data)
     if isinstance(data, Mapping):
@@ -33,7 +33,7 @@ def map_tensors(change: Callable[[Tensor], Any], data: Any) -> Any:
 
 
 def tensors_in(data: Any) -> list[Tensor]:
-    """The tensors of a tensor, tuple or mapping."""
+    """Return all tensors in a tensor, tuple, list or mapping."""
     found: list[Tensor] = []
     map_tensors(found.append, data)
     return found
@@ -50,7 +50,7 @@ def map_sequences(change: Callable[[Tensor], Tensor], inputs: Any) -> Any:
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
-    """The model's output: a dict is passed as keywords, a tuple as arguments, and `.logits` is taken."""
+    """Call the model with a tensor, a dict of keywords or a tuple of arguments; return its output or `.logits`."""
     if isinstance(inputs, Tensor):
         output = model(inputs)
     elif isinstance(inputs, dict):
@@ -61,17 +61,17 @@ def call(model: nn.Module, inputs: Any) -> Any:
 
 
 def random_numbers_kept(device: torch.device) -> AbstractContextManager[None]:
-    """What is drawn inside, on the CPU and on `device`, leaves later random numbers what they were."""
+    """Restore the random state of the CPU, and of `device` if it is a CUDA device, on exit."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def random_boxes(x: Tensor, side: Tensor, generator: torch.Generator) -> Tensor:
-    """Masks of boxes around random pixels, cut off at the border, shape [n, h, w].
+    """Return masks of boxes around random pixels, clipped at the border, shape [n, h, w].
 
     Args:
         x: Images, shape [n, c, h, w].
-        side: Side of each box as a share of the image's, shape [n].
-        generator: Of random numbers on the images' device.
+        side: Side of each box as a share of the image's side, shape [n].
+        generator: Random generator on the images' device.
     """
     spans = []
     for length in x.shape[-2:]:
@@ -82,7 +82,7 @@ def random_boxes(x: Tensor, side: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def summed_over_ranks(x: Tensor) -> Tensor:
-    """The sum of every rank's tensor, the same on all of them; all must call it. Alone, the tensor itself."""
+    """Sum a tensor over all ranks in place, if there are several, and return it; all ranks must call this."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(x)
     return x

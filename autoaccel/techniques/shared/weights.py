@@ -1,4 +1,4 @@
-"""Judging other weights than those that are trained on, with BatchNorm statistics of their own."""
+"""Evaluate weights other than those in training, with their own BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from autoaccel.techniques.shared.tensors import tensors_in
 
 @contextmanager
 def in_place_of(context: Context, average: Sequence[Tensor], recalibrate: int) -> Iterator[None]:
-    """Put other weights in the place of the live ones for a while.
+    """Replace the model's weights, and restore them on exit.
 
     Args:
-        context: Its model is changed and changed back.
-        average: One tensor for each of the model's parameters, in their order.
-        recalibrate: Training samples that BatchNorm statistics are measured on.
+        context: The training whose model is changed.
+        average: The weights to use: one tensor for each of the model's parameters, in order.
+        recalibrate: Number of training samples for measuring BatchNorm statistics.
     """
     live = [p.detach() for p in context.model.parameters()]
     saved = [p.clone() for p in live]
@@ -34,30 +34,30 @@ def in_place_of(context: Context, average: Sequence[Tensor], recalibrate: int) -
 
 @contextmanager
 def recalibrated(context: Context, samples: int) -> Iterator[None]:
-    """BatchNorm statistics of the weights that are in place now; the old ones come back at the end."""
+    """Measure BatchNorm statistics for the current weights, and restore the old ones on exit."""
     buffers = {name: b.clone() for name, b in context.model.named_buffers()}
     try:
         measure_norms(context, samples)
         yield
     finally:
         for name, buffer in context.model.named_buffers():
-            if name in buffers:  # the end of a training may have added some
+            if name in buffers:  # `finish` may have added buffers
                 buffer.data.copy_(buffers[name])
 
 
 def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """Norms that keep running statistics."""
+    """Return the BatchNorm layers that track running statistics."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     return [m for m in norms if m.track_running_stats]
 
 
 def measured_on(context: Context, samples: int) -> int:
-    """Of so many training samples, those that `measure_norms` runs through the model: none without norms."""
+    """Return how many of `samples` training samples `measure_norms` uses: none without BatchNorm."""
     return samples if batch_norms(context.model) else 0
 
 
 def measure_norms(context: Context, samples: int) -> None:
-    """Measure BatchNorm's running statistics for the weights that are in place now."""
+    """Measure BatchNorm's running statistics for the current weights on `samples` training samples."""
     norms = batch_norms(context.model)
     if not norms:
         return
@@ -71,7 +71,8 @@ def measure_norms(context: Context, samples: int) -> None:
                 for inputs in context.training_batches(samples):
                     count = len(tensors_in(inputs)[0])
                     seen += count
-                    # The mean over all samples; torch's own way to it reads a counter, which stops a device.
+                    # This yields the mean over all samples. torch's own cumulative mean (momentum None) reads a
+                    # counter, which synchronizes the device.
                     for norm in norms:
                         norm.momentum = count / seen
                     context.forward(inputs)

@@ -1,1 +1,1 @@
-"""What it runs on: precision, memory layout, where the data lies."""
+"""System techniques: precision, compilation, memory, memory layout and data loading."""

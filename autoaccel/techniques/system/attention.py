@@ -1,4 +1,4 @@
-"""How attention is computed: the same products in fewer passes over memory."""
+"""Fused attention: the same products in fewer passes over memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from autoaccel.techniques.shared.modules import eager_attention
     paper="arXiv 2205.14135",
 )
 class Sdpa(Technique):
-    """Compute attention with torch's fused kernels in a Hugging Face model that does it product by product."""
+    """Use torch's fused attention kernels in Hugging Face models with eager attention."""
 
     def setup(self, context: Context) -> None:
-        """Ask the model for it."""
+        """Switch every eager model to scaled dot-product attention."""
         for model in eager_attention(context.model):
             model.set_attn_implementation("sdpa")  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Compiling the model: the same numbers from fewer and larger kernels."""
+"""Compilation of the model: the same computation in fewer and larger kernels."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from autoaccel.techniques.shared.tensors import map_images, random_numbers_kept
     category="basic modules",
     requires=("compiler",),
     tags=("compiles",),
-    # All of these change the graph, or which gradients it computes, in mid-training: each change is a compilation.
+    # All of these change the graph or its gradients during training, and each change triggers a compilation.
     conflicts=("freezes", "skips_blocks", "skips_tokens", "reshapes_weights", "fakes_precision"),
     order=90,
     paper="PyTorch 2: ASPLOS 2024, doi 10.1145/3620665.3640366",
 )
 class Compile(Technique):
-    """Compile the model with torch.compile before its first step.
+    """Compile the model with torch.compile before the first step.
 
-    The compilation is paid from the trial's budget but takes no progress, as long as the first batches have the
-    shape of full ones; another shape later on is compiled once more, for all sizes. Only training is compiled:
-    evaluations come in other sizes and modes, each a compilation of its own that few evaluations would earn back.
+    Compilation is charged to the trial's budget but does not advance progress, provided that the first batches
+    have the shape of full ones. A later batch of another shape triggers one more compilation, for all sizes. Only
+    training is compiled: evaluations use other sizes and modes, and too few run to repay a compilation for each.
 
     Args:
-        scope: The repeated blocks of a deep model, which share one compilation, or the whole model; a model
-            without repeated blocks is compiled whole.
+        scope: `regional` compiles the repeated blocks of a deep model, which share one compilation; `whole`
+            compiles the whole model, as does `regional` without repeated blocks.
     """
 
     scope: str = parameter("regional", options=("regional", "whole"))
 
     def setup(self, context: Context) -> None:
-        """Compile in place, which keeps the names of parameters, and run once so that it happens now."""
+        """Compile in place, which keeps parameter names, and run once to trigger the compilation now."""
         model = context.model
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Inductor's own imports use what torch has deprecated
+            warnings.simplefilter("ignore")  # Inductor's imports use deprecated torch features
             blocks = repeated_blocks(model, next(context.training_batches(2))) if self.scope == "regional" else []
             for module in blocks if len(blocks) > 1 else [model]:
                 module.compile()
@@ -52,13 +52,13 @@ class Compile(Technique):
 
     @contextmanager
     def evaluate(self, context: Context) -> Iterator[None]:
-        """Run as written."""
+        """Evaluate without compiled code."""
         with as_written(context.model):
             yield
 
 
 def _run_once(context: Context) -> None:
-    """A forward and backward on as many samples as are computed at once."""
+    """Run a forward and backward pass on a micro-batch, or a batch if there are no micro-batches."""
     size = min(context.batch_size, context.micro_batch or context.batch_size)
     batch = next(context.one_epoch(size))
     inputs = map_images(lambda x: x.contiguous(memory_format=_layout(context.model)), batch.inputs)
@@ -66,14 +66,14 @@ def _run_once(context: Context) -> None:
 
 
 def _layout(model: nn.Module) -> torch.memory_format:
-    """How images are laid out in training: as the kernels are."""
+    """Return the memory format of the convolution kernels, which images have in training too."""
     kernels = [p for p in model.parameters() if p.dim() == 4 and not p.is_contiguous()]
     return torch.channels_last if kernels else torch.contiguous_format
 
 
 @contextmanager
 def _without_a_trace(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Train mode for a while; gradients, BatchNorm statistics and random numbers are as before at the end."""
+    """Switch to train mode; on exit, clear gradients and restore the mode, the buffers and the random state."""
     training = model.training
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     model.train()

@@ -1,4 +1,4 @@
-"""Where data lie and in which order: nothing of what is computed changes, only how fast."""
+"""Memory layout and location of data: they change the speed, not the results."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from autoaccel.techniques.shared.tensors import map_images
     family="system",
     category="basic modules",
     requires=("image", "convolutions"),
-    # Before an optimizer makes memories of the weights: fused kernels want them in the same layout.
+    # Before the optimizer allocates its state: fused kernels require it in the layout of the weights.
     order=57,
     paper="PyTorch: channels-last memory format",
 )
 class ChannelsLast(Technique):
-    """Keep the channels of a pixel side by side, as the fast convolutions want them."""
+    """Store images and weights in channels-last layout, which fast convolution kernels use."""
 
     def setup(self, context: Context) -> None:
-        """Lay out the weights."""
+        """Convert the weights to channels-last."""
         context.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Lay out the images."""
+        """Convert the images to channels-last."""
         return batch.replace(
             inputs=map_images(lambda x: x.contiguous(memory_format=torch.channels_last), batch.inputs)
         )
@@ -39,14 +39,14 @@ class ChannelsLast(Technique):
     paper="arXiv 2404.00498",
 )
 class DeviceData(Technique):
-    """Hold the training data on the device when they fit: a batch is then an index, not a transfer.
+    """Keep the training data on the device if they fit, so that batches need no transfer.
 
     Args:
-        share: Largest share of the device's free memory that they may take.
+        share: Largest share of the device's free memory that the data may take.
     """
 
     share: float = parameter(0.3, 0.05, 0.6)
 
     def setup(self, context: Context) -> None:
-        """Move them once."""
+        """Move the data to the device."""
         context.keep_data_on_device(self.share)

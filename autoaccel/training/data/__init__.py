@@ -1,1 +1,1 @@
-"""The user's task, and its samples on their way to a batch."""
+"""The user's task, and the loading of its samples into batches."""

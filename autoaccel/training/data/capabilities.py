@@ -1,4 +1,4 @@
-"""What a task offers to techniques that need something of it, as words such as `image`, `classes`, `any_size`."""
+"""The capabilities that a task offers to techniques, as words such as `image`, `classes` and `any_size`."""
 
 from __future__ import annotations
 
@@ -91,19 +91,19 @@ CAPABILITIES: Mapping[str, Offer] = MappingProxyType(
         "any_length": _any_length,
     }
 )
-"""Every capability of a task and the question that decides it. What the machine offers is part of the profile."""
+"""Every capability of a task, with the function that checks for it. The profile adds those of the machine."""
 
 
 def task_capabilities(
     task: Task, data: Data, model: nn.Module, asked: Collection[str] = CAPABILITIES
 ) -> frozenset[str]:
-    """The capabilities that a task has.
+    """Return the capabilities of a task.
 
     Args:
-        task: What the user gave.
-        data: The same, resolved.
-        model: A model of its factory.
-        asked: Only these are looked into.
+        task: The user's task.
+        data: The task's data, resolved.
+        model: A model built by the task's factory.
+        asked: Check only these.
     """
     return frozenset(name for name, offer in CAPABILITIES.items() if name in asked and offer(task, data, model))
 
@@ -121,6 +121,6 @@ def _accepts(model: nn.Module, inputs: Any, cut: Callable[[Tensor], Tensor]) -> 
     try:
         with torch.no_grad():
             dry_run(model, map_tensors(cut, inputs), lambda copied, empty: call(copied.eval(), empty))
-    except Exception:  # whatever the user's model raises says that it does not accept the shape
+    except Exception:  # any exception of the user's model means that it does not accept the shape
         return False
     return True

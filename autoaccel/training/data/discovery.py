@@ -1,4 +1,4 @@
-"""Finding the user's task: `model.py`, `model.py:name` or `package.module:name`. Runs only in a child process."""
+"""Find the user's task: `model.py`, `model.py:name` or `package.module:name`. Runs only in a child process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autoaccel.training.data.task import Task
 
 
 def load_target(target: str) -> Any:
-    """Import the user's code; returns a `Task` or a function that makes one.
+    """Import the user's code and return its `Task`, or the function that makes one.
 
     Raises:
         TaskError: If the file is missing or broken, or holds no task; with the user's file and line.
@@ -27,10 +27,10 @@ def load_target(target: str) -> Any:
 
 
 def find_task(module: ModuleType, name: str, location: str) -> Any:
-    """The task in a module: the one that is named, else `task`, else the only `Task` there.
+    """Return the task of a module: the one named, or else `task`, or else its only `Task`.
 
     Raises:
-        TaskError: Saying what was looked for.
+        TaskError: If there is no such task; the message says what was looked for.
     """
     if name:
         if not hasattr(module, name):
@@ -48,10 +48,10 @@ def find_task(module: ModuleType, name: str, location: str) -> Any:
 
 
 def resolve(target: Any) -> Task:
-    """The task itself, calling the user's function where it is one.
+    """Return the task itself, calling the user's function if the target is one.
 
     Raises:
-        TaskError: If it is not a `Task`, or the function fails.
+        TaskError: If the result is not a `Task`.
     """
     if isinstance(target, Task):
         return target
@@ -64,7 +64,7 @@ def resolve(target: Any) -> Task:
 
 
 def user_line(error: BaseException) -> str:
-    """`file:line` of the innermost frame in the user's own code, or the empty string."""
+    """Return `file:line` of the innermost frame in the user's own code, or an empty string."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     paths = sysconfig.get_paths()
@@ -82,7 +82,7 @@ def _from_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise TaskError(f"{path}: cannot be imported")
     module = importlib.util.module_from_spec(spec)
-    # Registered before it runs, as an import would do: dataclasses and pickles in the file look it up.
+    # Register it before running it, as an import does: dataclasses and pickles in the file look it up.
     sys.modules[path.stem] = module
     loader = spec.loader
 

@@ -1,7 +1,7 @@
-"""Fetching samples ahead of time: worker processes take and collate coming batches while the present one trains.
+"""Load samples ahead of time: worker processes fetch and collate the next batches during training.
 
-A pass is cut into batches a few batches before they are trained on, so a batch size that changes takes effect
-that much later. Samples come in the same order as without workers.
+A pass is cut into batches a few batches before they are trained on, so a change of the batch size takes effect
+that much later. The order of the samples is the same as without workers.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from autoaccel.training.data.sources import Source
 
 AHEAD = 2
-"""Batches that each worker prepares ahead."""
+"""Batches that each worker prefetches."""
 TIMED = 4
-"""Batches of each worker that are timed to find out how many workers are worth having."""
+"""Batches per worker that are timed to choose the number of workers."""
 GAIN = 0.8
-"""More workers are kept if they need at most this share of the time."""
+"""More workers are kept only if they take less than this share of the time."""
 
 Loaded = tuple[Tensor, Any, Tensor]
 
 
 class BackgroundLoader:
-    """Loads the batches of one pass after the other.
+    """Load the batches of one pass after another.
 
-    The workers are torch's own, kept from pass to pass. They end when this object is dropped, and within seconds
-    of the end of their process, however that comes about. Torch seeds Python's, numpy's and its own random
-    numbers in each of them differently.
+    It uses a `DataLoader` with persistent workers. They end when this object is dropped, and within seconds after
+    their parent process ends, even if it is killed. Torch seeds Python's, numpy's and its own random numbers
+    differently in each worker.
 
     Args:
-        source: What is loaded from.
-        workers: Processes that fetch, 1 or more.
-        pinned: Whether batches come in memory from which a GPU can copy without making anyone wait.
-        seed: Decides the workers' random numbers.
+        source: The source to load from.
+        workers: Number of worker processes, 1 or more.
+        pinned: Whether to load into pinned memory, from which copies to a GPU are asynchronous.
+        seed: Seed of the workers' random numbers.
     """
 
     def __init__(self, source: Source, workers: int, pinned: bool, seed: int):
@@ -54,25 +54,25 @@ class BackgroundLoader:
         )
 
     def __call__(self, indices: Iterator[Tensor]) -> Iterator[Loaded]:
-        """Index, inputs and targets of each batch of a pass, in the order of `indices`.
+        """Return an iterator over the index, inputs and targets of each batch of a pass, in the order of `indices`.
 
-        What is left of the pass before is dropped.
+        The rest of the previous pass is dropped.
         """
         self._pass.indices = indices
         return iter(self._loader)
 
 
 def enough_workers(seconds_with: Callable[[int], float], most: int) -> int:
-    """The number of workers, 0 among them, from which on more would load hardly faster.
+    """Return the number of workers beyond which loading hardly speeds up; 0 if workers do not help.
 
     Args:
-        seconds_with: Measures the seconds for a batch with so many workers.
-        most: Largest number that is tried.
+        seconds_with: Measures the seconds per batch with a given number of workers.
+        most: Largest number to try.
     """
     chosen, seconds = 0, seconds_with(0)
     for workers in (1, 2, 4, 8):
         taken = seconds_with(workers) if workers <= most else float("inf")
-        # The first worker pays as soon as there is something to load, since the training goes on meanwhile.
+        # One worker pays if it is faster at all, since training runs at the same time.
         if taken >= seconds * (1.0 if workers == 1 else GAIN):
             break
         chosen, seconds = workers, taken
@@ -80,11 +80,11 @@ def enough_workers(seconds_with: Callable[[int], float], most: int) -> int:
 
 
 def seconds_per_batch(source: Source, size: int, workers: int, now: Callable[[], float]) -> float:
-    """Seconds in which a batch of `size` samples is loaded, the start of the workers left out."""
+    """Return the seconds it takes to load a batch of `size` samples, without the start of the workers."""
     count = TIMED * max(1, workers)
     batches = (torch.arange(i * size, (i + 1) * size) % len(source) for i in range(count + 1))
     loaded = BackgroundLoader(source, workers, False, 0)(batches) if workers else map(source.take, batches)
-    next(loaded)  # starting a worker is paid once
+    next(loaded)  # starting the workers is a one-time cost
     before = now()
     for _ in loaded:
         pass
@@ -92,7 +92,7 @@ def seconds_per_batch(source: Source, size: int, workers: int, now: Callable[[],
 
 
 class _Batches(Dataset[Loaded]):
-    """A dataset whose items are batches, asked for by the indices of their samples."""
+    """A dataset of batches, each requested by the indices of its samples."""
 
     def __init__(self, source: Source):
         self._source = source
@@ -102,7 +102,7 @@ class _Batches(Dataset[Loaded]):
 
 
 class _Pass(Sampler[Tensor]):
-    """Hands the batches of the present pass to a `DataLoader`."""
+    """A sampler that passes the batches of the current pass to a `DataLoader`."""
 
     indices: Iterator[Tensor] = iter(())
 

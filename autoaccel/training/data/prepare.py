@@ -1,4 +1,4 @@
-"""A task made ready for training: its data split, its kind, loss and metric found, its labels checked."""
+"""Prepare a task for training: split the data, find its kind, loss and metric, and check the labels."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ PROBED = 4096
 
 @dataclass(frozen=True)
 class Data:
-    """Everything of a task but its model.
+    """A task without its model, ready for training.
 
     Args:
-        train: Samples to train on.
-        valid: Samples that choose between recipes.
-        test: Samples scored once, or None.
+        train: Training samples.
+        valid: Validation samples, used to choose between recipes.
+        test: Test samples, or None.
         kind: image, tokens, table or series.
         classes: Number of classes; 0 for other targets.
         objective: The loss.
         metric: The metric.
-        split: Places of the validation samples in the user's training data; None when valid was given.
+        split: Indices of the validation samples in the user's training data; None if the user gave `valid`.
     """
 
     train: Source
@@ -52,7 +52,7 @@ def build_model(task: Task, parameters: Mapping[str, Any]) -> nn.Module:
     """Call the user's factory.
 
     Raises:
-        TaskError: If it returns no module, or one without parameters.
+        TaskError: If it returns no module, or one without trainable parameters.
     """
     if isinstance(task.model, nn.Module) or not callable(task.model):
         got = type(task.model).__name__
@@ -69,15 +69,15 @@ def build_model(task: Task, parameters: Mapping[str, Any]) -> nn.Module:
 
 
 def prepare(task: Task, model: nn.Module, seed: int) -> Data:
-    """Resolve a task. The same seed gives the same split in every process.
+    """Prepare a task. The same seed gives the same split in every process.
 
     Args:
-        task: What the user gave.
-        model: A model built by its factory; only the shape of its output is looked at.
-        seed: Decides the split.
+        task: The user's task.
+        model: A model built by the task's factory; only the shape of its output is used.
+        seed: Seed of the split.
 
     Raises:
-        TaskError: If data are empty, of the wrong type, or do not fit the model.
+        TaskError: If the data are empty, of the wrong type, or do not fit the model.
     """
     given = as_source(task.train, "train", task.collate)
     inputs, _ = given.take(torch.arange(min(len(given), 8)))
@@ -102,11 +102,13 @@ def prepare(task: Task, model: nn.Module, seed: int) -> Data:
 
 
 def find_kind(task: Task, inputs: Any) -> str:
-    """The kind that the user stated, else by dtype and rank: whole numbers [n, t] are tokens, [n, c, h, w] is an
-    image, [n, t, c] a series, [n, features] a table.
+    """Return the kind that the user stated, or infer it from the inputs.
+
+    Rank 4 [n, c, h, w] is an image, rank 3 [n, t, c] a series, and rank 2 of integers other than uint8 [n, t] is
+    tokens. Any other rank 1 or 2 [n, features] is a table.
 
     Raises:
-        TaskError: If the stated kind is unknown, or nothing fits.
+        TaskError: If the stated kind is unknown, or no kind fits.
     """
     if task.kind is not None:
         if task.kind not in KINDS:
@@ -140,7 +142,7 @@ def _example_output(model: nn.Module, inputs: Any) -> Tensor:
 
 
 def _targets(source: Source) -> Tensor:
-    """All targets where they are in memory, else those of a random part."""
+    """Return all targets, or those of a random part of a large dataset that is not in memory."""
     if isinstance(source, ArraySource):
         return source.targets
     count = len(source)
@@ -216,7 +218,10 @@ def _split_indices(task: Task, count: int, size: int, labels: Tensor | None, see
 
 
 def _strata(labels: Tensor | None, count: int, size: int) -> np.ndarray | None:
-    """Labels to stratify by, or None where there are none or a class is too small to be on both sides."""
+    """Return the labels to stratify by, or None if that is impossible.
+
+    Stratifying needs one label per sample, two samples of each class, and a validation sample for each class.
+    """
     if labels is None or len(labels) != count:
         return None
     counts = torch.bincount(labels.clamp(min=0))

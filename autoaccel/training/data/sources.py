@@ -1,4 +1,4 @@
-"""Where samples come from: arrays in memory, which are indexed at once, or any map-style dataset."""
+"""Sources of samples: arrays in memory, indexed a batch at a time, or any map-style dataset."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 
 
 class Source(Protocol):
-    """A fixed number of samples that can be fetched by their place."""
+    """A fixed number of samples that can be fetched by index."""
 
     def __len__(self) -> int: ...
 
     def take(self, index: Tensor) -> tuple[Any, Tensor]:
-        """Inputs and targets of the samples at `index`, batch first."""
+        """Return the inputs and targets of the samples at `index`, batch dimension first."""
         ...
 
     def to(self, device: torch.device) -> Source:
-        """The same source held on `device` where that is possible."""
+        """Return the same source with its data on `device`, if it can move them."""
         ...
 
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Samples held as tensors, batch first."""
+    """Samples in memory as tensors, batch dimension first."""
 
     inputs: Any
     targets: Tensor
@@ -43,15 +43,15 @@ class ArraySource:
         return len(self.targets)
 
     def take(self, index: Tensor) -> tuple[Any, Tensor]:
-        """Rows at `index`, on the device that holds them."""
+        """Return the rows at `index`, on the device that holds them."""
         return map_tensors(lambda t: t[_beside(index, t)], self.inputs), self.targets[_beside(index, self.targets)]
 
     def to(self, device: torch.device) -> ArraySource:
-        """A copy on `device`."""
+        """Return a copy on `device`."""
         return ArraySource(map_tensors(lambda t: t.to(device), self.inputs), self.targets.to(device))
 
     def nbytes(self) -> int:
-        """Bytes of memory that the samples take; a view counts its storage once."""
+        """Return the bytes of memory that the samples take; the storage of a view counts in full, but once."""
         tensors: list[Tensor] = [self.targets]
         map_tensors(lambda t: tensors.append(t) or t, self.inputs)  # type: ignore[func-returns-value]
         return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
@@ -59,7 +59,7 @@ class ArraySource:
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Samples of a map-style dataset, collated batch by batch."""
+    """Samples of a map-style dataset, fetched one by one and collated into batches."""
 
     dataset: Dataset[Any]
     collate: Callable[[list[Any]], Any]
@@ -72,13 +72,13 @@ class DatasetSource:
         return split_batch(self.collate([self.dataset[i] for i in index.tolist()]))
 
     def to(self, device: torch.device) -> DatasetSource:
-        """The dataset stays where it is."""
+        """Return itself: a dataset cannot be moved."""
         return self
 
 
 @dataclass(frozen=True)
 class SubsetSource:
-    """Some samples of another source."""
+    """A subset of another source."""
 
     source: Source
     positions: Tensor
@@ -87,26 +87,26 @@ class SubsetSource:
         return len(self.positions)
 
     def take(self, index: Tensor) -> tuple[Any, Tensor]:
-        """Samples of the other source."""
+        """Return the samples at `index` in this subset."""
         return self.source.take(self.positions[_beside(index, self.positions)])
 
     def to(self, device: torch.device) -> SubsetSource:
-        """The other source held on `device`."""
+        """Return the subset with the other source on `device`."""
         return SubsetSource(self.source.to(device), self.positions.to(device))
 
 
 def _beside(index: Tensor, data: Tensor) -> Tensor:
-    """The index where the data are; on its way to a GPU it does not wait for what is computed there."""
+    """Return the index on the device of the data; a copy to a GPU is asynchronous."""
     return index.to(data.device, non_blocking=data.device.type == "cuda")
 
 
 def root_of(source: Source) -> Source:
-    """The source that holds the samples, beneath any choice of some of them."""
+    """Return the source that holds the samples, beneath any subsets."""
     return root_of(source.source) if isinstance(source, SubsetSource) else source
 
 
 def first_tensor(data: Any) -> Tensor:
-    """The first tensor in a batch of inputs: its length is the batch's, its dtype tells the kind.
+    """Return the first tensor in a batch of inputs, or its `input_ids`, which gives the batch size and the kind.
 
     Raises:
         TaskError: If there is none.
@@ -120,7 +120,7 @@ def first_tensor(data: Any) -> Tensor:
 
 
 def split_batch(batch: Any) -> tuple[Any, Tensor]:
-    """Inputs and targets of a collated batch: a pair, or a mapping with a key such as `labels`.
+    """Return the inputs and targets of a collated batch: a tuple, or a mapping with a key such as `labels`.
 
     Raises:
         TaskError: If no targets are found.
@@ -138,7 +138,7 @@ def split_batch(batch: Any) -> tuple[Any, Tensor]:
 
 
 def as_source(data: Any, name: str, collate: Callable[..., Any] | None) -> Source:
-    """Turn what the user gave as train, valid or test into a source.
+    """Return a source for what the user gave as train, valid or test.
 
     Raises:
         TaskError: If it is empty, an iterable dataset, or of an unknown type.
@@ -193,7 +193,7 @@ def _tensors(data: Any, name: str) -> Any:
 
 
 def as_tensor(data: Any, name: str) -> Tensor:
-    """A tensor sharing memory where it can; float64 becomes float32, the precision that is trained in.
+    """Return the data as a tensor, without a copy if possible; float64 becomes float32, in which models train.
 
     Raises:
         TaskError: If it holds anything but numbers, or a value that is not finite.

@@ -1,1 +1,1 @@
-"""What a training costs, and how far its budget is spent."""
+"""Measure the cost of a training, and the share of its budget that is spent."""

@@ -1,1 +1,1 @@
-"""The loss and the metric."""
+"""The task's loss and metric."""

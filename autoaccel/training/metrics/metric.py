@@ -22,13 +22,13 @@ BOOTSTRAP = 24
 
 @dataclass(frozen=True)
 class Metric:
-    """What is compared between trials.
+    """The metric by which trials are compared.
 
     Args:
-        name: As the user wrote it.
+        name: The name as the user wrote it.
         maximize: Whether larger is better.
-        score: `(targets, output) -> float`, or None where the mean loss decides.
-        transform: From the mean loss to the metric, where `score` is None.
+        score: `(targets, output) -> float`, or None to derive the metric from the mean loss.
+        transform: Maps the mean loss to the metric if `score` is None.
     """
 
     name: str
@@ -37,12 +37,14 @@ class Metric:
     transform: Callable[[float], float] = float
 
     def evaluate(self, losses: Tensor, targets: Tensor | None, output: Tensor | None) -> tuple[float, float]:
-        """The metric and its standard error over draws of the evaluation set.
+        """Return the metric and its standard error.
+
+        The standard error is bootstrapped, or follows from the spread of the losses if `score` is None.
 
         Args:
             losses: Loss of each sample, shape [n].
-            targets: All targets; None where the loss decides.
-            output: All outputs in the user's units; None where the loss decides.
+            targets: All targets; None if the metric derives from the loss.
+            output: All outputs in the units of the user's targets; None if the metric derives from the loss.
         """
         if self.score is None or targets is None or output is None:
             mean, error = float(losses.mean()), float(losses.std()) / math.sqrt(max(1, len(losses)))
@@ -58,13 +60,13 @@ class Metric:
             rows = source.integers(len(y), size=len(y))
             try:
                 drawn.append(float(self.score(y[rows], out[rows])))  # type: ignore[misc]
-            except ValueError:  # a draw may lack one of the classes
+            except ValueError:  # a resample may lack one of the classes
                 continue
         return float(np.std(drawn)) if len(drawn) > 1 else 0.0
 
 
 class _Predictions(BaseEstimator):  # type: ignore[misc]
-    """Looks like a fitted estimator whose inputs are the model's outputs, so that any scorer can be used."""
+    """A fitted estimator for scikit-learn's scorers, whose inputs are the model's outputs."""
 
     def __init__(self, classes: int = 0):
         self.classes = classes
@@ -91,7 +93,7 @@ class _Regressor(RegressorMixin, _Predictions):  # type: ignore[misc]
 
 
 def predicted_classes(output: np.ndarray) -> np.ndarray:
-    """The class of each row of logits, shape [n]; a single logit decides between 0 and 1."""
+    """Return the predicted class of each row of logits, shape [n]; a single logit is thresholded at 0."""
     if output.ndim == 1 or output.shape[-1] == 1:
         return (output.reshape(len(output)) > 0).astype(np.int64)
     found: np.ndarray = output.argmax(-1)
@@ -99,7 +101,7 @@ def predicted_classes(output: np.ndarray) -> np.ndarray:
 
 
 def probabilities(output: np.ndarray) -> np.ndarray:
-    """The probability of each class, shape [n, classes], from logits."""
+    """Return the probability of each class, shape [n, classes], from logits."""
     logits = torch.from_numpy(output).double()
     if logits.dim() == 1 or logits.shape[-1] == 1:
         positive = torch.sigmoid(logits.reshape(len(logits)))
@@ -110,11 +112,11 @@ def probabilities(output: np.ndarray) -> np.ndarray:
 def make_metric(
     metric: str | Callable[..., Any] | None, direction: str | None, classes: int, tokens: bool
 ) -> Metric:
-    """Find the metric.
+    """Return the metric to use.
 
     Args:
-        metric: What the user gave; None is accuracy for classes, else the loss.
-        direction: `max`, `min`, or None to infer it from scikit-learn's naming.
+        metric: What the user gave; None for accuracy if there are classes and one target per sample, else the loss.
+        direction: `max`, `min`, or None to infer it from the metric's name.
         classes: Number of classes; 0 for real-valued targets.
         tokens: Whether each sample has many targets.
 

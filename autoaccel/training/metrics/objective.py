@@ -1,4 +1,4 @@
-"""The task's loss, one value a sample: named, given, or inferred from the targets."""
+"""The task's loss per sample: named, given as a callable, or inferred from the targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autoaccel.errors import TaskError, suggestion
 from autoaccel.techniques.shared.tensors import mean_of_counted
 
 SCALABLE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
-"""Losses that may be computed on standardized targets."""
+"""Losses that are computed on standardized targets."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Objective:
 
     Args:
         function: `(output, targets) -> Tensor` without reduction.
-        name: For people.
+        name: Name shown in messages.
         tokens: Whether classes are on the last dimension, as in the logits of a language model.
         class_weights: Weight of each class, shape [classes], or None.
-        mean: Mean of the training targets when they are standardized, else 0.
-        std: Their standard deviation, else 1.
+        mean: Mean of the training targets if they are standardized, else 0.
+        std: Standard deviation of the training targets if they are standardized, else 1.
     """
 
     function: Callable[[Any, Tensor], Tensor]
@@ -39,10 +39,10 @@ class Objective:
     std: Tensor | float = 1.0
 
     def __call__(self, output: Any, targets: Tensor) -> Tensor:
-        """The loss of each sample, shape [n], in the units that are trained in.
+        """Return the loss of each sample, shape [n], on the scaled targets that the model is trained on.
 
         Raises:
-            TaskError: If the loss does not return one value a sample.
+            TaskError: If the loss does not return one value per sample.
         """
         each = self.function(output, self.scaled(targets))
         if each.dim() == 0 or each.shape[0] != targets.shape[0]:
@@ -53,47 +53,47 @@ class Objective:
         if each.dim() > 1:
             each = mean_of_counted(each, targets)
         if self.class_weights is not None:
-            each = each * self.class_weights.to(each.device)[targets.clamp(min=0)]  # ignored ones are 0
+            each = each * self.class_weights.to(each.device)[targets.clamp(min=0)]  # ignored: loss 0
         return each
 
     def scaled(self, targets: Tensor) -> Tensor:
-        """Targets as the model is trained on them."""
+        """Return the targets as the model is trained on them, standardized if the loss allows it."""
         if isinstance(self.mean, float):
             return targets
         return (targets - self.mean.to(targets.device)) / torch.as_tensor(self.std).to(targets.device)
 
     def original(self, output: Any) -> Any:
-        """The model's output in the units of the user's targets."""
+        """Return the model's output in the units of the user's targets."""
         if isinstance(self.mean, float):
             return output
         return output * torch.as_tensor(self.std).to(output.device) + self.mean.to(output.device)
 
     def evaluate(self, output: Any, targets: Tensor) -> Tensor:
-        """The loss of each sample in the units of the user's targets, shape [n]."""
+        """Return the loss of each sample in the units of the user's targets, shape [n]."""
         if isinstance(self.mean, float):
             return self(output, targets)
         return self.function(self.original(output), targets).reshape(len(targets), -1).mean(1)
 
 
 def cross_entropy(output: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy with classes on dimension 1, as torch has it."""
+    """Return the cross entropy with classes on dimension 1, as in torch."""
     return F.cross_entropy(output, targets, reduction="none")
 
 
 def token_cross_entropy(output: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy of each token, classes on the last dimension; output [n, T, V], targets [n, T]."""
+    """Return the cross entropy of each token, classes on the last dimension; output [n, T, V], targets [n, T]."""
     flat = F.cross_entropy(output.flatten(0, -2), targets.flatten(), reduction="none")
     return flat.view(targets.shape)
 
 
 def binary_cross_entropy(output: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy of a single logit a sample."""
+    """Return the binary cross entropy of a single logit per target."""
     logits = output.reshape(targets.shape)
     return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
 
 
 def squared_error(output: Tensor, targets: Tensor) -> Tensor:
-    """Squared error; an output of shape [n, 1] meets targets of shape [n]."""
+    """Return the squared error; an output of shape [n, 1] is compared with targets of shape [n]."""
     return F.mse_loss(output.reshape(targets.shape), targets, reduction="none")
 
 
@@ -104,17 +104,17 @@ def make_objective(
     tokens: bool,
     class_weights: Tensor | None,
 ) -> Objective:
-    """Choose the loss.
+    """Return the loss to use.
 
     Args:
         loss: What the user gave: a name in `torch.nn.functional`, a callable, or None.
-        output: The model's output for a few samples; only its shape and dtype matter.
+        output: The model's output for a few samples; only its shape matters.
         targets: All training targets, or a representative part.
         tokens: Whether classes are on the output's last dimension.
         class_weights: Weight of each class, or None.
 
     Raises:
-        TaskError: If the name is unknown or nothing fits the targets.
+        TaskError: If the name is unknown.
     """
     if callable(loss):
         return Objective(loss, getattr(loss, "__name__", "given"), tokens, class_weights)
@@ -131,7 +131,10 @@ def make_objective(
 
 
 def infer_loss(output: Any, targets: Tensor) -> str:
-    """The loss that fits: cross entropy for whole numbers, mean squared error for real ones."""
+    """Return the name of a loss that suits the targets.
+
+    Real targets get mean squared error, integers cross entropy, or its binary form if the output is a single logit.
+    """
     if targets.is_floating_point():
         return "mse_loss"
     single = output.dim() == 1 or (output.dim() == targets.dim() + 1 and output.shape[-1] == 1)
