@@ -66,8 +66,8 @@ def test_the_script_trains_without_autoaccel(tuned, tmp_path):
         "import sys, runpy, importlib.util\nfind = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *rest: None if name == 'autoaccel' else find(name, *rest)\n"
         "class Block:\n    def find_spec(self, name, *rest):\n"
-        "        if name.startswith('autoaccel'): raise ImportError(name)\n"
-        "sys.meta_path.insert(0, Block())\n"
+        "        if name.partition('.')[0] == 'autoaccel': raise ImportError(name)\n"
+        f"sys.meta_path.insert(0, Block())\nsys.path.insert(0, {str(script.parent)!r})\n"
         f"sys.argv = [{str(script)!r}]\nrunpy.run_path({str(script)!r}, run_name='__main__')\n"
     )
     done = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -1,5 +1,5 @@
 """Techniques of efficient training, by the survey's families.
 
 Of autoaccel, a technique's file imports `techniques.base`, `catalog` and `schedules` only, so that an exported
-training script can carry it along.
+training script can take a copy of it along.
 """

@@ -1,5 +1,5 @@
 """Train one recipe within one budget: a task, techniques and a budget in, saved weights out.
 
-It knows nothing of other trials and never imports optuna. The modules that `export.script` lists also make up the
-exported training scripts, so they import only torch, Accelerate, scikit-learn, their dependencies and `autoaccel`.
+It knows nothing of other trials and sees no optuna. Exported scripts take copies of `context`, `batches`, `data/`
+and `metrics/` along, so these import torch, accelerate, scikit-learn and the values only.
 """

@@ -7,9 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psutil
 import torch
 from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
@@ -20,7 +19,9 @@ from autoaccel.techniques.shared.tensors import call, map_tensors
 from autoaccel.training.data.loading import BackgroundLoader, enough_workers, seconds_per_batch
 from autoaccel.training.data.prepare import Data
 from autoaccel.training.data.sources import ArraySource, DatasetSource, SubsetSource, root_of
-from autoaccel.training.meters.flops import Meter
+
+if TYPE_CHECKING:  # an exported script copies this file, and counts nothing
+    from autoaccel.training.meters.flops import Meter
 
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"bf16": torch.bfloat16, "fp16": torch.float16})
 """Accelerate's names of the mixed precisions, and the dtypes in which autocast computes."""
@@ -230,7 +231,10 @@ class TrainingContext:
         """
         source = self.data.train
         arrays = source.source if isinstance(source, SubsetSource) else source
-        if not isinstance(arrays, ArraySource) or arrays.nbytes() > share * free_memory(self.device):
+        if not isinstance(arrays, ArraySource):
+            return False
+        # Where all computation is on the CPU the data are there already.
+        if self.device.type != "cpu" and arrays.nbytes() > share * free_memory(self.device):
             return False
         self.data = replace(self.data, train=source.to(self.device))
         return True
@@ -266,4 +270,6 @@ def free_memory(device: torch.device) -> int:
     """Return the free memory of a device in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    import psutil  # here, since an exported script needs it on none of the usual devices
+
     return int(psutil.virtual_memory().available)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from shutil import rmtree
 from typing import Any
 
 from autoaccel.core.clock import Clock
 from autoaccel.core.events import Event, Finished, Start
 from autoaccel.core.recipe import Recipe
 from autoaccel.errors import UsageError
-from autoaccel.export.formats import export
+from autoaccel.export.formats import export, recipe_of
+from autoaccel.export.script import recipe_files
+from autoaccel.export.sources import COPY
 from autoaccel.reporting.html import write_report
 from autoaccel.search.halving import Search
 from autoaccel.storage.folder import RunFolder, read_json
@@ -80,9 +83,13 @@ class Recorder:
         self._folder.write_json("result.json", data)
         self._folder.write_json("account.json", {"seconds": clock.now()})
         record = read_record(self._folder.path)
-        for name, form in (("train_best.py", "script"), ("accelerate_config.yaml", "accelerate")):
-            with suppress(UsageError):  # a script does not carry techniques of other packages
-                self._folder.write(name, export(record, form))
+        self._folder.write("accelerate_config.yaml", export(record, "accelerate"))
+        with suppress(UsageError):  # a script does not carry techniques of other packages
+            self._folder.write("train_best.py", export(record, "script"))
+            rmtree(self._folder.path / COPY, ignore_errors=True)  # a resumed run may deliver another recipe
+            for name, text in recipe_files(recipe_of(record)).items():
+                (self._folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+                self._folder.write(name, text)
         self._folder.write("report.html", write_report(record))
         return data
 
