@@ -1,6 +1,6 @@
 """Budget-aware AutoML for PyTorch training.
 
-Names are loaded when they are first used, so that `import autoaccel` stays light.
+Names are imported on first use, so that `import autoaccel` is fast.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoaccel.api import SearchSpace, profile, train, tune
+    from autoaccel.api import profile, train, tune
     from autoaccel.core.budget import Budget
     from autoaccel.core.recipe import Recipe
+    from autoaccel.spaces.space import SearchSpace
     from autoaccel.training.data.task import Task
     from autoaccel.tuner.result import Result
 
@@ -22,7 +23,7 @@ _HOMES = {
     "Budget": "core.budget",
     "Recipe": "core.recipe",
     "Result": "tuner.result",
-    "SearchSpace": "api",
+    "SearchSpace": "spaces.space",
     "Task": "training.data.task",
     "profile": "api",
     "train": "api",

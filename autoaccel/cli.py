@@ -1,26 +1,30 @@
-"""The command line: flags in, text out. Data go to stdout, everything else to stderr."""
+"""The command line. Data go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
 import json
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from autoaccel import __version__, api
-from autoaccel.core.budget import Budget, format_flops, format_seconds, parse_budget, parse_flops
+from autoaccel.core.budget import Budget, parse_budget, parse_flops
 from autoaccel.core.clock import seconds_since_process_start
+from autoaccel.core.quantities import format_flops
+from autoaccel.core.recipe import Recipe
 from autoaccel.errors import AutoaccelError, InterruptedRunError, UsageError, suggestion
+from autoaccel.execution import executors
 from autoaccel.export.formats import FORMATS, export
 from autoaccel.reporting.html import write_report
+from autoaccel.reporting.result import result_lines
 from autoaccel.reporting.terminal import Display
 from autoaccel.search_spaces import names as space_names
 from autoaccel.search_spaces import read as read_space
 from autoaccel.search_spaces import text as space_text
+from autoaccel.spaces.json_schema import space_schema
 from autoaccel.storage.folder import write_atomically
 from autoaccel.storage.records import read_record
 from autoaccel.techniques.cards import card, card_lines, in_order, summary_lines
@@ -62,9 +66,11 @@ def tune(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Search a recipe and train the model with it, everything inside the budget."""
+    """Search for a recipe and train the model with it, all within the budget."""
     whole = _budget(budget, flops)
-    options = Options(space, metric, out, seed, resume, devices, workers, inline)
+    options = Options(
+        space, metric, out, seed, resume, devices, workers, executor="inline" if inline else executors.DEFAULT
+    )
     if dry_run:
         lines = api.plan(target, whole, options=options, elapsed=seconds_since_process_start())
         print("\n".join(lines))
@@ -90,7 +96,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train one recipe with one budget."""
-    limits = {} if not (budget or flops) else _budget(budget, flops).limits()
+    limits = {} if not (budget or flops) else dict(_budget(budget, flops))
     extra = {name: limit for name, limit in (("epochs", epochs), ("steps", steps)) if limit is not None}
     if not limits and not extra:
         raise UsageError("a budget is needed: --budget, --flops, --epochs or --steps")
@@ -110,22 +116,23 @@ def train(
 
 @app.command()
 def profile(target: Target, devices: Devices = "", as_json: AsJson = False) -> None:
-    """Seconds, FLOPs and memory of a training step, by batch size."""
+    """Print the seconds, FLOPs and memory of a training step, by batch size."""
     rows = api.profile(target, devices=devices)
     if as_json:
-        print(json.dumps([{k: v for k, v in row.items() if k not in ("v", "kind")} for row in rows]))
+        print(json.dumps([{**row["cost"], **{k: v for k, v in row.items() if k != "cost"}} for row in rows]))
         return
     print(f"{'batch':>6} {'a step':>12} {'samples/s':>12} {'FLOPs a step':>16} {'memory':>10}")
     for row in rows:
-        speed = row["batch_size"] / row["seconds"]
+        speed = row["batch_size"] / row["cost"]["seconds"]
         memory = f"{row['bytes'] / 2**20:.0f} MiB"
-        step = f"{1e3 * row['seconds']:.2f} ms"
-        print(f"{row['batch_size']:>6} {step:>12} {speed:>12.0f} {format_flops(row['flops']):>16} {memory:>10}")
+        step = f"{1e3 * row['cost']['seconds']:.2f} ms"
+        flops = format_flops(row["cost"]["flops"])
+        print(f"{row['batch_size']:>6} {step:>12} {speed:>12.0f} {flops:>16} {memory:>10}")
 
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="A run folder")]) -> None:
-    """Write report.html of a run, finished or killed."""
+    """Write the report.html of a finished or killed run."""
     path = run / "report.html"
     write_atomically(path, write_report(read_record(run)))
     print(path)
@@ -136,7 +143,7 @@ def export_run(
     run: Annotated[Path, typer.Argument(help="A run folder")],
     form: Annotated[str, typer.Option("--format", help=" | ".join(FORMATS))] = "yaml",
 ) -> None:
-    """Print the best recipe of a run in some format."""
+    """Print the best recipe of a run in a chosen format."""
     if form not in FORMATS:
         raise UsageError(f"--format {form!r} is not one of {', '.join(FORMATS)}")
     print(export(read_record(run), form), end="")
@@ -155,12 +162,26 @@ def spaces(name: Annotated[str | None, typer.Argument(help="A space to show")] =
 
 
 @app.command()
+def schema(of: Annotated[str, typer.Argument(help="recipe or space", metavar="recipe|space")]) -> None:
+    """Print the JSON schema of a recipe or a search space, for editors."""
+    if of not in ("recipe", "space"):
+        raise UsageError(f"there is a schema of a recipe and of a space, not of {of!r}")
+    if of == "recipe":
+        print(json.dumps(Recipe.json_schema(), indent=2))
+        return
+    # Imported here: only the classes know which techniques there are, and importing those loads torch.
+    from autoaccel.techniques.registry import catalog
+
+    print(json.dumps(space_schema(catalog()), indent=2))
+
+
+@app.command()
 def techniques(
     name: Annotated[str | None, typer.Argument(help="A technique to show")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the techniques, or show one with its ranges and what it did where it was measured."""
-    # Imported here: what techniques there are is known only to the classes, and those load torch.
+    """List the techniques, or show one with its ranges and measured effects."""
+    # Imported here: listing the techniques imports their classes, and these import torch.
     from autoaccel.techniques.registry import catalog
 
     known, effects = catalog(), read_effects()
@@ -200,7 +221,7 @@ def root(
 
 
 def _budget(budget: str, flops: str) -> Budget:
-    parts = [parse_budget(budget).limits()] if budget else []
+    parts = [dict(parse_budget(budget))] if budget else []
     if flops:
         parts.append({"flops": parse_flops(flops)})
     if not parts:
@@ -212,43 +233,17 @@ def _budget(budget: str, flops: str) -> Budget:
 
 
 def _show(result: Result, as_json: bool) -> None:
-    """Print a result; one that came before its time ends the command with an exit code of its own."""
+    """Print a result; raise InterruptedRunError, which sets the exit code, if the run was interrupted."""
     if as_json:
         print(json.dumps(result.data, default=str))
     else:
-        _print(result)
+        print("\n".join(result_lines(result.data, result.folder)))
     if result.data["status"] == "interrupted":
         raise InterruptedRunError(f"interrupted; what was found is in {result.folder}")
 
 
-def _print(result: Result) -> None:
-    data, name = result.data, result.data["metric"]["name"]
-    print(data["headline"])
-    if final := data.get("final"):
-        early = f", {final['reason']}, after {format_seconds(final['cost']['seconds'])}" if final["reason"] else ""
-        scores = _scores(name, final["validation"], final["test"])
-        print(f"Final training with {final['budget']}{early}: {scores}")
-    delivered = data.get("delivered", {})
-    if delivered.get("what") in ("trial", "plain"):
-        print(f"Delivered is trial {delivered['trial']}: {_scores(name, delivered, delivered['test'])}")
-    for row in data.get("leaderboard", [])[:5]:
-        print(f"  trial {row['trial']:<4} {row['metric']:.4g}  {row['budget']:>14}  {row['origin']}")
-    for failure in data.get("failures", []):
-        print(f"  failed: {failure}")
-    print(f"Everything is in {result.folder}. Load the model from there with:")
-    print("\n".join(f"    {line}" for line in str(data.get("load", "")).splitlines()))
-    if result.report().exists():
-        print(f"Next: open {result.report()}, or train longer:")
-    print(f"    autoaccel train {data.get('target')} --recipe {result.folder / 'recipe.yaml'} --budget 30m")
-
-
-def _scores(name: str, validation: Mapping[str, Any], test: Mapping[str, Any] | None) -> str:
-    tested = f", {test['metric']:.4g} on the test set" if test else ""
-    return f"{name} {validation['metric']:.4g} on the validation set{tested}"
-
-
 def main() -> None:
-    """Entry point: every error is one message and an exit code."""
+    """Run the command line; print an AutoaccelError as one message and exit with its code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app(standalone_mode=True)

@@ -1,13 +1,13 @@
-"""Everything that can go wrong, as a tree, with the exit code that a shell sees.
+"""All errors, as a tree, with their exit codes.
 
 AutoaccelError                 1   base class; never raised itself
 ├── UsageError                 2   the command line, a budget, a YAML file, an existing run folder
 ├── TaskError                  3   the user's model file, data, loss or metric
-├── NoTrialError               4   no trial was completed, so there is nothing to deliver
+├── NoTrialError               4   no trial was completed, so there is no result
 ├── StoreError                 5   the run folder or the disk
-└── InterruptedRunError           6   stopped by a signal after something worth keeping was saved
+└── InterruptedRunError        6   stopped by a signal after a result was saved
 
-What happens to a single trial is not an error but a value: see `autoaccel.core.trial.Outcome`.
+How a single trial ends is a value, not an error: see `autoaccel.core.trial.Outcome`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from collections.abc import Iterable
 
 
 class AutoaccelError(Exception):
-    """Base of all errors that autoaccel raises on purpose. The message is one clear sentence."""
+    """Base class of all errors that autoaccel raises on purpose. The message is one clear sentence."""
 
     exit_code = 1
 
 
 class UsageError(AutoaccelError):
-    """The command was not understood: a flag, a budget, a YAML file or an existing run folder."""
+    """The input is not valid: a flag, a budget, a YAML file or an existing run folder."""
 
     exit_code = 2
 
 
 class TaskError(AutoaccelError):
-    """The user's file, data, model, loss or metric cannot be trained as it is.
+    """The user's file, data, model, loss or metric cannot be used for training.
 
     Args:
-        message: The cause and what is accepted.
-        where: `file:line` of the user's code, when it is theirs.
+        message: The cause, and what is accepted instead.
+        where: `file:line` in the user's code, if the error came from there.
     """
 
     exit_code = 3
@@ -45,7 +45,7 @@ class TaskError(AutoaccelError):
 
 
 class NoTrialError(AutoaccelError):
-    """The budget ended, or every trial failed, before one trial was completed."""
+    """No trial was completed: the budget ended first, or every trial failed."""
 
     exit_code = 4
 
@@ -57,12 +57,12 @@ class StoreError(AutoaccelError):
 
 
 class InterruptedRunError(AutoaccelError):
-    """The run was interrupted; what had been found until then was saved."""
+    """The run was interrupted; the results until then were saved."""
 
     exit_code = 6
 
 
 def suggestion(word: str, accepted: Iterable[str]) -> str:
-    """`; did you mean 'momentum'?` for a near miss, else the empty string."""
+    """Return `; did you mean 'momentum'?` for a near miss, else the empty string."""
     close = difflib.get_close_matches(word, list(accepted), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,10 +1,10 @@
-"""`autoaccel tune` against the plain recipe trained for the whole budget, paired by seed.
+"""Compare `autoaccel tune` with the plain recipe trained for the whole budget, paired by seed.
 
     python benchmarks/against_plain.py digits 90s --seeds 5
     python benchmarks/against_plain.py shakespeare 180s --seeds 5
 
-Runs are made one after the other; finished ones are kept in runs/against_plain and not made again. Wall seconds
-are measured from outside, from the start of the command to its end.
+Runs are made one at a time; results are kept in runs/against_plain and reused. Wall-clock seconds are measured from
+outside, from the start of the command to its end.
 """
 
 import argparse
@@ -23,7 +23,7 @@ OUT = ROOT / "runs" / "against_plain"
 
 
 def run(kind: str, task: str, budget: str, seed: int) -> dict[str, float]:
-    """One command, or its kept result: wall seconds and the test loss."""
+    """Run one command, or read its kept result: wall-clock seconds, test loss, headline and recipe."""
     kept = OUT / f"{task}-{budget}-{kind}-{seed}.json"
     if kept.exists():
         return json.loads(kept.read_text())
@@ -47,7 +47,7 @@ def run(kind: str, task: str, budget: str, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print one line a seed and the paired difference."""
+    """Print one line per seed and the mean paired difference."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task")
     parser.add_argument("budget")

@@ -1,8 +1,8 @@
-"""A step of a structurally pruned net against a step of the whole one: seconds and FLOPs.
+"""Compare a step of a structurally pruned net with a step of the whole net, in seconds and FLOPs.
 
     python benchmarks/pruned_step.py images --ratio 0.5
 
-Blocks of steps of both alternate, so that both see the same machine; the ratio is the median over the rounds.
+Blocks of steps alternate, so that both run under the same conditions; the ratio is the median over the rounds.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from autoaccel.training.loop import Step
 
 
 def training(task, techniques) -> tuple[TrainingContext, Iterator]:
-    """A plain training with some techniques, and its steps."""
+    """Return the context and the steps of a plain training with some techniques."""
     clock = SystemClock()
     recipe = replace(PLAIN["plain"], techniques=techniques)
     context = assemble(task, build(recipe.chosen()), {}, 0, 0, clock, clock.now())
@@ -38,7 +38,7 @@ def training(task, techniques) -> tuple[TrainingContext, Iterator]:
 
 
 def main() -> None:
-    """Print the ratios."""
+    """Print the ratios of seconds and FLOPs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task")
     parser.add_argument("--ratio", type=float, default=0.3)

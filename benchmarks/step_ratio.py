@@ -1,13 +1,13 @@
-"""A step of the trainer against two hand-written Accelerate loops that do the same work.
+"""Compare a step of the trainer with two hand-written Accelerate loops that do the same work.
 
     python benchmarks/step_ratio.py digits
     python benchmarks/step_ratio.py images
     python benchmarks/step_ratio.py shakespeare
 
-All train the same net with AdamW, a linear learning rate and batches of 64: the trainer with the technique
-`device_data`, one loop on batches indexed from tensors on the device, and the loop that most people write, on a
-shuffling DataLoader. Blocks of steps alternate, so that all see the same machine; a ratio is the median over the
-rounds of blocks.
+All three train the same net with AdamW, a linear learning rate and batches of 64: the trainer with the technique
+`device_data`, one loop over batches indexed from tensors on the device, and the loop that most people write, over
+a shuffling DataLoader. Blocks of steps alternate, so that all run under the same conditions; a ratio is the median
+over the rounds of blocks.
 """
 
 import argparse
@@ -23,8 +23,9 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SystemClock
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN
 from autoaccel.techniques.registry import build
 from autoaccel.training.batches import BatchSampler
@@ -38,7 +39,7 @@ BATCH = 64
 
 
 def hand_written(task, steps: int, loader: bool) -> Iterator[Callable[[], None]]:
-    """The loop that a user writes, a step at each call: over a DataLoader, or over indexed tensors."""
+    """Yield the steps of a loop as a user writes it: over a DataLoader, or over indexed tensors."""
     accelerator = Accelerator()
     model = task.model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
@@ -76,7 +77,7 @@ def _loaded(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def trainer(task, steps: int) -> Iterator[Callable[[], None]]:
-    """What a trial does between two evaluations, progress and selection of batches included."""
+    """Yield the steps of a trial between two evaluations, including progress and batch selection."""
     clock = SystemClock()
     recipe = replace(PLAIN["plain"], techniques={"device_data": {}})
     context = assemble(task, build(recipe.chosen()), {}, 0, 0, clock, clock.now())
@@ -93,7 +94,7 @@ def trainer(task, steps: int) -> Iterator[Callable[[], None]]:
 
 
 def block(steps: Iterator[Callable[[], None]], count: int) -> float:
-    """Seconds of some steps."""
+    """Return the seconds of `count` steps."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     before = time.perf_counter()
@@ -105,7 +106,7 @@ def block(steps: Iterator[Callable[[], None]], count: int) -> float:
 
 
 def main() -> None:
-    """Print the median ratio and its spread."""
+    """Print the median ratios and their quartiles."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task")
     parser.add_argument("--blocks", type=int, default=40)

@@ -1,11 +1,11 @@
-"""How long a trial takes from its request to its first step, through the warm template and from a fresh process.
+"""Measure the time from a trial's request to its first step, with the warm fork server and in a fresh process.
 
     python benchmarks/trial_start.py digits
     python benchmarks/trial_start.py shakespeare
 
-Each figure is what passes for the supervisor between the request and the end of a trial of one step, less what the
-worker did after its first step began: fork, messages and the end of the process are in it. A fresh process is what
-a tuner pays that starts an interpreter a trial.
+Each figure is the time that the supervisor sees between the request and the end of a one-step trial, minus the
+worker's time after its first step began; it includes the fork, the messages and the end of the process. A fresh
+process is the cost for a tuner that starts an interpreter per trial.
 """
 
 import argparse
@@ -19,7 +19,8 @@ from statistics import median, quantiles
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.recipe import PLAIN
-from autoaccel.core.resources import Resources, TaskRef
+from autoaccel.core.resources import Resources
+from autoaccel.core.target import TaskRef
 from autoaccel.core.trial import TrialRequest
 from autoaccel.execution.local.supervisor import Supervisor
 
@@ -39,7 +40,7 @@ assemble(resolve(load_target(sys.argv[1])), build(PLAIN["plain"].chosen()), {}, 
 
 
 def warm(task: str, trials: int) -> list[float]:
-    """Seconds to the first step, trial by trial."""
+    """Return the seconds to the first step of each trial, with the fork server."""
     clock, seconds = SystemClock(), []
     with tempfile.TemporaryDirectory() as folder:
         supervisor = Supervisor(TaskRef(task), Resources(), clock, Path(folder))
@@ -57,7 +58,7 @@ def warm(task: str, trials: int) -> list[float]:
 
 
 def fresh(task: str, trials: int) -> list[float]:
-    """The same for an interpreter started anew."""
+    """Return the same with a new interpreter per trial."""
     seconds = []
     for _ in range(trials):
         before = time.perf_counter()
@@ -67,13 +68,13 @@ def fresh(task: str, trials: int) -> list[float]:
 
 
 def main() -> None:
-    """Print the median and the quartiles of both."""
+    """Print the median and the quartiles for both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task")
     parser.add_argument("--trials", type=int, default=20)
     given = parser.parse_args()
     task = str(EXAMPLES / f"{given.task}.py")
-    for name, measure, trials in (("warm template", warm, given.trials), ("fresh process", fresh, 5)):
+    for name, measure, trials in (("fork server", warm, given.trials), ("fresh process", fresh, 5)):
         seconds = measure(task, trials)
         low, _, high = quantiles(seconds, n=4)
         print(f"{given.task}, {name}: {median(seconds):.3f} s (quartiles {low:.3f} to {high:.3f}, {trials} trials)")

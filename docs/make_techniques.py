@@ -8,7 +8,7 @@ from statistics import median
 
 from autoaccel.search_spaces import names, read
 
-from autoaccel.core.catalog import COMPONENTS
+from autoaccel.core.recipe import COMPONENTS
 from autoaccel.techniques.cards import FAMILIES, facts, in_order, parameter_text
 from autoaccel.techniques.effects import Effect, helpful, read_effects
 from autoaccel.techniques.registry import catalog

@@ -10,7 +10,7 @@ from autoaccel import Task
 
 
 def net(dropout: float = 0.0) -> nn.Module:
-    """Two convolutions on 8x8 images."""
+    """Return a net with two convolutions for 8x8 images."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1),
         nn.BatchNorm2d(32),

@@ -1,10 +1,10 @@
-"""A net that knows clothes learns handwritten digits from 300 of them.
+"""A net pretrained on clothes learns handwritten digits from 300 examples.
 
     autoaccel train examples/images.py --recipe plain --budget 2m --out runs/clothes
     autoaccel tune examples/finetune.py --space finetune --budget 2m
 
-The second command starts from the weights of the first. The digits come with scikit-learn, 8x8 pixels each, and are
-enlarged to the size of the clothes.
+The second command starts from the weights of the first. The 8x8 pixel digits come with scikit-learn and are
+enlarged to the size of the clothes images.
 """
 
 import os
@@ -23,7 +23,7 @@ WEIGHTS = Path(os.environ.get("AUTOACCEL_PRETRAINED", "runs/clothes/model.safete
 
 
 def pretrained() -> nn.Module:
-    """The net with the weights that it learned from clothes, but for the last layer, whose classes are others."""
+    """Return the net with its weights from clothes, except for the last layer, whose classes differ."""
     model = resnet(1)
     weights = load_file(WEIGHTS)
     last = next(name for name, _ in reversed(list(model.named_children())))
@@ -32,7 +32,7 @@ def pretrained() -> nn.Module:
 
 
 def digits(first: int, last: int) -> tuple[Tensor, Tensor]:
-    """Images [n, 1, 28, 28] with mean 0 and deviation 1, and their classes."""
+    """Return images [n, 1, 28, 28] with mean 0 and standard deviation 1, and their classes."""
     x, y = load_digits(return_X_y=True)
     x = torch.as_tensor(x[first:last]).float().view(-1, 1, 8, 8)
     x = F.interpolate((x - x.mean()) / x.std(), (28, 28), mode="bilinear")

@@ -1,7 +1,7 @@
 """A small residual net on Fashion-MNIST, or on CIFAR-10: `autoaccel tune examples/images.py --budget 10m`.
 
 Images are read from $AUTOACCEL_DATA, or fetched from openml.org by scikit-learn. `examples/images.py:cifar10`
-is the task with colour images.
+is the task with color images.
 """
 
 import os
@@ -17,7 +17,7 @@ from autoaccel import Task
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a shortcut."""
+    """Two convolutions with a shortcut."""
 
     def __init__(self, before: int, after: int, stride: int):
         super().__init__()
@@ -27,13 +27,13 @@ class Residual(nn.Module):
         self.shortcut = nn.Identity() if before == after and stride == 1 else nn.Conv2d(before, after, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape [n, before, h, w] to [n, after, h / stride, w / stride]."""
+        """Map shape [n, before, h, w] to [n, after, h / stride, w / stride]."""
         inner = self.norms[1](self.second(F.relu(self.norms[0](self.first(x)))))
         return F.relu(inner + self.shortcut(x))
 
 
 def resnet(channels: int, width: int = 16) -> nn.Module:
-    """A residual net of eight layers for images of any size."""
+    """Return a residual net of eight layers for images of any size."""
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1, bias=False),
         nn.BatchNorm2d(width),
@@ -48,7 +48,7 @@ def resnet(channels: int, width: int = 16) -> nn.Module:
 
 
 def images(folder: str, name: str, shape: tuple[int, ...], n_train: int) -> list[tuple[Tensor, Tensor]]:
-    """Training and test set: images with mean 0 and deviation 1, and their classes."""
+    """Return training and test set: images with mean 0 and standard deviation 1, and their classes."""
     if root := os.environ.get("AUTOACCEL_DATA"):
         data = np.load(Path(root) / folder / f"{folder}.npz")
         x, y = (np.concatenate([data[f"{part}_train"], data[f"{part}_test"]]) for part in "xy")
@@ -64,13 +64,13 @@ def images(folder: str, name: str, shape: tuple[int, ...], n_train: int) -> list
 
 
 def fashion() -> Task:
-    """Grey images of clothes, 28x28."""
+    """Return a task on 28x28 gray images of clothes."""
     train, test = images("fashion_mnist", "Fashion-MNIST", (1, 28, 28), 60_000)
     return Task(model=lambda: resnet(1), train=train, test=test, metric="accuracy", flips=True)
 
 
 def cifar10() -> Task:
-    """Colour images of ten kinds of things, 32x32."""
+    """Return a task on 32x32 color images of ten classes."""
     train, test = images("cifar10_part", "CIFAR_10", (3, 32, 32), 50_000)
     return Task(model=lambda: resnet(3, width=32), train=train, test=test, metric="accuracy", flips=True)
 

@@ -1,4 +1,4 @@
-"""A small net on Californian house prices: `autoaccel tune examples/regression.py --budget 3m`.
+"""A small net on California house prices: `autoaccel tune examples/regression.py --budget 3m`.
 
 The table is read from $AUTOACCEL_DATA/california_housing (with pandas), or fetched by scikit-learn.
 """
@@ -18,7 +18,7 @@ from autoaccel import Task
 
 
 def table() -> list[np.ndarray]:
-    """Features of training and test blocks, then their prices in dollars."""
+    """Return the features of the training and test rows, then their prices in dollars."""
     root = os.environ.get("AUTOACCEL_DATA")
     if root is None:
         x, y = fetch_california_housing(return_X_y=True)
@@ -37,7 +37,7 @@ scale = QuantileTransformer(output_distribution="normal", random_state=0).fit(x)
 
 
 def net() -> nn.Module:
-    """Three hidden layers."""
+    """Return a net with three hidden layers."""
     sizes = [x.shape[1], 256, 256, 256]
     hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.SiLU())]
     return nn.Sequential(*hidden, nn.Linear(256, 1))

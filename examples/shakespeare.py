@@ -18,7 +18,7 @@ URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshake
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward layer, each on the normed residual stream."""
+    """Causal attention and a feed-forward layer, both pre-norm residual."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -29,7 +29,7 @@ class Block(nn.Module):
         self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape [n, t, width] in and out."""
+        """Apply the block, shape [n, t, width] in and out."""
         n, t, width = x.shape
         qkv = self.qkv(self.norms[0](x)).view(n, t, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Logits of the next character at every position."""
+    """A causal transformer that predicts the next character at every position."""
 
     def __init__(self, symbols: int, width: int = 128, depth: int = 2, heads: int = 4):
         super().__init__()
@@ -49,13 +49,13 @@ class Transformer(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, symbols))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens [n, t] to logits [n, t, symbols]."""
+        """Map tokens [n, t] to logits [n, t, symbols]."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         return self.head(self.blocks(self.symbol(tokens) + self.place(places)))
 
 
 def text() -> str:
-    """The plays in one string."""
+    """Return the plays as one string."""
     folder = os.environ.get("AUTOACCEL_DATA")
     path = Path(folder or torch.hub.get_dir()) / "tinyshakespeare" / "input.txt"
     if not path.exists():
@@ -65,7 +65,7 @@ def text() -> str:
 
 
 def windows(part: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """Views of `CONTEXT` characters and of the characters that follow each."""
+    """Return windows of `CONTEXT` characters and the character that follows each, as views."""
     cut = part.unfold(0, CONTEXT + 1, stride)
     return cut[:, :-1], cut[:, 1:]
 

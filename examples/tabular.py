@@ -1,4 +1,4 @@
-"""A small net on a bank's calls, of which one in nine succeeds: `autoaccel tune examples/tabular.py --budget 3m`.
+"""A small net on a bank's sales calls, one in nine successful: `autoaccel tune examples/tabular.py --budget 3m`.
 
 The table is read from $AUTOACCEL_DATA/bank, or fetched from openml.org by scikit-learn; both need pandas.
 """
@@ -19,13 +19,13 @@ from autoaccel import Task
 
 
 def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training and test rows; the last column is the answer."""
+    """Return training and test rows; column `y` is the target."""
     if root := os.environ.get("AUTOACCEL_DATA"):
         folder = Path(root) / "bank"
         return pd.read_csv(folder / "train.csv"), pd.read_csv(folder / "test.csv")
     table = fetch_openml("bank-marketing", version=1, as_frame=True).frame
     table["y"] = (table.pop("Class").astype(str) == "2").astype(int)
-    # How long a call took is known only when its outcome is.
+    # Drop the duration of the call: it is known only once the outcome is.
     return train_test_split(table.drop(columns="V12"), test_size=0.2, random_state=0, stratify=table["y"])
 
 
@@ -42,7 +42,7 @@ x_test = columns.transform(test_rows.drop(columns="y")).astype(np.float32)
 
 
 def net(width: int = 128, dropout: float = 0.1) -> nn.Module:
-    """Two hidden layers and two outputs."""
+    """Return a net with two hidden layers and two outputs."""
     hidden = [nn.Linear(x.shape[1], width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width), nn.ReLU()]
     return nn.Sequential(*hidden, nn.Dropout(dropout), nn.Linear(width, 2))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from autoaccel.core.recipe import load_yaml
+from autoaccel.core.yaml_file import load_yaml
 from autoaccel.errors import UsageError, suggestion
 
 

@@ -1,9 +1,11 @@
 """Records of a small run, for tests of the modules that read runs."""
 
-from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.budget import Budget
 from autoaccel.core.events import Finished, Profiled, Reported, Start
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN
-from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TaskFacts, TrialRequest
+from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TrialRequest
 
 FACTS = TaskFacts(
     kind="table", capabilities=frozenset({"table"}), metric="loss", maximize=False, n_train=80, n_valid=20
@@ -15,15 +17,28 @@ def request(trial=0, purpose=Purpose.BASELINE, origin="plain", recipe=PLAIN["pla
 
 
 def report(trial=0, milestone=1, metric=0.5):
-    return Report(trial, milestone, (milestone + 1) / 2, metric, metric, 0.01, Cost(1.0, 1e6, 5, 50))
+    return Report(
+        trial,
+        milestone,
+        (milestone + 1) / 2,
+        metric,
+        metric,
+        0.01,
+        Cost(seconds=1.0, flops=1e6, steps=5, samples=50),
+    )
 
 
 def complete(trial=0, metric=0.5):
-    return Finished(trial, Outcome(OutcomeKind.COMPLETE, Cost(2.0, 2e6, 10, 100), report(trial, metric=metric)))
+    return Finished(
+        trial,
+        Outcome(
+            OutcomeKind.COMPLETE, Cost(seconds=2.0, flops=2e6, steps=10, samples=100), report(trial, metric=metric)
+        ),
+    )
 
 
 def failed(trial, reason, where=""):
-    return Finished(trial, Outcome(OutcomeKind.FAILED, Cost(1.0), reason=reason, where=where))
+    return Finished(trial, Outcome(OutcomeKind.FAILED, Cost(seconds=1.0), reason=reason, where=where))
 
 
 def entries():

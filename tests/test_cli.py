@@ -43,8 +43,9 @@ def test_the_study_opens_in_optuna(tuned):
     import optuna
 
     storage = f"sqlite:///{tuned[0]}/runs/digits/study.db"
-    study = optuna.load_study(study_name=None, storage=storage)
+    study = optuna.load_study(study_name="digits", storage=storage)
     assert study.best_trial.value is not None
+    assert any(name.startswith("digits @ ") for name in optuna.get_all_study_names(storage))
 
 
 def test_the_model_loads_as_printed(tuned):

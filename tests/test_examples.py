@@ -17,7 +17,7 @@ needs_data = pytest.mark.skipif(
     ("name", "flops", "metric", "bounds"),
     [
         ("digits.py", "3e11", "log_loss", (0.0, 0.5)),
-        pytest.param("shakespeare.py", "1.2e12", "loss", (1.5, 3.4), marks=needs_data),
+        pytest.param("shakespeare.py", "1.2e12", "loss", (1.5, 3.4), marks=[needs_data, pytest.mark.slow]),
         pytest.param("images.py:cifar10", "1.5e12", "accuracy", (0.15, 0.9), marks=[needs_data, pytest.mark.slow]),
         pytest.param("images.py", "1.2e12", "accuracy", (0.4, 0.95), marks=[needs_data, pytest.mark.slow]),
         pytest.param("tabular.py", "1e10", "roc_auc", (0.7, 0.85), marks=needs_data),

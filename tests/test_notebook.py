@@ -17,6 +17,7 @@ task = Task(model=Net, train=(x, (x.sum(1) > 2).long()), space={"width": (4, 16)
 ]
 
 
+@pytest.mark.slow
 def test_a_task_made_of_cells(tmp_path):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])

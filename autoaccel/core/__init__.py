@@ -1,1 +1,1 @@
-"""Values that all rooms speak: no torch, no optuna, no process."""
+"""Values shared by all packages. Nothing here imports torch or Optuna, or starts a process."""

@@ -1,26 +1,25 @@
-"""What techniques exist and what fits together, as data that a process without torch can read.
+"""Known techniques and their compatibility rules, as data that a process without torch can read.
 
-A technique's class carries its `TechniqueInfo`; the process that has imported the classes sends the infos to
-the one that plans with them. No technique names another: each declares the tags it plays and the tags it
-cannot live with, and `check` compares those.
+Each technique class has a `TechniqueInfo`. The process that imports the classes sends these to the process that
+plans the search. Techniques do not name each other: each declares its own tags and the tags that it conflicts with,
+and `check` compares them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
-from autoaccel.core.schedules import Number, Schedule
+from autoaccel.core.schedules import Scalar, Schedule, Value
 from autoaccel.errors import suggestion
 
 TAGS: Mapping[str, str] = MappingProxyType(
     {
         "adapts": "trains small matrices beside frozen weights",
         "anneals": "lowers the learning rate towards the end",
-        "averages": "judges an average of the weights",
+        "averages": "evaluates an average of the weights",
         "changes_shapes": "changes the shape of the inputs",
         "compiles": "compiles the model as it is at the start",
         "distills": "learns the outputs of another model for each sample as it is",
@@ -44,12 +43,9 @@ TAGS: Mapping[str, str] = MappingProxyType(
         "smooths": "softens the targets",
     }
 )
-"""What the tags in use mean, for messages. Techniques may declare others."""
-Value = bool | int | str | Number
-COMPONENTS = ("optimizer", "learning_rate", "batch_size")
-"""What every recipe has exactly one of. All other techniques are optional."""
+"""The meaning of each tag, for messages. Techniques may declare other tags."""
 REFERENCE = "reference"
-"""What techniques need that learn from a finished model: no task has it, a run comes to have it."""
+"""The capability that techniques require to learn from a finished model: available once a trial is complete."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +55,19 @@ class Domain:
     Args:
         low: Smallest value of a range.
         high: Largest value of a range.
-        log: Whether a range is searched on a logarithmic scale.
-        integer: Whether only whole numbers are allowed.
-        options: The allowed values where it is no range.
+        log: Whether the range is searched on a logarithmic scale.
+        integer: Whether only integers are allowed.
+        options: The allowed values; empty for a range.
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    low: int | float = 0.0
+    high: int | float = 1.0
     log: bool = False
     integer: bool = False
-    options: tuple[bool | int | float | str, ...] = ()
+    options: tuple[Scalar, ...] = ()
 
     def fault(self, value: object) -> str | None:
-        """Why `value` is not accepted, or None."""
+        """Return why `value` is not accepted, or None if it is. Values outside the range are accepted."""
         if self.options:
             accepted = ", ".join(map(str, self.options))
             return None if value in self.options else f"= {value!r} is not one of {accepted}"
@@ -83,12 +79,18 @@ class Domain:
             return f"= {value!r} is not a whole number"
         return None
 
+    def contains(self, value: object) -> bool:
+        """Return whether the search could propose `value`."""
+        if self.options or self.fault(value):
+            return value in self.options
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a technique: its default and the range worth searching.
+    """One parameter of a technique: its default and the domain to search.
 
-    A recipe may use any finite value that the technique accepts; only the search keeps to the domain.
+    A recipe may use any finite value that the technique accepts; only the search is limited to the domain.
     """
 
     default: Value
@@ -101,21 +103,21 @@ class TechniqueInfo:
     """The declaration of one technique.
 
     Args:
-        name: How recipes and search spaces call it.
+        name: Its name in recipes and search spaces.
         family: data, model, optimization or system.
-        category: The heading of the survey (arXiv 2304.03589) that it belongs to.
-        summary: One line: what it does.
-        component: One of `COMPONENTS`, or empty for an optional technique.
+        category: Its section in the survey (arXiv 2304.03589).
+        summary: One line that says what it does.
+        component: The component that it fills, one of `COMPONENTS`; empty for an optional technique.
         parameters: Its parameters by name.
         requires: Capabilities that the task must have, such as `image`, `tokens` or `classes`.
-        tags: What it does to the training, for the conflicts of others.
-        conflicts: Roles that it cannot share a recipe with.
-        order: Techniques with a low order come first in every hook.
-        hooks: The hooks of training that it takes part in, in the order in which they run.
-        parallel: Whether it works where several processes share each batch.
-        extra: The extra of the package that it needs, if any.
+        tags: What it does to the training; other techniques may conflict with these tags.
+        conflicts: Tags of techniques that cannot be in the same recipe.
+        order: Techniques with a lower order run first in every hook.
+        hooks: The training hooks that it implements, in the order in which they run.
+        parallel: Whether it works when several processes share each batch.
+        extra: The package extra that it needs, if any.
         available: Whether that extra is installed.
-        paper: Where it comes from.
+        paper: The source.
     """
 
     name: str
@@ -134,27 +136,6 @@ class TechniqueInfo:
     available: bool = True
     paper: str = ""
 
-    def to_data(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        data = asdict(self)
-        for name in ("requires", "tags", "conflicts"):
-            data[name] = sorted(data[name])
-        return data
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> TechniqueInfo:
-        """The inverse of `to_data`."""
-        parameters = {
-            name: Parameter(
-                default=Schedule(**p["default"]) if isinstance(p["default"], dict) else p["default"],
-                domain=Domain(**{**p["domain"], "options": tuple(p["domain"]["options"])}),
-                scheduled=p["scheduled"],
-            )
-            for name, p in data["parameters"].items()
-        }
-        sets = {name: frozenset(data[name]) for name in ("requires", "tags", "conflicts")}
-        return cls(**{**data, "parameters": parameters, "hooks": tuple(data["hooks"]), **sets})
-
 
 Catalog = Mapping[str, TechniqueInfo]
 
@@ -162,12 +143,12 @@ Catalog = Mapping[str, TechniqueInfo]
 def check(
     chosen: Mapping[str, Mapping[str, Value]], catalog: Catalog, capabilities: Iterable[str] | None = None
 ) -> list[str]:
-    """Everything that forbids this choice of techniques, one line a fault; empty when it may be trained.
+    """Return the faults of a choice of techniques, one line each; empty if it can be trained.
 
     Args:
-        chosen: Parameters by technique, the components' among them.
+        chosen: Parameters by technique, including those that fill components.
         catalog: All known techniques.
-        capabilities: What the task offers to those that need something; None skips that part.
+        capabilities: What the task offers; None skips this check.
     """
     known = {name: catalog[name] for name in chosen if name in catalog}
     faults = [f"{name}: unknown technique{suggestion(name, catalog)}" for name in chosen if name not in catalog]
@@ -181,7 +162,7 @@ def check(
 
 
 def parameter_faults(info: TechniqueInfo, parameters: Mapping[str, object]) -> list[str]:
-    """Faults in the parameters given to one technique."""
+    """Return the faults in the parameters of one technique, one line each."""
     faults = []
     for key, given in parameters.items():
         if key not in info.parameters:
@@ -205,7 +186,7 @@ def _conflicts(infos: list[TechniqueInfo]) -> list[str]:
                     does = " and ".join(sorted(TAGS.get(tag, _words([tag])) for tag in why))
                     faults.append(
                         f"{a.name} and {b.name} do not work together: {other.name} {does}, "
-                        f"which {one.name} cannot live with"
+                        f"which {one.name} conflicts with"
                     )
                     break
     return faults

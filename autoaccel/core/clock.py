@@ -1,4 +1,4 @@
-"""The only door to time. Everything else is given a `Clock` or a number of seconds."""
+"""The only module that reads the time. All other code gets a `Clock` or a number of seconds."""
 
 from __future__ import annotations
 
@@ -10,61 +10,61 @@ import psutil
 
 
 class Clock(Protocol):
-    """A reading of elapsed seconds and a way to let them pass."""
+    """Measures elapsed seconds and sleeps."""
 
     def now(self) -> float:
-        """Seconds since the clock's zero; never runs backwards."""
+        """Return the seconds since the clock's zero; they never decrease."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass."""
+        """Wait for `seconds`."""
         ...
 
 
 class SystemClock:
-    """The machine's monotonic clock. Changes of the wall clock and time zones do not move it.
+    """The machine's monotonic clock. Changes of the wall clock or the time zone do not affect it.
 
     Args:
-        elapsed: Seconds that count as already passed, such as the start of the process.
+        elapsed: Seconds to count as already elapsed, such as process start-up.
     """
 
     def __init__(self, elapsed: float = 0.0):
         self._zero = time.monotonic() - elapsed
 
     def now(self) -> float:
-        """Seconds since the clock's zero."""
+        """Return the seconds since the clock's zero."""
         return time.monotonic() - self._zero
 
     def sleep(self, seconds: float) -> None:
-        """Sleep; a negative number returns at once."""
+        """Sleep for `seconds`; return at once if not positive."""
         if seconds > 0:
             time.sleep(seconds)
 
 
 class SimulatedClock:
-    """A clock that moves only when told to: a day's test runs at once."""
+    """A clock that advances only on request, so that a simulated day takes no time."""
 
     def __init__(self, start: float = 0.0):
         self._now = start
 
     def now(self) -> float:
-        """The simulated seconds that have passed."""
+        """Return the simulated seconds elapsed."""
         return self._now
 
     def sleep(self, seconds: float) -> None:
-        """Move on by `seconds` at once."""
+        """Advance by `seconds` without waiting."""
         self._now += max(0.0, seconds)
 
     def advance_to(self, moment: float) -> None:
-        """Move on to `moment`; never back."""
+        """Advance to `moment`; do nothing if it is in the past."""
         self._now = max(self._now, moment)
 
 
 def seconds_since_process_start() -> float:
-    """How long this process has lived, so that a budget can include interpreter start and imports."""
+    """Return the age of this process, so that a budget can include interpreter start-up and imports."""
     return max(0.0, time.time() - float(psutil.Process().create_time()))
 
 
 def timestamp() -> str:
-    """The local date and time, for people; no decision depends on it."""
+    """Return the local date and time for display; no decision depends on it."""
     return datetime.now().astimezone().isoformat(timespec="seconds")

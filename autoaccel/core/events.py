@@ -1,19 +1,19 @@
-"""What the search, the executors and the store tell each other: values only.
+"""Events and actions: the values that search, executors and storage exchange.
 
-Actions go out, events come back. Neither side imports the other.
+The search emits actions, and executors return events. Neither side imports the other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
-from autoaccel.core.trial import Outcome, Report, TaskFacts, TrialRequest
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.trial import Outcome, Report, TrialRequest
 
 
 @dataclass(frozen=True)
 class Profiled:
-    """Event: the task's facts are known; `workers` trials can run side by side."""
+    """Event: the task's facts are known; `workers` trials can run in parallel."""
 
     facts: TaskFacts
     workers: int = 1
@@ -21,14 +21,14 @@ class Profiled:
 
 @dataclass(frozen=True)
 class Reported:
-    """Event: a running trial has evaluated."""
+    """Event: a running trial has reported an evaluation."""
 
     report: Report
 
 
 @dataclass(frozen=True)
 class Finished:
-    """Event: a trial has ended and its component is free."""
+    """Event: a trial has ended, and its worker is free."""
 
     trial: int
     outcome: Outcome
@@ -36,12 +36,12 @@ class Finished:
 
 @dataclass(frozen=True)
 class Tick:
-    """Event: nothing happened, but time went by."""
+    """Event: time has passed without another event."""
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """Event: a person or the system asks the run to end now with what it has."""
+    """Event: the user or the system asks the run to end now and keep its results so far."""
 
 
 Event = Profiled | Reported | Finished | Tick | Interrupted
@@ -56,21 +56,21 @@ class Start:
 
 @dataclass(frozen=True)
 class Proceed:
-    """Action: a trial that has reported may go on. Under a pure FLOP budget it waits for this word."""
+    """Action: a trial that has reported may continue. Under a pure FLOP budget the trial waits for this."""
 
     trial: int
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Action: ask a running trial to end at its next step; it will finish as pruned."""
+    """Action: ask a running trial to stop at its next step; it finishes as pruned."""
 
     trial: int
 
 
 @dataclass(frozen=True)
 class FinishEarly:
-    """Action: ask a running trial to anneal over `COOLDOWN` of what it has used; it will finish as complete."""
+    """Action: ask a running trial to anneal over `COOLDOWN` times what it has used and finish as complete."""
 
     trial: int
 
@@ -84,35 +84,7 @@ class Wake:
 
 @dataclass(frozen=True)
 class Finish:
-    """Action: the run is over; no more events are wanted."""
+    """Action: end the run; no more events are needed."""
 
 
 Action = Start | Proceed | Stop | FinishEarly | Wake | Finish
-
-
-class Executor(Protocol):
-    """Runs trials and tells what becomes of them."""
-
-    def start(self, request: TrialRequest) -> None:
-        """Begin a trial; returns at once."""
-        ...
-
-    def proceed(self, trial: int) -> None:
-        """Let a trial go on that has reported; returns at once."""
-        ...
-
-    def stop(self, trial: int) -> None:
-        """Ask a trial to end at its next step; returns at once."""
-        ...
-
-    def finish_early(self, trial: int) -> None:
-        """Ask a trial to hurry to the end of its schedules; returns at once."""
-        ...
-
-    def poll(self, timeout: float) -> list[Event]:
-        """Events since the last call, in order; waits up to `timeout` seconds for the first one."""
-        ...
-
-    def close(self) -> None:
-        """End everything that is still running."""
-        ...

@@ -1,12 +1,11 @@
-"""A recipe is a value: what is trained with, as data. It holds no code and no dotted paths.
+"""Recipes: how to train a model, as plain data without code or dotted paths.
 
-`flat()` and `from_flat` translate between the nested form that people read and the flat parameters that a
-search proposes; the two are inverse to each other.
+`flat` converts the nested form that users read to the flat parameters that a search proposes; `from_flat` is its
+inverse.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,13 +13,11 @@ from typing import Any
 
 import yaml
 
-from autoaccel.core.catalog import COMPONENTS, Value
-from autoaccel.core.schedules import Schedule, is_schedule
-from autoaccel.errors import UsageError, suggestion
+from autoaccel.core.schedules import Scalar, Schedule, Value
+from autoaccel.core.yaml_file import SCHEMA, load_yaml, plain_scalar, read_value
 
-SCHEMA = 2
-READABLE = (1, 2)
-"""Versions of the file format that are read; a recipe is the same in both."""
+COMPONENTS = ("optimizer", "learning_rate", "batch_size")
+"""The components: every recipe has exactly one technique for each. All other techniques are optional."""
 Parameters = Mapping[str, Value]
 
 
@@ -38,8 +35,8 @@ class Recipe:
 
     Args:
         optimizer: For example `Choice("adamw", {"lr": 1e-3})`.
-        learning_rate: The shape of the learning rate over progress.
-        batch_size: Samples per optimizer step, and how they change over progress.
+        learning_rate: The learning rate schedule over progress.
+        batch_size: Samples per optimizer step, and how their number changes over progress.
         techniques: Optional techniques with their parameters.
         model: Values for the hyperparameters of the user's own model factory.
     """
@@ -51,14 +48,10 @@ class Recipe:
     model: Parameters = field(default_factory=dict)
 
     def __hash__(self) -> int:
-        return hash(self.key())
-
-    def key(self) -> str:
-        """A string that is equal for equal recipes."""
-        return json.dumps(self.to_data(), sort_keys=True)
+        return hash(frozenset(self.flat().items()))
 
     def chosen(self) -> dict[str, Parameters]:
-        """All techniques, those in the components included, with their parameters."""
+        """Return all techniques, including those that fill components, with their parameters."""
         components = {choice.name: choice.parameters for choice in map(self._component, COMPONENTS)}
         return {**components, **self.techniques}
 
@@ -67,7 +60,7 @@ class Recipe:
         return choice
 
     def to_data(self) -> dict[str, Any]:
-        """Plain nested data for YAML and JSON."""
+        """Return plain nested data for YAML and JSON."""
         data: dict[str, Any] = {"schema": SCHEMA}
         for component in COMPONENTS:
             choice = self._component(component)
@@ -78,34 +71,55 @@ class Recipe:
 
     @classmethod
     def from_data(cls, data: object, source: str = "recipe") -> Recipe:
-        """Read plain data.
+        """Read a recipe from plain data.
 
         Raises:
-            UsageError: Naming every fault at once, each with its path.
+            UsageError: With all faults and their paths.
         """
-        faults: list[str] = []
-        recipe = _read(data, faults)
-        if faults or recipe is None:
-            raise UsageError("\n  ".join([f"{source}: {_count(faults)}", *faults]))
-        return recipe
+        # Imported here: it brings pydantic, which the supervisor's import need not wait for.
+        from autoaccel.core.recipe_file import parse
+
+        file = parse(data, source)
+        choices = {name: getattr(file, name) for name in COMPONENTS}
+        components = {name: _choice(choice) for name, choice in choices.items() if choice is not None}
+        return cls(**components, techniques=dict(file.techniques), model=dict(file.model))
 
     def to_yaml(self) -> str:
-        """YAML with the components first."""
+        """Return the recipe as YAML, components first."""
         text: str = yaml.safe_dump(self.to_data(), sort_keys=False)
         return text
 
     @classmethod
     def from_yaml(cls, text: str, source: str = "recipe") -> Recipe:
-        """Read YAML or JSON.
+        """Read a recipe from YAML or JSON.
 
         Raises:
-            UsageError: When it is no YAML, or with every fault of the recipe.
+            UsageError: If the text is not valid YAML, or with all faults of the recipe.
         """
         return cls.from_data(load_yaml(text, source), source)
 
-    def flat(self) -> dict[str, bool | int | float | str]:
-        """The recipe as flat parameters, `optimizer.lr` or `techniques.ema.half_life`."""
-        flat: dict[str, bool | int | float | str] = {}
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Tell pydantic to read and write a recipe inside another value in its file format."""
+
+        from pydantic_core import core_schema
+
+        def read(data: Any) -> Recipe:
+            return data if isinstance(data, cls) else cls.from_data(data)
+
+        written = core_schema.plain_serializer_function_ser_schema(cls.to_data)
+        return core_schema.no_info_plain_validator_function(read, serialization=written)
+
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        """Return the JSON schema of `recipe.yaml`, for editors."""
+        from autoaccel.core.recipe_file import RecipeFile
+
+        return RecipeFile.model_json_schema(by_alias=True)
+
+    def flat(self) -> dict[str, Scalar]:
+        """Return the recipe as flat parameters, such as `optimizer.adamw.lr` or `techniques.ema.half_life`."""
+        flat: dict[str, Scalar] = {}
         for component in COMPONENTS:
             choice = self._component(component)
             flat[component] = choice.name
@@ -117,8 +131,8 @@ class Recipe:
         return flat
 
     @classmethod
-    def from_flat(cls, flat: Mapping[str, bool | int | float | str]) -> Recipe:
-        """The inverse of `flat`. A technique that is set to False is left out."""
+    def from_flat(cls, flat: Mapping[str, Scalar]) -> Recipe:
+        """Build a recipe from flat parameters; the inverse of `flat`. Techniques set to False are left out."""
         components = {
             component: Choice(str(flat[component]), _nested(f"{component}.{flat[component]}", flat))
             for component in COMPONENTS
@@ -143,91 +157,18 @@ PLAIN: Mapping[str, Recipe] = MappingProxyType(
         ),
     }
 )
-"""The two forms of the plain recipe, with torch's own weight decay on all parameters."""
+"""The two plain recipes, with PyTorch's default weight decay on all parameters."""
 
 
-def load_yaml(text: str, source: str) -> object:
-    """Parse YAML without running code or expanding aliases.
-
-    Raises:
-        UsageError: With the line of the fault.
-    """
-    if len(text) > 1_000_000:
-        raise UsageError(f"{source}: larger than 1 MB, which is no recipe or search space")
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise UsageError(f"{source}: YAML aliases (*name) are not accepted")
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UsageError(f"{source}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
-
-
-def read_value(data: Any) -> Value:
-    """A parameter from plain data: a mapping with `start` and `end` is a schedule.
-
-    Raises:
-        ValueError: If it is neither a scalar nor a schedule.
-    """
-    if is_schedule(data):
-        try:
-            return Schedule(**data)
-        except TypeError as error:
-            raise ValueError(str(error).replace("Schedule.__init__() ", "")) from None
-    if isinstance(data, bool | int | float | str):
-        return data
-    raise ValueError(f"{data!r} is neither a number, a word nor a schedule with start and end")
-
-
-def _read(data: object, faults: list[str]) -> Recipe | None:
-    keys = ("schema", *COMPONENTS, "techniques", "model")
-    if not isinstance(data, Mapping):
-        faults.append(f"must be a mapping with {', '.join(keys)}, got {type(data).__name__}")
-        return None
-    if data.get("schema", SCHEMA) not in READABLE:
-        faults.append(f"schema = {data['schema']!r}: this version reads schema {' and '.join(map(str, READABLE))}")
-    faults += [f"{key}: unknown key{suggestion(str(key), keys)}" for key in data if key not in keys]
-    components = {
-        component: _read_choice(component, data[component], faults) for component in COMPONENTS if component in data
-    }
-    techniques = data.get("techniques") or {}
-    if not isinstance(techniques, Mapping):
-        faults.append("techniques: must be a mapping from names to parameters")
-        techniques = {}
-    read = {name: _read_parameters(f"techniques.{name}", p or {}, faults) for name, p in techniques.items()}
-    model = _read_parameters("model", data.get("model") or {}, faults)
-    return None if faults else Recipe(**components, techniques=read, model=model)
-
-
-def _read_choice(component: str, data: object, faults: list[str]) -> Choice:
-    if isinstance(data, str):
-        return Choice(data)
-    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
-        faults.append(f"{component}: must be a name, or a mapping with `name` and parameters")
-        return Choice("")
-    parameters = {key: value for key, value in data.items() if key != "name"}
-    return Choice(str(data["name"]), _read_parameters(component, parameters, faults))
-
-
-def _read_parameters(path: str, data: object, faults: list[str]) -> Parameters:
-    if not isinstance(data, Mapping):
-        faults.append(f"{path}: must be a mapping from parameters to values")
-        return {}
-    values: dict[str, Value] = {}
-    for key, given in data.items():
-        try:
-            values[str(key)] = read_value(given)
-        except ValueError as error:
-            faults.append(f"{path}.{key}: {error}")
-    return values
+def _choice(given: Any) -> Choice:
+    return Choice(given.name, dict(given.__pydantic_extra__))
 
 
 def _plain(parameters: Parameters) -> dict[str, Any]:
-    return {key: given.to_data() if isinstance(given, Schedule) else given for key, given in parameters.items()}
+    return {k: v.to_data() if isinstance(v, Schedule) else plain_scalar(v) for k, v in parameters.items()}
 
 
-def _flatten(prefix: str, parameters: Parameters, flat: dict[str, bool | int | float | str]) -> None:
+def _flatten(prefix: str, parameters: Parameters, flat: dict[str, Scalar]) -> None:
     for key, given in parameters.items():
         if isinstance(given, Schedule):
             flat.update({f"{prefix}.{key}.{part}": amount for part, amount in given.to_data().items()})
@@ -235,7 +176,7 @@ def _flatten(prefix: str, parameters: Parameters, flat: dict[str, bool | int | f
             flat[f"{prefix}.{key}"] = given
 
 
-def _nested(prefix: str, flat: Mapping[str, bool | int | float | str]) -> dict[str, Value]:
+def _nested(prefix: str, flat: Mapping[str, Scalar]) -> dict[str, Value]:
     nested: dict[str, Any] = {}
     for path, given in flat.items():
         if not path.startswith(f"{prefix}."):
@@ -246,7 +187,3 @@ def _nested(prefix: str, flat: Mapping[str, bool | int | float | str]) -> dict[s
         else:
             nested[key] = given
     return {key: read_value(given) for key, given in nested.items()}
-
-
-def _count(faults: list[str]) -> str:
-    return f"{len(faults)} problem{'s' if len(faults) != 1 else ''}"

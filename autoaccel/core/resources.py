@@ -1,4 +1,4 @@
-"""What a run's processes are given: the task, and what they run on."""
+"""The part of the machine that a run may use."""
 
 from __future__ import annotations
 
@@ -7,27 +7,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class TaskRef:
-    """How a child process finds the user's task.
-
-    Args:
-        target: `model.py`, `model.py:name` or `package.module:name`; for people when pickled.
-        pickled: A file with the pickled task, for one that was defined in a notebook.
-    """
-
-    target: str
-    pickled: str = ""
-
-
-@dataclass(frozen=True)
 class Resources:
-    """What the workers run on.
+    """The devices and settings of the workers.
 
     Args:
-        devices: Numbers of the GPUs, one worker each; empty for whatever is there.
-        cpu: Use the CPU even where there is a GPU.
-        workers: Trials side by side.
-        split_seed: Decides the validation split.
+        devices: CUDA names of the GPUs, one worker each; empty for any available device.
+        cpu: Use the CPU even if there is a GPU.
+        workers: Number of parallel trials.
+        split_seed: Seed of the validation split.
         metric: Overrides the task's metric.
     """
 
@@ -39,6 +26,6 @@ class Resources:
 
     @property
     def threads(self) -> int:
-        """Threads of each worker."""
+        """CPU threads per worker."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, cores // self.workers)

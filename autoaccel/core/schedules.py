@@ -1,7 +1,7 @@
-"""Schedules are pure functions of progress p in [0, 1], the share of a trial's budget that is spent.
+"""Schedules: pure functions of progress p in [0, 1], the share of a trial's budget that is spent.
 
-They know no steps, epochs or seconds, so the same schedule fits a budget of two seconds and of five days,
-and always arrives at its end.
+They do not depend on steps, epochs or seconds, so the same schedule fits a budget of two seconds or five days and
+always reaches its end.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from dataclasses import asdict, dataclass
 
 
 def linear(t: float) -> float:
-    """Straight line from 0 to 1."""
+    """Interpolate linearly from 0 to 1."""
     return t
 
 
 def cosine(t: float) -> float:
-    """Half a cosine wave from 0 to 1: flat at both ends."""
+    """Follow half a cosine wave from 0 to 1, flat at both ends."""
     return 0.5 * (1 - math.cos(math.pi * t))
 
 
 def cubic(t: float) -> float:
-    """Fast at first, flat at the end: the sparsity ramp of Zhu & Gupta (arXiv 1710.01878)."""
+    """Rise fast at first and flatten at the end: the sparsity ramp of Zhu & Gupta (arXiv 1710.01878)."""
     return 1 - (1 - t) ** 3
 
 
 def step(t: float) -> float:
-    """0 until the very end, then 1."""
+    """Return 0 before the end and 1 at the end."""
     return float(t >= 1)
 
 
@@ -46,8 +46,8 @@ class Schedule:
     Args:
         start: Value for p <= since.
         end: Value for p >= until.
-        since: Progress at which it starts to move, in [0, 1].
-        until: Progress at which it has arrived, in [since, 1].
+        since: Progress at which it leaves `start`, in [0, 1].
+        until: Progress at which it reaches `end`, in [since, 1].
         shape: One of `SHAPES`.
 
     Raises:
@@ -67,7 +67,7 @@ class Schedule:
             raise ValueError(f"a schedule needs 0 <= since <= until <= 1, got {self.since} and {self.until}")
 
     def __call__(self, p: float) -> float:
-        """The value at progress `p`."""
+        """Return the value at progress `p`."""
         if p < self.since:
             return self.start
         if p >= self.until:
@@ -76,31 +76,34 @@ class Schedule:
         return self.start + (self.end - self.start) * moved
 
     def to_data(self) -> dict[str, float | str]:
-        """Plain data for YAML and JSON; `start` and `end` mark it as a schedule."""
+        """Return plain data for YAML and JSON; the keys `start` and `end` mark it as a schedule."""
         return asdict(self)
 
 
 Number = float | Schedule
-"""A value, or a schedule of progress: accepted wherever a technique takes a number."""
+"""A number or a schedule: accepted wherever a technique's parameter may be scheduled."""
+Scalar = bool | int | float | str
+Value = bool | int | str | Number
+"""A parameter's value: a scalar or a schedule."""
 
 
 def value(number: Number, p: float) -> float:
-    """The value of a number or schedule at progress `p`."""
+    """Return the value of a number or schedule at progress `p`."""
     return number(p) if isinstance(number, Schedule) else number
 
 
 def is_schedule(data: object) -> bool:
-    """Whether plain data read from YAML or JSON describes a schedule."""
+    """Return whether plain data from YAML or JSON describes a schedule."""
     return isinstance(data, Mapping) and "start" in data and "end" in data
 
 
 def half_life_decay(half_life: float, dp: float) -> float:
-    """Weight that an average keeps after `dp` more progress, in [0, 1].
+    """Return the decay of a moving average over a progress of `dp`, in [0, 1].
 
-    Independent of batch size and number of steps.
+    It does not depend on the batch size or the number of steps.
 
     Args:
-        half_life: Progress after which an old value counts half; > 0.
+        half_life: Progress after which an old value has half its weight; > 0.
         dp: Progress since the last update, in [0, 1].
 
     Raises:

@@ -1,19 +1,32 @@
-"""How a task is pointed at: `model.py`, `model.py:name`, `package.module:name`, or an object of this process."""
+"""References to a task: `model.py`, `model.py:name`, `package.module:name`, or an object in this process."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoaccel.core.resources import TaskRef
 from autoaccel.errors import TaskError
 
 
+@dataclass(frozen=True)
+class TaskRef:
+    """A reference by which a child process finds the user's task.
+
+    Args:
+        target: `model.py`, `model.py:name` or `package.module:name`; only for display if pickled.
+        pickled: Path of the pickled task, for a task that was defined in a notebook.
+    """
+
+    target: str
+    pickled: str = ""
+
+
 def target_name(task: Any) -> str:
-    """What a task is called in the run folder; a file is named by its full path.
+    """Return the task's name for the run folder; a file is named by its full path.
 
     Raises:
-        TaskError: If the file is missing or is no Python. Seen here, before a process is started for it.
+        TaskError: If the file is missing or not valid Python; checked here, before a process is started.
     """
     if not isinstance(task, str):
         return str(getattr(task, "__name__", "task"))
@@ -26,7 +39,7 @@ def target_name(task: Any) -> str:
 
 
 def split_target(target: str) -> tuple[str, str]:
-    """The file or module, and the name in it; empty when none is given."""
+    """Split a target into the file or module and the name in it, which is empty if not given."""
     location, colon, name = target.rpartition(":")
     return (location, name) if colon and name.isidentifier() else (target, "")
 
@@ -45,7 +58,7 @@ def _check_syntax(path: Path) -> None:
 
 
 def slug(target: str) -> str:
-    """A folder's name for a task."""
+    """Return a folder name for a task."""
     location, name = split_target(target)
     stem = Path(location).stem if location.endswith(".py") else location.rpartition(".")[2]
     stem = stem if name in ("", "task") else f"{stem}-{name}"
@@ -53,7 +66,7 @@ def slug(target: str) -> str:
 
 
 def task_ref(task: Any, folder: Path) -> TaskRef:
-    """How the fork server finds the task: by name, or pickled by value where it was made in this process."""
+    """Return a reference to the task: by name, or pickled by value if it was created in this process."""
     if isinstance(task, str):
         return TaskRef(task)
     import cloudpickle

@@ -1,4 +1,4 @@
-"""Where trials run: processes forked from a warm fork server, this process, or a simulation.
+"""Executors, which run trials in processes forked from a warm fork server, in this process, or in a simulation.
 
-Executors emit events and obey requests; what a metric means is none of their business.
+Executors carry out requests and return events; they do not interpret metrics.
 """

@@ -1,4 +1,4 @@
-"""An executor that trains in this process, for a debugger: breakpoints work, but nothing that hangs is killed."""
+"""An executor that trains in this process, for debugging: breakpoints work, but hung trials are not killed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from accelerate.utils import set_seed
 from autoaccel.core.catalog import TechniqueInfo
 from autoaccel.core.clock import Clock
 from autoaccel.core.events import Event, Finished, Reported
+from autoaccel.core.facts import TaskFacts
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.resources import Resources
-from autoaccel.core.trial import TaskFacts, TrialRequest
+from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
 from autoaccel.execution.local.worker import plain_space
 from autoaccel.techniques.registry import catalog
 from autoaccel.training.data.discovery import load_target, resolve
@@ -28,13 +29,13 @@ from autoaccel.training.scoring import score_weights
 
 
 class InlineExecutor:
-    """Trials one after the other, each to its end: the search hears of its evaluations only afterwards.
+    """Runs trials one after another, each to its end; the search gets its reports only afterwards.
 
     Args:
-        task: A `Task`, a function that returns one, or how to find it.
-        resources: The seed of the split, the metric and the device.
-        clock: Counts the seconds.
-        folder: Gives each trial its folder `trials/NNNN`.
+        task: A `Task`, a function that returns one, or a target such as `model.py`.
+        resources: The seed of the split, the metric and whether to use the CPU.
+        clock: Measures the seconds.
+        folder: The run folder, where each trial gets a folder `trials/NNNN`.
     """
 
     def __init__(self, task: Any, resources: Resources, clock: Clock, folder: Path):
@@ -43,13 +44,14 @@ class InlineExecutor:
         self._clock = clock
         self._folder = folder
         self._waiting: list[TrialRequest] = []
+        self._ended: list[Event] = []
         self._task: Task | None = None
 
     def load(self, limit: float | None) -> dict[str, TechniqueInfo]:
-        """Load the task; returns the catalog of techniques. The limit is not enforced.
+        """Load the task and return the catalog of techniques. The limit is not enforced.
 
         Raises:
-            TaskError: If it cannot be loaded.
+            TaskError: If the task cannot be loaded.
         """
         set_seed(self._resources.split_seed)
         task = resolve(load_target(self._given) if isinstance(self._given, str) else self._given)
@@ -59,7 +61,7 @@ class InlineExecutor:
         return catalog()
 
     def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
-        """Measure the task; returns its facts and the space of the user's model. The limit is not enforced.
+        """Measure the task; return its facts and the user's model space. The limit is not enforced.
 
         Raises:
             TaskError: If the task cannot be trained.
@@ -79,23 +81,27 @@ class InlineExecutor:
         return score_weights(self._task, recipe, weights, self._clock, resources.split_seed, resources.cpu)
 
     def start(self, request: TrialRequest) -> None:
-        """Remember a trial; `poll` trains it."""
+        """Queue a trial; `poll` trains it."""
         self._waiting.append(request)
 
     def proceed(self, trial: int) -> None:
-        """A trial has ended before anybody hears of its reports."""
+        """Do nothing: a trial has ended before its reports are returned."""
 
     def stop(self, trial: int) -> None:
-        """Forget a trial that has not begun."""
-        self._waiting = [request for request in self._waiting if request.trial != trial]
+        """Drop a queued trial, which finishes as pruned; a trial in training cannot be stopped."""
+        kept = [request for request in self._waiting if request.trial != trial]
+        if len(kept) < len(self._waiting):
+            self._waiting = kept
+            self._ended.append(Finished(trial, Outcome(OutcomeKind.PRUNED, reason="stopped")))
 
     def finish_early(self, trial: int) -> None:
-        """Not here: while a trial trains in this process, nobody can ask for anything."""
+        """Do nothing: no call can arrive while a trial trains in this process."""
 
     def poll(self, timeout: float) -> list[Event]:
-        """Train the next trial to its end."""
-        if not self._waiting:
-            return []
+        """Train the next queued trial to its end and return its events."""
+        if self._ended or not self._waiting:
+            ended, self._ended = self._ended, []
+            return ended
         request = self._waiting.pop(0)
         events: list[Event] = []
         environment = TrialEnvironment(
@@ -109,15 +115,15 @@ class InlineExecutor:
         self._forget_precision()
         assert self._task is not None
         outcome = run_trial(self._task, request, environment)
-        gc.collect()  # a compiled model and a scaled optimizer hold themselves
+        gc.collect()  # a compiled model and a scaled optimizer are in reference cycles
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return [*events, Finished(request.trial, outcome)]
 
     def close(self) -> None:
-        """Nothing is left running."""
+        """Drop the queued trials."""
         self._waiting.clear()
 
     def _forget_precision(self) -> None:
-        # Accelerate keeps the precision of its first use for the life of a process, and trials differ in it.
+        # Accelerate keeps its first precision for the lifetime of the process, but trials use different ones.
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -1,33 +1,41 @@
-"""Trials without training: results come from a table, seconds from a simulated clock.
+"""Simulated trials: results come from a table, and seconds from a simulated clock.
 
-The search cannot tell the difference, so a day's run with hundreds of seeds takes minutes.
+The search cannot tell the difference, so simulating a day's run with hundreds of seeds takes minutes.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from autoaccel.core.budget import Cost
+from autoaccel.core.budget import Budget
+from autoaccel.core.catalog import Catalog
 from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.events import Event, Finished, Reported
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.quantities import FLOPS, SECONDS, Cost
+from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import COOLDOWN, Outcome, OutcomeKind, Report, TrialRequest
 
 Table = Callable[[TrialRequest, float], float]
-"""The metric of a request at progress p in [0, 1]."""
+"""Returns the metric of a request at progress p in [0, 1]."""
 
 
 class TableExecutor:
-    """An executor that looks results up.
+    """An executor that looks up results in a table.
 
     Args:
-        table: Gives the metric of a request at some progress; NaN for a recipe that diverges.
-        clock: Moved on from event to event.
-        cost_factor: How much longer than planned every trial takes.
-        standard_error: Standard error that reports claim.
-        flops_per_second: Speed of the simulated machine.
+        table: Returns the metric of a request at a given progress; NaN for a recipe that diverges.
+        clock: Advanced from event to event.
+        cost_factor: Duration of every trial relative to its budget.
+        standard_error: Standard error in the reports.
+        flops_per_second: Speed of the simulated machine, in FLOPs per second.
+        catalog: The known techniques.
+        facts: The facts that `profile` returns; needed only if it is called.
     """
 
     def __init__(
@@ -37,7 +45,11 @@ class TableExecutor:
         cost_factor: float = 1.0,
         standard_error: float = 0.0,
         flops_per_second: float = 1e9,
+        catalog: Catalog | None = None,
+        facts: TaskFacts | None = None,
     ):
+        self._catalog = catalog or {}
+        self._facts = facts
         self._table = table
         self._clock = clock
         self._factor = cost_factor
@@ -46,15 +58,28 @@ class TableExecutor:
         self._queue: list[tuple[float, int, Event]] = []
         self._number = itertools.count()
 
+    def load(self, limit: float | None) -> Catalog:
+        """Return the known techniques."""
+        return self._catalog
+
+    def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
+        """Return the given facts and no hyperparameters of the model."""
+        assert self._facts is not None
+        return self._facts, {}
+
+    def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
+        """Return the recipe's metric at the end of training."""
+        metric = self._table(TrialRequest(-1, recipe, Budget(seconds=1.0)), 1.0)
+        cost = self._cost(0.0)
+        return {"metric": metric, "loss": metric, "standard_error": self._standard_error, "cost": dict(cost)}
+
     def start(self, request: TrialRequest) -> None:
-        """Plan the events of a trial."""
-        seconds = request.budget.seconds
-        if seconds is None:
-            seconds = (request.budget.flops or 0.0) / self._speed
-        seconds *= self._factor
+        """Schedule the events of a trial."""
+        budget = request.budget
+        seconds = self._factor * budget.get(SECONDS, budget.get(FLOPS, 0.0) / self._speed)
         last: Report | None = None
         for index, p in enumerate(request.milestones):
-            spent = Cost(seconds * p, seconds * p * self._speed)
+            spent = self._cost(seconds * p)
             metric = self._table(request, p)
             if metric != metric:
                 outcome = Outcome(OutcomeKind.INFEASIBLE, spent, reason="diverged")
@@ -63,21 +88,23 @@ class TableExecutor:
             last = Report(request.trial, index, p, metric, metric, self._standard_error, spent)
             self._push(seconds * p, Reported(last))
         test = {"metric": last.metric, "loss": last.loss} if request.test and last else {}
-        whole = Cost(seconds, seconds * self._speed)
+        whole = self._cost(seconds)
         self._push(seconds, Finished(request.trial, Outcome(OutcomeKind.COMPLETE, whole, last, test)))
 
     def proceed(self, trial: int) -> None:
-        """Simulated trials wait for nobody."""
+        """Do nothing: simulated trials never wait."""
 
     def stop(self, trial: int) -> None:
         """End a trial now."""
+        if not any(_trial_of(entry[2]) == trial for entry in self._queue):
+            return
         started = self._started(trial)
         self._queue = [entry for entry in self._queue if _trial_of(entry[2]) != trial]
         heapq.heapify(self._queue)
         self._push(0.0, Finished(trial, Outcome(OutcomeKind.PRUNED, started, reason="stopped")))
 
     def finish_early(self, trial: int) -> None:
-        """Bring what is ahead of a trial closer: it takes `COOLDOWN` of what was spent, or less."""
+        """Move a trial's remaining events closer, within at most `COOLDOWN` times the seconds it has spent."""
         now, spent = self._clock.now(), self._started(trial).seconds
         ahead = [(moment - now, event) for moment, _, event in self._queue if _trial_of(event) == trial]
         left = max((after for after, _ in ahead), default=0.0)
@@ -87,10 +114,10 @@ class TableExecutor:
         heapq.heapify(self._queue)
         for after, event in sorted(ahead, key=lambda pair: pair[0]):
             sooner = after * COOLDOWN * spent / left
-            self._push(sooner, _with_cost(event, Cost(spent + sooner, (spent + sooner) * self._speed)))
+            self._push(sooner, _with_cost(event, self._cost(spent + sooner)))
 
     def poll(self, timeout: float) -> list[Event]:
-        """The next event, moving the clock on to it, or nothing when it is later than `timeout`."""
+        """Advance the clock to the next event and return it, or by `timeout` if there is none before that."""
         end = self._clock.now() + timeout
         if not self._queue or self._queue[0][0] > end:
             self._clock.advance_to(end)
@@ -100,20 +127,23 @@ class TableExecutor:
         return [event]
 
     def close(self) -> None:
-        """Forget all that is planned."""
+        """Drop all scheduled events."""
         self._queue.clear()
 
     def _push(self, after: float, event: Event) -> None:
         heapq.heappush(self._queue, (self._clock.now() + after, next(self._number), event))
 
     def _started(self, trial: int) -> Cost:
-        """What a trial has spent until now: its whole cost less what is still ahead."""
+        """Return a trial's cost so far: its total cost minus what remains."""
         ends = [(moment, e) for moment, _, e in self._queue if isinstance(e, Finished) and e.trial == trial]
         if not ends:
             return Cost()
         moment, event = ends[0]
         seconds = max(0.0, event.outcome.cost.seconds - (moment - self._clock.now()))
-        return Cost(seconds, seconds * self._speed)
+        return self._cost(seconds)
+
+    def _cost(self, seconds: float) -> Cost:
+        return Cost(seconds=seconds, flops=seconds * self._speed)
 
 
 def _with_cost(event: Event, cost: Cost) -> Event:

@@ -1,10 +1,9 @@
-"""The formats in which a run's best recipe can be had."""
+"""Export formats of a run's best recipe."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
@@ -44,7 +43,7 @@ def accelerate_config(recipe: Recipe) -> str:
 def _script(record: RunRecord) -> str:
     delivered = record.result.get("delivered", {}).get("trial")
     trial = next((t for t in record.trials if t.request.trial == delivered), None)
-    cost = asdict(trial.outcome.cost) if trial and trial.outcome else {}
+    cost = dict(trial.outcome.cost) if trial and trial.outcome else {}
     micro_batch = trial.request.micro_batch if trial else 0
     seed = int(record.config["seed"])
     return training_script(recipe_of(record), str(record.config["target"]), seed, cost, micro_batch)

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autoaccel.core.catalog import Value
-from autoaccel.core.schedules import Schedule
+from autoaccel.core.schedules import Schedule, Value
 from autoaccel.export.python import call, list_lines, literal, method_calls, with_lines
 from autoaccel.export.sources import Declared, declared
 

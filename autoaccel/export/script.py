@@ -1,8 +1,8 @@
 """`train_best.py`: a script that trains the best recipe without autoaccel, and the files that lie beside it.
 
 What a recipe shares with most trainings is written out as ordinary PyTorch. Other techniques come from copies of
-our own files, and the script's loop calls their hooks. Budgets, FLOPs and ranges stay at home: the script takes as
-many steps as the delivered training took.
+our own files, and the script's loop calls their hooks. Budgets, FLOPs and ranges are not exported:
+the script takes as many steps as the delivered training took.
 """
 
 from __future__ import annotations

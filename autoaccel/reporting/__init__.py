@@ -1,1 +1,1 @@
-"""What people see of a run: the terminal, the HTML page."""
+"""The views of a run: the terminal display and the HTML report."""

@@ -1,4 +1,4 @@
-"""The report's figures: pure functions from a run's record to a plotly figure."""
+"""The report's figures: pure functions from a run's record to a Plotly figure."""
 
 from __future__ import annotations
 
@@ -6,31 +6,34 @@ from html import escape
 
 import plotly.graph_objects as go
 
+from autoaccel.core.quantities import FLOPS
 from autoaccel.core.trial import Purpose
-from autoaccel.storage.records import RunRecord, TrialRecord
+from autoaccel.storage.records import RunRecord
 
 COLORS = {Purpose.BASELINE: "#e07b39", Purpose.SEARCH: "#4c78a8", Purpose.FINAL: "#54a24b"}
 
 
 def trials_figure(record: RunRecord) -> go.Figure:
-    """The metric of every complete trial against the budget it had."""
+    """Plot the metric of every complete trial against its budget."""
     figure = go.Figure()
     for purpose in Purpose:
         mine = [t for t in record.trials if t.request.purpose is purpose and t.final]
         figure.add_scatter(
-            x=[_amount(t) for t in mine],
+            x=[t.request.budget.size for t in mine],
             y=[t.final.metric for t in mine if t.final],
             text=[escape(f"trial {t.request.trial}: {t.request.origin}") for t in mine],
             mode="markers",
             name=purpose.value,
             marker={"color": COLORS[purpose], "size": 10},
         )
-    unit = "seconds" if record.trials and record.trials[0].request.budget.seconds else "FLOPs"
+    first = next(iter(record.trials), None)
+    quantity = next(iter(first.request.budget), "") if first else ""
+    unit = "FLOPs" if quantity == FLOPS else quantity
     return _styled(figure, f"budget of the trial, {unit}", _metric(record), log=True)
 
 
 def curves_figure(record: RunRecord) -> go.Figure:
-    """Metric against progress, for every trial that reported."""
+    """Plot the metric against progress for every trial with reports."""
     figure = go.Figure()
     for trial in record.trials:
         if not trial.reports:
@@ -47,16 +50,12 @@ def curves_figure(record: RunRecord) -> go.Figure:
 
 
 def spent_figure(record: RunRecord) -> go.Figure:
-    """Where the wall seconds went."""
+    """Plot the wall-clock seconds of each phase."""
     figure = go.Figure()
     for phase, cost in record.result.get("spent", {}).items():
         figure.add_bar(y=["run"], x=[cost["seconds"]], name=escape(phase), orientation="h")
     figure.update_layout(barmode="stack")
     return _styled(figure, "seconds", "", height=200)
-
-
-def _amount(trial: TrialRecord) -> float:
-    return trial.request.budget.seconds or trial.request.budget.flops or 0.0
 
 
 def _metric(record: RunRecord) -> str:

@@ -1,4 +1,4 @@
-"""One self-contained page: nothing is loaded from elsewhere, and what users wrote is escaped."""
+"""The HTML report: one self-contained page that loads nothing and escapes text from users."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from autoaccel.core.budget import format_flops, format_seconds
+from autoaccel.core.quantities import format_flops, format_seconds
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.trial import OutcomeKind
 from autoaccel.reporting.figures import curves_figure, spent_figure, trials_figure
@@ -20,7 +20,7 @@ TITLES = ("Trials by budget", "Learning curves", "Where the time went")
 
 
 def write_report(record: RunRecord) -> str:
-    """The page's source.
+    """Return the HTML of the report.
 
     Args:
         record: A run, finished or not.
@@ -50,7 +50,7 @@ def _figures(record: RunRecord) -> list[tuple[str, Markup]]:
 
 
 def _differences(recipe: Recipe) -> Sequence[tuple[str, object, object]]:
-    """What the recipe does otherwise than plain: name, plain's value, its own."""
+    """List the recipe's differences from plain: parameter, plain's value, own value."""
     plain, own = PLAIN["plain"].flat(), recipe.flat()
     names = [name for name in {**plain, **own} if plain.get(name) != own.get(name)]
     return [(name, plain.get(name, "-"), own.get(name, "-")) for name in names]

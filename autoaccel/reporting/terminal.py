@@ -1,9 +1,8 @@
-"""A live view of a run: a table on a terminal, plain lines elsewhere. It is told the time and never reads it."""
+"""A live view of a run: a table on a terminal, plain lines elsewhere. Callers pass in the time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,30 +10,24 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from autoaccel.core.budget import Budget, format_flops, format_seconds
-from autoaccel.core.events import Event, Finished, Interrupted, Profiled, Reported, Start
-from autoaccel.core.trial import COOLDOWN, Outcome, Purpose, Report, TaskFacts, TrialRequest
+from autoaccel.core.budget import Budget
+from autoaccel.core.events import Event, Finished, Interrupted, Start
+from autoaccel.core.quantities import FLOPS, format_amount, format_flops, format_seconds
+from autoaccel.core.records import TrialRecord, Trials
+from autoaccel.core.trial import COOLDOWN, Purpose, Report, TrialRequest
 
 SHOWN = 8
 HEARTBEAT = 60.0
 
 
-@dataclass
-class _Row:
-    request: TrialRequest
-    started: float
-    report: Report | None = None
-    outcome: Outcome | None = None
-
-
 class Display:
-    """Shows what happens.
+    """Shows the state of a run.
 
     Args:
-        budget: Of the whole run.
-        console: Where to; stderr when missing.
-        quiet: Show nothing but notes.
-        verbose: Show every trial of the run, not only the last ones.
+        budget: The budget of the run.
+        console: The console to print to; stderr if None.
+        quiet: Show only notes.
+        verbose: Show up to 1000 trials of the run instead of the last few.
     """
 
     def __init__(self, budget: Budget, console: Console | None = None, quiet: bool = False, verbose: bool = False):
@@ -42,8 +35,7 @@ class Display:
         self._console = console or Console(stderr=True)
         self._quiet = quiet
         self._shown = 1000 if verbose else SHOWN
-        self._rows: dict[int, _Row] = {}
-        self._facts: TaskFacts | None = None
+        self._trials = Trials()
         self._phase = "profile"
         self._now = 0.0
         self._beat = 0.0
@@ -54,7 +46,7 @@ class Display:
         self._console.print(Text(text))
 
     def plan(self, lines: Sequence[str]) -> None:
-        """Print the plan, before anything but the profile is spent."""
+        """Print the plan; on a terminal, start the live view."""
         if self._quiet:
             return
         for line in lines:
@@ -66,18 +58,18 @@ class Display:
             self._live.start()
 
     def report(self, report: Report, now: float) -> None:
-        """Print an evaluation of a training that is watched on its own."""
+        """Print an evaluation of a single training."""
         if not self._quiet:
             found = f"{report.progress:.0%}: metric {report.metric:.4g}, loss {report.loss:.4g}"
             self._console.print(Text(f"[{now:6.1f} s] {found}"))
 
     def finishing(self, request: TrialRequest, started: float, now: float) -> None:
-        """Say, also when quiet, that a training was asked to finish now, and about how long that takes.
+        """Announce, even if quiet, that a training was asked to finish early, and about how long that takes.
 
         Args:
-            request: What was asked of it at first.
-            started: When it was asked for, in seconds of the run.
-            now: Seconds of the run.
+            request: The request of the training.
+            started: When it was requested, in seconds since the start of the run.
+            now: Seconds since the start of the run.
         """
         used = now - started
         ahead = min(COOLDOWN * used, max(0.0, (request.budget.seconds or float("inf")) - used))
@@ -85,107 +77,99 @@ class Display:
         self.note(f"finishing: annealing over about the next {format_seconds(ahead)}; Ctrl-C again stops at once")
 
     def handle(self, entry: Event | Start, now: float) -> None:
-        """Take in a start or an event."""
+        """Update the display with a start or an event."""
         self._now = now
+        self._trials.handle(entry, now)
         match entry:
-            case Profiled(facts):
-                self._facts = facts
             case Start(request):
-                self._rows[request.trial] = _Row(request, now)
                 self._phase = "final training" if request.purpose is Purpose.FINAL else "search"
-            case Reported(report):
-                self._rows[report.trial].report = report
-            case Finished(trial, outcome):
-                self._rows[trial].outcome = outcome
-                self._line(self._rows[trial])
+            case Finished(trial):
+                self._line(self._trials[trial])
             case Interrupted():
                 self._interrupted()
             case _:
                 pass
 
     def tick(self, now: float) -> None:
-        """Time went by."""
+        """Update the time; without a live view, print a status line every `HEARTBEAT` seconds."""
         self._now = now
         if not self._quiet and self._live is None and now - self._beat > HEARTBEAT:
             self._beat = now
             self._console.print(self._header())
 
     def close(self) -> None:
-        """Put the terminal back."""
+        """Stop the live view and restore the terminal."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def _interrupted(self) -> None:
-        running = [row for row in self._rows.values() if row.outcome is None]
-        if final := next((row for row in running if row.request.purpose is Purpose.FINAL), None):
+        running = self._trials.running()
+        if final := next((record for record in running if record.purpose is Purpose.FINAL), None):
             self.finishing(final.request, final.started, self._now)
         else:
             self.note("interrupted: ending with what was found; Ctrl-C again stops at once")
 
-    def _line(self, row: _Row) -> None:
-        if self._quiet or self._live is not None or row.outcome is None:
+    def _line(self, record: TrialRecord) -> None:
+        if self._quiet or self._live is not None or record.outcome is None:
             return
-        metric = f"{row.report.metric:.4g}" if row.report else "-"
-        reason = f" ({row.outcome.reason})" if row.outcome.reason else ""
-        text = f"[{self._now:6.1f} s] trial {row.request.trial} {row.outcome.kind.value}{reason}: "
-        text += f"{self._name()} {metric}, {row.request.budget}, {row.request.origin}"
+        request, outcome = record.request, record.outcome
+        metric = f"{record.latest.metric:.4g}" if record.latest else "-"
+        reason = f" ({outcome.reason})" if outcome.reason else ""
+        text = f"[{self._now:6.1f} s] trial {record.number} {outcome.kind.value}{reason}: "
+        text += f"{self._name()} {metric}, {request.budget}, {request.origin}"
         self._console.print(Text(text))
 
     def _name(self) -> str:
-        return self._facts.metric if self._facts else "metric"
+        return self._trials.facts.metric if self._trials.facts else "metric"
 
     def _header(self) -> Text:
-        flops = sum(row.outcome.cost.flops for row in self._rows.values() if row.outcome)
+        spent = self._trials.spent()
         parts = [self._phase, f"{format_seconds(self._now)} spent"]
         if self._budget.seconds:
             parts.append(f"{format_seconds(max(0.0, self._budget.seconds - self._now))} left")
-        limit = f" of {format_flops(self._budget.flops)}" if self._budget.flops else ""
-        return Text(" | ".join([*parts, format_flops(flops) + limit, self._counts()]))
+        limit = f" of {format_amount(FLOPS, self._budget[FLOPS])}" if FLOPS in self._budget else ""
+        return Text(" | ".join([*parts, format_flops(spent.flops) + limit, self._counts()]))
 
     def _counts(self) -> str:
-        kinds = [row.outcome.kind.value if row.outcome else "running" for row in self._rows.values()]
-        return ", ".join(f"{kinds.count(kind)} {kind.replace('_', ' ')}" for kind in dict.fromkeys(kinds))
+        kinds = [record.state for record in self._trials]
+        return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
 
     def _best(self) -> str:
-        done = [row for row in self._rows.values() if row.outcome and row.outcome.final]
-        search = [row for row in done if row.request.purpose is not Purpose.FINAL]
-        if not search or self._facts is None:
+        facts = self._trials.facts
+        search = [r for r in self._trials if r.final and r.purpose is not Purpose.FINAL]
+        if not search or facts is None:
             return ""
-        top = max(_amount(row.request.budget) for row in search)
-        level = [row for row in search if _amount(row.request.budget) == top]
-        plain = [row for row in level if row.request.purpose is Purpose.BASELINE]
+        top = max(record.request.budget.size for record in search)
+        level = [record for record in search if record.request.budget.size == top]
+        plain = [record for record in level if record.purpose is Purpose.BASELINE]
         best = self._first(level)
         against = f", plain {_metric(self._first(plain)):.4g}" if plain else ""
         return f"best {self._name()} {_metric(best):.4g}{against}, with {best.request.budget} each"
 
-    def _first(self, rows: Sequence[_Row]) -> _Row:
-        choose = max if self._facts and self._facts.maximize else min
-        return choose(rows, key=_metric)
+    def _first(self, records: Sequence[TrialRecord]) -> TrialRecord:
+        choose = max if self._trials.facts and self._trials.facts.maximize else min
+        return choose(records, key=_metric)
 
     def _view(self) -> Group:
         share = self._now / self._budget.seconds if self._budget.seconds else 0.0
         table = Table(box=None, pad_edge=False)
         for column in ("trial", "recipe", "budget", "progress", self._name(), "outcome"):
             table.add_column(column)
-        for row in list(self._rows.values())[-self._shown :]:
-            report, outcome = row.report, row.outcome
+        for record in list(self._trials)[-self._shown :]:
+            report = record.latest
             table.add_row(
-                str(row.request.trial),
-                Text(row.request.origin),
-                str(row.request.budget),
+                str(record.number),
+                Text(record.request.origin),
+                str(record.request.budget),
                 f"{report.progress:.0%}" if report else "",
                 f"{report.metric:.4g}" if report else "",
-                outcome.kind.value.replace("_", " ") if outcome else "running",
+                record.state,
             )
         bar = ProgressBar(total=1.0, completed=min(1.0, share), width=60)
         return Group(self._header(), bar, Text("\n" + self._best()), table)
 
 
-def _metric(row: _Row) -> float:
-    assert row.outcome is not None and row.outcome.final is not None
-    return row.outcome.final.metric
-
-
-def _amount(budget: Budget) -> float:
-    return budget.seconds or budget.flops or 0.0
+def _metric(record: TrialRecord) -> float:
+    assert record.final is not None
+    return record.final.metric

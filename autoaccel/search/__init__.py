@@ -1,4 +1,5 @@
-"""Which recipe, with which budget, and when to stop: a state machine that does no input or output.
+"""The search: decides which recipe to train, with which budget, and when to stop.
 
-Events and the time go in, actions come out. It sees no torch, no process, no file and no clock.
+It is a state machine that takes events and the time and returns actions. It does no I/O, and it uses no torch,
+processes, files or clock.
 """

@@ -1,7 +1,7 @@
-"""The search: a state machine from events to actions.
+"""Successive halving on a ladder of budgets: a state machine from events to actions.
 
-Baselines come first, then brackets of the ladder: many recipes on the lowest rung, the best third of them on
-the next. When its share of the budget is spent it commits: the best recipe is trained with all that is left.
+Baselines come first, then brackets: many recipes on the lowest rung, the best third of them on the next. When the
+search has spent its share of the budget, the best recipe is trained with all that is left.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 
-from autoaccel.core.budget import Budget, Cost
 from autoaccel.core.events import (
     Action,
     Event,
@@ -24,24 +23,28 @@ from autoaccel.core.events import (
     Stop,
     Wake,
 )
+from autoaccel.core.quantities import SECONDS, Cost
 from autoaccel.core.recipe import PLAIN, Recipe
+from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Reference, Report, TrialRequest
+from autoaccel.search.base import Comparison, Proposal, Sampler, SearchSettings
 from autoaccel.search.brackets import Brackets
 from autoaccel.search.plan import Plan, make_plan
 from autoaccel.search.pruner import falls_behind
 from autoaccel.search.requests import final_request, search_request
-from autoaccel.search.sampler import Proposal, RecipeSampler
-from autoaccel.search.trials import FINAL, Entry, Trials
-from autoaccel.spaces.space import SearchSpace
+from autoaccel.search.samplers import find_sampler
+from autoaccel.search.trials import FINAL, LEARNED, LadderTrials, Standing
 
-FRUITLESS = 10
-"""After so many failures in a row, more proposals would fail as well."""
+LEADERS = 5
+"""Number of best recipes that a sampler may mutate."""
+PATIENCE = 60.0
+"""Seconds after which the search asks for a `Tick` if nothing else happens."""
 LEAST_FINAL = 0.1
-"""A second final training, after one that failed, is worth it with this share of the budget."""
+"""Smallest share of the budget that is worth a second final training after a failed one."""
 
 
 class Phase(StrEnum):
-    """Where the run stands."""
+    """The phase of a run."""
 
     PROFILE = "profile"
     SEARCH = "search"
@@ -49,190 +52,191 @@ class Phase(StrEnum):
     DONE = "done"
 
 
-class Search:
-    """Decides what is trained.
+class HalvingSearch:
+    """A search by successive halving; see `Search`.
 
     Args:
-        space: What may be proposed.
-        budget: What may be spent, everything included.
-        seed: Same seed, same events: same actions.
-        reserve: Seconds to keep for the report and the last files.
+        settings: The space, budget, seed and sampler.
 
     Attributes:
-        phase: Where the run stands.
-        trials: All that was tried.
+        phase: The current phase of the run.
+        trials: All trials so far.
         plan: The split of the budget, once the profile is known.
-        broken: The outcome of plain training, if it raised an error: nothing else was tried then.
+        failure: The outcome of plain training if it raised an error.
     """
 
-    def __init__(self, space: SearchSpace, budget: Budget, seed: int = 0, reserve: float = 1.5):
+    def __init__(self, settings: SearchSettings):
         self.phase = Phase.PROFILE
         self.trials = Trials()
         self.plan: Plan | None = None
-        self.broken: Outcome | None = None
-        self._space = space
-        self._budget = budget
-        self._seed = seed
-        self._reserve = reserve
-        self._flops = 0.0
-        self._sampler: RecipeSampler
+        self.failure: Outcome | None = None
+        self._settings = settings
+        self._space = settings.space
+        self._budget = settings.budget
+        self._ladder: LadderTrials
+        self._sampler: Sampler
         self._brackets: Brackets
         self._proposed = 0
         self._exhausted = False
+        self._now = 0.0
 
     def handle(self, event: Event, now: float) -> list[Action]:
-        """Take in an event; returns what is to be done.
-
-        Args:
-            event: What happened.
-            now: Seconds of the budget that have passed.
-
-        Raises:
-            UsageError: If the profile shows that the budget is too small.
-        """
+        """See `Search`."""
+        self._now = now
+        self.trials.handle(event, now)
         actions: list[Action] = []
         match event:
             case Profiled():
-                self._begin(event, now)
+                self._begin(event)
             case Reported(report):
                 actions += self._on_report(report)
             case Finished(trial, outcome):
-                self._book(self.trials[trial], outcome)
+                self._learn(self.trials[trial], outcome)
             case Interrupted():
                 actions += self._end()
             case _:
                 pass
-        return actions + self._next(now)
+        return actions + self._next()
 
-    def spent(self, now: float) -> Cost:
-        """What the run has spent."""
-        return Cost(seconds=now, flops=self._flops)
+    def best(self) -> TrialRecord | None:
+        """See `Search`."""
+        return self._ladder.best() if self.plan else None
 
-    # What happened
+    def final(self) -> TrialRecord | None:
+        """See `Search`."""
+        return self._ladder.final() if self.plan else None
 
-    def _begin(self, event: Profiled, now: float) -> None:
-        self._flops += event.facts.profile_flops
-        self.plan = make_plan(self._budget, event.facts, self.spent(now), event.workers, self._reserve)
-        self.trials = Trials(event.facts.maximize)
-        space, _ = self._space.for_task(event.facts.capabilities)
-        self._sampler = RecipeSampler(space, self._seed)
-        self._brackets = Brackets(self.trials, [self.plan.quota(rung) for rung in range(len(self.plan.ladder))])
+    def baseline(self) -> TrialRecord | None:
+        """See `Search`."""
+        return self._ladder.baseline() if self.plan else None
+
+    def comparison(self) -> Comparison | None:
+        """See `Search`: compares on the highest rung that has both a complete recipe and a complete plain one."""
+        return self._ladder.comparison() if self.plan else None
+
+    def describe(self) -> list[str]:
+        """See `Search`."""
+        return self.plan.describe() if self.plan else []
+
+    def _spent(self) -> Cost:
+        """Return the cost of the run so far: wall-clock seconds of the run, the sum over trials for the rest."""
+        assert self.plan is not None
+        return (self.plan.facts.profile + self.trials.spent()).replace(seconds=self._now)
+
+    # Events
+
+    def _begin(self, event: Profiled) -> None:
+        facts, settings = event.facts, self._settings
+        spent = facts.profile.replace(seconds=self._now)
+        self.plan = make_plan(self._budget, facts, spent, event.workers, settings.reserve)
+        self._ladder = LadderTrials(self.trials, facts)
+        space, _ = self._space.for_task(facts.capabilities)
+        self._sampler = find_sampler(settings.sampler)(space, settings.seed)
+        self._brackets = Brackets(self._ladder, [self.plan.quota(rung) for rung in range(len(self.plan.ladder))])
         self.phase = Phase.SEARCH
 
     def _on_report(self, report: Report) -> list[Action]:
-        entry = self.trials[report.trial]
-        entry.reports.append(report)
-        if report.milestone == len(entry.request.milestones) - 1:
+        record = self.trials[report.trial]
+        if report.milestone == len(record.request.milestones) - 1:
             return []
-        return [Stop(report.trial) if self._gives_up(entry, report) else Proceed(report.trial)]
+        return [Stop(report.trial) if self._gives_up(record, report) else Proceed(report.trial)]
 
-    def _gives_up(self, entry: Entry, report: Report) -> bool:
-        if entry.request.purpose is Purpose.BASELINE:
+    def _gives_up(self, record: TrialRecord, report: Report) -> bool:
+        if record.purpose is Purpose.BASELINE:
             return False
-        if entry.request.purpose is Purpose.FINAL:
-            # A second final training is the last chance to use the budget, and so is one after an interruption.
-            last = self.phase is Phase.DONE or len(self.trials.finals()) > 1
-            return not last and self.trials.hopeless(report)
-        rivals = [
-            self.trials.value(other.reports[report.milestone])[0]
-            for other in self.trials
-            if other is not entry and other.rung == entry.rung and len(other.reports) > report.milestone
-        ]
-        return falls_behind(self.trials.value(report)[0], rivals)
+        if record.purpose is Purpose.FINAL:
+            # Never give up a second final training, or one after an interruption: nothing can follow it.
+            last = self.phase is Phase.DONE or len(self._ladder.finals()) > 1
+            return not last and self._ladder.hopeless(report)
+        assert self.plan is not None
+        return falls_behind(self.plan.facts.score(report)[0], self._ladder.rivals(record, report.milestone))
 
-    def _book(self, entry: Entry, outcome: Outcome) -> None:
-        entry.outcome = outcome
-        self._flops += outcome.cost.flops
-        if entry.request.trial == 0 and outcome.kind is OutcomeKind.FAILED:
-            # Nothing will train where plain training raises an error: it is the task's.
-            self.broken, self.phase = outcome, Phase.DONE
-        if entry.proposal is None or outcome.kind is OutcomeKind.LOST:
+    def _learn(self, record: TrialRecord, outcome: Outcome) -> None:
+        if record.number == 0 and outcome.kind is OutcomeKind.FAILED:
+            # If plain training raises an error, nothing else will train either: the task is at fault.
+            self.failure, self.phase = outcome, Phase.DONE
+        proposal = self._ladder.proposal(record)
+        if proposal is None or outcome.kind is OutcomeKind.LOST:
             return
-        reports = [outcome.final] if outcome.final else entry.reports[-1:]
-        learned = outcome.kind in (OutcomeKind.COMPLETE, OutcomeKind.PRUNED) and bool(reports)
-        self._sampler.tell(entry.proposal, self.trials.normalized(entry.rung, reports[0]) if learned else None)
+        learned = outcome.kind in LEARNED and record.latest is not None
+        value = self._ladder.normalized(record, record.latest) if learned and record.latest else None
+        self._sampler.tell(proposal, value)
 
     def _end(self) -> list[Action]:
-        """Begin nothing more; a final training anneals and is delivered, nobody waits for a trial of the search."""
+        """Start no more trials, let a running final training finish early, and stop all other trials."""
         self.phase = Phase.DONE
-        running = [entry.request for entry in self.trials.running()]
+        running = [record.request for record in self.trials.running()]
         return [FinishEarly(r.trial) if r.purpose is Purpose.FINAL else Stop(r.trial) for r in running]
 
-    # What is to be done
+    # Actions
 
-    def _next(self, now: float) -> list[Action]:
+    def _next(self) -> list[Action]:
         if self.plan is None:
             return []
         actions: list[Action] = []
         while self.phase is Phase.SEARCH and len(self.trials.running()) < self.plan.workers:
-            request = self._search_request(now)
+            request = self._search_request()
             if request is None:
                 break
             actions.append(Start(request))
         if self.phase is Phase.SEARCH and not self.trials.running():
             self.phase = Phase.FINAL
         if self.phase is Phase.FINAL and not self.trials.running():
-            actions += self._final_actions(now)
+            actions += self._final_actions()
         if self.phase is Phase.DONE and not self.trials.running():
             actions.append(Finish())
         else:
-            actions.append(Wake(now + 60.0))
+            actions.append(Wake(self._now + PATIENCE))
         return actions
 
-    def _search_request(self, now: float) -> TrialRequest | None:
-        """The next trial of the search, or None when it has to wait or its share is spent."""
+    def _search_request(self) -> TrialRequest | None:
+        """Return the next trial of the search, or None if it must wait or its share is spent."""
         assert self.plan is not None
         ladder = self.plan.ladder
         if not ladder:
             return None
-        left = self.plan.search_share - self._budget.share(self.spent(now)) - self._pending()
-        baselines = [e for e in self.trials if e.request.purpose is Purpose.BASELINE]
+        left = self.plan.search_share - self._budget.share(self._spent()) - self._pending()
+        baselines = self.trials.of(Purpose.BASELINE)
         if len(baselines) < len(PLAIN):
             name, recipe = list(PLAIN.items())[len(baselines)]
             return self._start(recipe, 0, name, Purpose.BASELINE)
-        if len(baselines) == len(PLAIN) and len(ladder) > 1 and not any(e.outcome is None for e in baselines):
-            if found := self.trials.plain(0):
-                request = found[0].request
+        if len(baselines) == len(PLAIN) and len(ladder) > 1 and not any(record.running for record in baselines):
+            if found := self._ladder.plain(0):
+                request = found.request
                 return self._start(request.recipe, len(ladder) - 1, request.origin, Purpose.BASELINE)
             return None
         for rung in reversed(range(len(ladder) - 1)):
-            if left >= ladder[rung + 1] and (entry := self._brackets.promotable(rung)):
-                return self._promote(entry)
-        if self._exhausted or self._fruitless():
+            if left >= ladder[rung + 1] and (record := self._brackets.promotable(rung)):
+                return self._promote(record)
+        if self._exhausted or self._ladder.fruitless():
             return None
         if self._brackets.open(self._proposed):
             return self._propose() if left >= ladder[0] else None
-        return self._propose() if self._another_bracket(now) else None
+        return self._propose() if self._another_bracket() else None
 
-    def _promote(self, entry: Entry) -> TrialRequest:
-        entry.promoted = True
-        proposal = entry.proposal and Proposal(entry.proposal.recipe, entry.proposal.origin)
-        request = entry.request
-        return self._start(request.recipe, entry.rung + 1, request.origin, proposal=proposal, parent=request.trial)
+    def _promote(self, record: TrialRecord) -> TrialRequest:
+        self._ladder.promote(record)
+        proposal, request, rung = self._ladder.proposal(record), record.request, self._ladder.rung(record)
+        again = proposal and Proposal(proposal.recipe, proposal.origin)
+        return self._start(request.recipe, rung + 1, request.origin, proposal=again, parent=request.trial)
 
-    def _another_bracket(self, now: float) -> bool:
-        """Open another bracket when there is room for three recipes and the promotion of one."""
+    def _another_bracket(self) -> bool:
+        """Open another bracket if the budget allows three more recipes and the promotion of one."""
         assert self.plan is not None
         if self.trials.running():
             return False
-        if self.trials.plateaued():
+        if self._ladder.plateaued():
             self.plan = self.plan.plateaued()
-        left = self.plan.search_share - self._budget.share(self.spent(now))
+        left = self.plan.search_share - self._budget.share(self._spent())
         ladder = self.plan.ladder
         if left < 3 * ladder[0] + (ladder[-1] if len(ladder) > 1 else 0.0):
             return False
         self._brackets.widen()
         return True
 
-    def _fruitless(self) -> bool:
-        outcomes = [e.outcome.kind for e in self.trials if e.proposal and e.outcome]
-        learned = (OutcomeKind.COMPLETE, OutcomeKind.PRUNED)
-        return len(outcomes) >= FRUITLESS and not any(kind in learned for kind in outcomes[-FRUITLESS:])
-
     def _propose(self) -> TrialRequest | None:
-        leaders = self.trials.ranked(baseline=False)[:5]
-        best = [entry.request.recipe for entry, _ in leaders]
-        proposal = self._sampler.propose(best, reference=self.trials.best() is not None)
+        best = [record.request.recipe for record in self._ladder.ranked(baseline=False)[:LEADERS]]
+        proposal = self._sampler.propose(best, reference=self._ladder.best() is not None)
         if proposal is None:
             self._exhausted = True
             self._brackets.end(self._proposed)
@@ -250,40 +254,43 @@ class Search:
         parent: int | None = None,
     ) -> TrialRequest:
         assert self.plan is not None
-        trial = len(self.trials)
-        request = search_request(self.plan, rung, trial, recipe, self._seed, origin, purpose, parent)
-        request = replace(request, reference=self._reference(recipe))
-        self.trials.add(Entry(request, rung, proposal))
+        trial, seed = len(self.trials), self._settings.seed
+        request = search_request(self.plan, rung, trial, recipe, seed, origin, purpose, parent)
+        return self._add(request, Standing(rung, proposal))
+
+    def _add(self, request: TrialRequest, standing: Standing) -> TrialRequest:
+        request = replace(request, reference=self._reference(request.recipe))
+        self._ladder.add(request, standing, self._now)
         return request
 
-    def _final_actions(self, now: float) -> list[Action]:
+    def _final_actions(self) -> list[Action]:
         assert self.plan is not None
-        tried = self.trials.finals()
-        # A trial may be delivered instead, and would then be tested too.
-        kept = Cost(seconds=self.plan.reserve, flops=self.plan.finalization(test=True).flops)
-        left = self._budget.less(self.spent(now) + kept)
-        share = 1 - self._budget.share(self.spent(now))
-        done = any(e.final for e in tried) or len(tried) > 1 or (tried and share < LEAST_FINAL)
+        tried, spent = self._ladder.finals(), self._spent()
+        # Reserve the cost of the test set: a trial delivered instead would be tested too.
+        kept = self.plan.facts.finalization_cost(test=True).replace(seconds=self.plan.reserve)
+        left = self._budget.less(spent + kept)
+        share = 1 - self._budget.share(spent)
+        done = any(record.final for record in tried) or len(tried) > 1 or (tried and share < LEAST_FINAL)
         if done or left is None:
             self.phase = Phase.DONE
             return []
-        failed = {e.request.recipe for e in tried}
+        failed = {record.request.recipe for record in tried}
         recipe, origin, parent = PLAIN["plain"], "plain", None
-        if chosen := next((e for e, _ in self.trials.ranked() if e.request.recipe not in failed), None):
-            recipe, origin, parent = chosen.request.recipe, chosen.request.origin, chosen.request.trial
-        request = final_request(self.plan, left, len(self.trials), recipe, self._seed, origin, parent)
-        request = replace(request, reference=self._reference(recipe))
-        self.trials.add(Entry(request, FINAL))
-        return [Start(request)]
+        if chosen := next((r.request for r in self._ladder.ranked() if r.request.recipe not in failed), None):
+            recipe, origin, parent = chosen.recipe, chosen.origin, chosen.trial
+        seed = self._settings.seed
+        request = final_request(self.plan, left, len(self.trials), recipe, seed, origin, parent)
+        return [Start(self._add(request, Standing(FINAL)))]
 
     def _reference(self, recipe: Recipe) -> Reference | None:
-        """The best model so far, for a recipe that learns from one."""
-        found = self.trials.best() if self._space.learns(recipe) else None
-        return Reference(found[0].request.recipe, found[0].request.trial) if found else None
+        """Return the best model so far if the recipe learns from one."""
+        found = self._ladder.best() if self._space.learns(recipe) else None
+        return Reference(found.request.recipe, found.number) if found else None
 
     def _pending(self) -> float:
-        """Share of the budget that running trials will still take: wall seconds pass once for all of them."""
-        shares = [self.plan.ladder[entry.rung] for entry in self.trials.running() if self.plan]
+        """Return the budget share of the running trials; seconds pass once for all of them, the rest adds up."""
+        assert self.plan is not None
+        shares = [self.plan.ladder[self._ladder.rung(record)] for record in self.trials.running()]
         if not shares:
             return 0.0
-        return sum(shares) if self._budget.flops else max(shares)
+        return max(shares) if set(self._budget) == {SECONDS} else sum(shares)

@@ -1,49 +1,56 @@
-"""How a budget is split: the ladder of trial budgets, the share of the search, the final training, the reserve.
+"""Split a budget into the ladder of trial budgets, the search's share, the final training and the reserve.
 
-All trial budgets are shares of the whole, so the same plan serves seconds, FLOPs, or both.
+All trial budgets are shares of the whole, so the same plan works for seconds, FLOPs, or both.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from autoaccel.core.budget import Budget, Cost, format_amount, format_seconds
+from autoaccel.core.budget import Budget
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.quantities import REPRODUCIBLE, Cost, format_seconds
 from autoaccel.core.recipe import PLAIN
-from autoaccel.core.trial import TaskFacts
-from autoaccel.errors import UsageError
+from autoaccel.errors import UsageError, suggestion
 
 ETA = 3
-"""A rung's budget is this many times the one below, and one in this many recipes gets there."""
+"""A rung's budget is this many times that of the rung below, and one in this many recipes is promoted to it."""
 WIDTH = 2
-"""Recipes on the top rung of a bracket, beside the plain one."""
+"""Recipes of a bracket on the top rung, in addition to the plain one."""
 WIDTHS_ALONE = (6, 4, 3, 2)
-"""The same where the top rung is the only one; as many as fit."""
+"""Widths to try, in this order, if there is only one rung."""
 SEARCH_SHARE = 0.35
-"""Where the loss still falls with budget, more than about a third eats what the final training gains."""
+"""Share of the budget for the search. While the loss still falls with budget, more than about a third takes away
+what the final training would gain."""
 PLATEAUED_SHARE = 0.45
-"""Where it does not, more of it may be searched; not much more, since a choice among many is a choice of noise."""
+"""Share for the search once the metric no longer improves with budget. It is only a little larger, because the best
+of many equal recipes is merely the luckiest."""
 MOST_RUNGS = 4
 FEWEST_STEPS = 30
 FEWEST_STEPS_BELOW = 300
-"""On a third or fourth rung from the top: in a race of fewer steps wins what starts fast, not what ends well."""
+"""Fewest steps on the lowest of three or four rungs: shorter trials favor recipes that start fast."""
+SETUPS = 4
+"""The smallest trial budget covers this many set-ups, so that set-up does not dominate a trial."""
+PLAIN_BATCH = 64
 EVALUATION_SHARE = 0.04
 LEAST_VALID = 256
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The split of one run's budget.
+    """The split of a run's budget.
 
     Args:
-        budget: The whole.
-        facts: What the profile found.
-        ladder: Budgets of trials as shares of the whole, ascending; empty when only a final training fits.
-        search_share: Share of the whole after which no new search trial starts.
-        reserve: Seconds kept after the final training for the report and the last files.
-        workers: Trials side by side.
-        valid_samples: Validation samples used by search trials; 0 for all.
-        width: Recipes that a bracket has on the top rung, beside the plain one.
+        budget: The budget of the run.
+        facts: The facts from the profile.
+        ladder: Trial budgets as shares of the whole, ascending; empty if only a final training fits.
+        search_share: Share of the whole after which no new search trial starts; includes what came before.
+        reserve: Seconds reserved after the final training for the report and the last files.
+        workers: Number of parallel trials.
+        valid_samples: Validation samples that search trials use; 0 for all.
+        width: Recipes of a bracket on the top rung, in addition to the plain one.
     """
 
     budget: Budget
@@ -56,40 +63,33 @@ class Plan:
     width: int = 2
 
     def quota(self, rung: int) -> int:
-        """How many recipes of a bracket reach a rung."""
+        """Return how many recipes of a bracket reach a rung."""
         return self.width * int(ETA ** (len(self.ladder) - 1 - rung))
 
     def trial_budget(self, rung: int) -> Budget:
-        """The budget of a trial on a rung."""
+        """Return the budget of a trial on a rung."""
         return self.budget * self.ladder[rung]
 
-    def evaluation(self, samples: int) -> Cost:
-        """The expected cost of an evaluation with `samples` validation samples; 0 for all."""
-        share = samples / self.facts.n_valid if samples else 1.0
-        return Cost(seconds=self.facts.valid_seconds * share, flops=self.facts.valid_flops * share)
-
-    def finalization(self, test: bool) -> Cost:
-        """The expected cost of what follows the last evaluation of a trial."""
-        share = 1.1 * self.facts.n_test / self.facts.n_valid if test else 0.0
-        return self.evaluation(0) * share + Cost(seconds=0.02)
-
     def expected_seconds(self, budget: Budget) -> float:
-        """How long a budget is expected to last; a limit in seconds is taken at its word."""
+        """Return how long a budget is expected to last; infinity if unknown. Limits in seconds are exact."""
         if budget.seconds is not None:
             return budget.seconds
-        return (budget.flops or 0.0) * self.facts.train_seconds / max(1.0, self.facts.train_flops)
+        train = self.facts.train
+        return min(
+            (limit / train[n] * train.seconds for n, limit in budget.items() if train[n] > 0), default=math.inf
+        )
 
     def plateaued(self) -> Plan:
-        """The plan for a task whose metric no longer improves with budget: search more."""
+        """Return the plan for a task whose metric no longer improves with budget: search longer."""
         return replace(self, search_share=max(self.search_share, PLATEAUED_SHARE))
 
     def describe(self) -> list[str]:
-        """The plan for people, a decision a line."""
+        """Return the plan for display, one decision per line."""
         lines = [f"budget: {self.budget}, everything included"]
         if not self.ladder:
             nothing = "search: none fits; the plain recipe is trained with the whole budget"
             return [*lines, nothing, self._expected(1)]
-        rungs = ", ".join(f"{self.quota(i)} x {_amount(self.trial_budget(i))}" for i in range(len(self.ladder)))
+        rungs = ", ".join(f"{self.quota(i)} x {self.trial_budget(i)}" for i in range(len(self.ladder)))
         again = ", the better again on the top rung" if len(self.ladder) > 1 else ""
         more = (
             f" ({PLATEAUED_SHARE:.0%} if the metric stops improving)" if self.search_share < PLATEAUED_SHARE else ""
@@ -106,24 +106,30 @@ class Plan:
 
     def _expected(self, trials: int) -> str:
         seconds = self.expected_seconds(self.budget)
-        return f"expected: about {trials} trials, the end {format_seconds(seconds)} after the start"
+        end = f", the end {format_seconds(seconds)} after the start" if math.isfinite(seconds) else ""
+        return f"expected: about {trials} trials{end}"
 
 
 def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, workers: int, reserve: float) -> Plan:
     """Split what is left of a budget after the profile.
 
     Args:
-        budget: The whole.
-        facts: What the profile found.
-        spent: What the start and the profile have taken.
-        workers: Trials side by side.
-        reserve: Seconds to keep for the end.
+        budget: The budget of the run.
+        facts: The facts from the profile.
+        spent: Cost of start-up and the profile.
+        workers: Number of parallel trials.
+        reserve: Seconds to reserve for the end.
 
     Raises:
-        UsageError: If the budget is too small to train anything; says how much is needed.
+        UsageError: If no meter measures what the budget is in, or it is too small to train anything; says how much
+            is needed.
     """
+    if unmeasured := [name for name in budget if name not in facts.train and facts.train]:
+        hint = suggestion(unmeasured[0], facts.train)
+        raise UsageError(f"a budget of {budget}: no meter measures that, only {', '.join(facts.train)}{hint}")
     least = _least(budget, facts, FEWEST_STEPS)
-    left = 1 - budget.share(spent) - (reserve / budget.seconds if budget.seconds else 0.0)
+    reserve = reserve if budget.seconds else 0.0
+    left = 1 - budget.share(spent) - budget.share(Cost(seconds=reserve))
     if left < least:
         needed = budget * ((1 - left + least) * 1.1)
         raise UsageError(f"a budget of {budget} is too small to train anything; at least {needed} is needed")
@@ -133,7 +139,7 @@ def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, workers: int, reser
         facts=facts,
         ladder=ladder,
         search_share=1 - left + left * SEARCH_SHARE if ladder else 0.0,
-        reserve=reserve if budget.seconds else 0.0,
+        reserve=reserve,
         workers=workers,
         valid_samples=_valid_samples(budget * ladder[0], facts) if ladder else 0,
         width=width,
@@ -141,20 +147,18 @@ def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, workers: int, reser
 
 
 def _least(budget: Budget, facts: TaskFacts, steps: int) -> float:
-    """The smallest share of the budget that trains so many plain steps and evaluates."""
-    batch = min(64, facts.n_train)
+    """Return the smallest share of the budget that covers set-up, `steps` plain steps and two evaluations."""
+    batch = min(PLAIN_BATCH, facts.n_train)
     evaluated = 2 * min(1.0, LEAST_VALID / facts.n_valid)
-    seconds = 4 * facts.setup_seconds + steps * batch * facts.train_seconds + evaluated * facts.valid_seconds
-    flops = steps * batch * facts.train_flops + evaluated * facts.valid_flops
-    return max(seconds / budget.seconds if budget.seconds else 0.0, flops / budget.flops if budget.flops else 0.0)
+    return budget.share(facts.setup * SETUPS + facts.train * (steps * batch) + facts.evaluation * evaluated)
 
 
 def _ladder(share: float, least: float, least_below: float) -> tuple[tuple[float, ...], int]:
-    """The tallest ladder whose first rung still trains enough, and its width; empty when none does."""
+    """Return the tallest ladder whose first rung trains long enough, and its width; empty if none does."""
     shapes = [*((rungs, WIDTH) for rungs in range(MOST_RUNGS, 1, -1)), *((1, width) for width in WIDTHS_ALONE)]
     for rungs, width in shapes:
         unit = tuple(float(ETA) ** (i + 1 - rungs) for i in range(rungs))  # with a top rung of 1
-        # Each rung of a bracket costs as much as its recipes on the top rung.
+        # Each rung of a bracket costs as much as the top rung.
         top = share / (rungs * width + _baselines(unit))
         if top * unit[0] >= (least_below if rungs > 2 else least):
             return tuple(top * rung for rung in unit), width
@@ -162,20 +166,15 @@ def _ladder(share: float, least: float, least_below: float) -> tuple[tuple[float
 
 
 def _baselines(ladder: Sequence[float]) -> float:
-    """The share of the plain recipes: both on the first rung, the better again on the top one if it is another."""
+    """Return the share of the plain recipes: both on the first rung, the better again on any higher top rung."""
     return len(PLAIN) * ladder[0] + (ladder[-1] if len(ladder) > 1 else 0.0)
 
 
 def _valid_samples(smallest: Budget, facts: TaskFacts) -> int:
-    share = max(
-        facts.valid_seconds / smallest.seconds if smallest.seconds and not smallest.flops else 0.0,
-        facts.valid_flops / smallest.flops if smallest.flops else 0.0,
-    )
+    # Use measured quantities only if no limit is independent of the machine.
+    counted = Budget({name: limit for name, limit in smallest.items() if name in REPRODUCIBLE}) or smallest
+    share = counted.share(facts.evaluation)
     if share <= EVALUATION_SHARE:
         return 0
     samples = max(LEAST_VALID, int(facts.n_valid * EVALUATION_SHARE / share))
     return samples if samples < facts.n_valid else 0
-
-
-def _amount(budget: Budget) -> str:
-    return " or ".join(format_amount(name, limit) for name, limit in budget.limits().items())

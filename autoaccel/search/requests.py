@@ -1,6 +1,8 @@
-"""From a decision to a request: what the plan gives a trial beside its recipe."""
+"""Build trial requests from a plan and a recipe."""
 
 from __future__ import annotations
+
+import math
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.recipe import Recipe
@@ -8,15 +10,15 @@ from autoaccel.core.trial import Purpose, TrialRequest
 from autoaccel.search.plan import Plan
 
 HANG_SHARE = 0.5
-"""A trial that is late by this share of its budget hangs; one that is a little late had a busy machine."""
+"""A trial that is late by this share of its budget counts as hung; a shorter delay may be due to a busy machine."""
 EARLY = 0.4
-"""Progress at which a trial of the search is compared with others of its rung, and may be stopped."""
+"""Progress at which a search trial is compared with others on its rung and may be pruned."""
 
 
 def search_request(
     plan: Plan, rung: int, trial: int, recipe: Recipe, seed: int, origin: str, purpose: Purpose, parent: int | None
 ) -> TrialRequest:
-    """A trial on a rung of the ladder; see `TrialRequest` for the arguments."""
+    """Return a request for a trial on a rung of the ladder; see `TrialRequest` for the arguments."""
     budget = plan.trial_budget(rung)
     return TrialRequest(
         trial=trial,
@@ -29,8 +31,8 @@ def search_request(
         origin=origin,
         parent=parent,
         valid_samples=plan.valid_samples,
-        evaluation=plan.evaluation(plan.valid_samples),
-        finalization=plan.finalization(test=False),
+        evaluation=plan.facts.evaluation_cost(plan.valid_samples),
+        finalization=plan.facts.finalization_cost(test=False),
         grace=_grace(plan, budget),
     )
 
@@ -38,32 +40,33 @@ def search_request(
 def final_request(
     plan: Plan, budget: Budget, trial: int, recipe: Recipe, seed: int, origin: str, parent: int | None
 ) -> TrialRequest:
-    """The final training with all that is left; see `TrialRequest` for the arguments."""
-    evaluation = plan.evaluation(0)
+    """Return a request for the final training with all that is left; see `TrialRequest` for the arguments."""
+    evaluation = plan.facts.evaluation_cost()
     return TrialRequest(
         trial=trial,
         recipe=recipe,
         budget=budget,
         purpose=Purpose.FINAL,
         seed=seed,
-        # Looks at the curve are for people; where they cost something, there is only the last one.
+        # Evaluations before the last one mainly show a learning curve, so skip them unless they are cheap.
         milestones=(0.25, 0.5, 0.75, 1.0) if budget.share(evaluation) < 0.01 else (1.0,),
         micro_batch=_micro_batch(plan),
         test=plan.facts.n_test > 0,
         origin=origin,
         parent=parent,
         evaluation=evaluation,
-        finalization=plan.finalization(test=True),
+        finalization=plan.facts.finalization_cost(test=True),
         grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget),
     )
 
 
-def _grace(plan: Plan, budget: Budget) -> float:
+def _grace(plan: Plan, budget: Budget) -> float | None:
     if budget.seconds:
         return max(2.0, HANG_SHARE * budget.seconds)
-    return 60.0 + 20 * plan.expected_seconds(budget)
+    grace = 60.0 + 20 * plan.expected_seconds(budget)
+    return grace if math.isfinite(grace) else None
 
 
 def _micro_batch(plan: Plan) -> int:
-    # What fits a device was measured, and nothing measured may enter a decision of a pure FLOP budget.
+    # The largest batch is measured, and a run with a pure FLOP budget must not depend on measurements.
     return 0 if plan.budget.deterministic else plan.facts.micro_batch

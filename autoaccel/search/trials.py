@@ -1,144 +1,167 @@
-"""What was tried: every trial of a run with its reports and outcome, and the questions that are asked of them."""
+"""The trials of a search on its ladder of budgets, with the queries that the search needs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
-from autoaccel.core.trial import Outcome, Purpose, Report, TrialRequest
-from autoaccel.search.sampler import Proposal
+from autoaccel.core.events import Start
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.records import TrialRecord, Trials
+from autoaccel.core.trial import OutcomeKind, Purpose, Report, TrialRequest
+from autoaccel.search.base import Comparison, Proposal
 
 CLEARLY_WORSE = 3.0
-"""Standard errors by which a final training must be behind to be given up for the next best recipe."""
+"""Standard errors by which a final training must be worse to be given up for the next best recipe."""
+FRUITLESS = 10
+"""Number of failures in a row after which no more recipes are proposed."""
+LEARNED = (OutcomeKind.COMPLETE, OutcomeKind.PRUNED)
+"""Outcomes whose metric a sampler can learn from."""
 FINAL = -1
-"""The rung of a final training, which is on no ladder."""
+"""The rung of a final training, which is not on the ladder."""
 
 
-@dataclass
-class Entry:
-    """A trial that was started.
+@dataclass(frozen=True)
+class Standing:
+    """A trial's position on the ladder.
 
     Args:
-        request: What was asked.
         rung: Its rung; `FINAL` for a final training.
-        proposal: Where its recipe comes from; None for baselines and final trainings.
-        reports: Its evaluations.
-        outcome: How it ended; None while it runs.
-        promoted: Whether its recipe was given a larger budget.
+        proposal: The proposal of its recipe; None for baselines and final trainings.
     """
 
-    request: TrialRequest
     rung: int
     proposal: Proposal | None = None
-    reports: list[Report] = field(default_factory=list)
-    outcome: Outcome | None = None
-    promoted: bool = False
-
-    @property
-    def final(self) -> Report | None:
-        """The evaluation at the end, if it was complete."""
-        return self.outcome.final if self.outcome else None
 
 
-Scored = tuple[Entry, Report]
-"""A complete trial with its last evaluation."""
-
-
-class Trials:
-    """All trials of a run by their number.
+class LadderTrials:
+    """The trials of a run and their positions on the ladder.
 
     Args:
-        maximize: Whether a larger metric is better.
+        records: All trials of the run.
+        facts: The facts of the task.
     """
 
-    def __init__(self, maximize: bool = False):
-        self._maximize = maximize
-        self._entries: dict[int, Entry] = {}
+    def __init__(self, records: Trials, facts: TaskFacts):
+        self.records = records
+        self._facts = facts
+        self._standings: dict[int, Standing] = {}
+        self._promoted: set[int] = set()
 
-    def __len__(self) -> int:
-        return len(self._entries)
+    def add(self, request: TrialRequest, standing: Standing, now: float) -> None:
+        """Add a trial that is being started."""
+        self.records.handle(Start(request), now)
+        self._standings[request.trial] = standing
 
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries.values())
+    def rung(self, record: TrialRecord) -> int:
+        """Return a trial's rung."""
+        return self._standings[record.number].rung
 
-    def __getitem__(self, trial: int) -> Entry:
-        return self._entries[trial]
+    def proposal(self, record: TrialRecord) -> Proposal | None:
+        """Return the proposal of a trial's recipe, if any."""
+        return self._standings[record.number].proposal
 
-    def add(self, entry: Entry) -> None:
-        """Remember a trial that was started."""
-        self._entries[entry.request.trial] = entry
+    def promote(self, record: TrialRecord) -> None:
+        """Mark a trial as promoted: its recipe gets a larger budget."""
+        self._promoted.add(record.number)
 
-    def running(self) -> list[Entry]:
-        """Those without an outcome."""
-        return [entry for entry in self if entry.outcome is None]
+    def promoted(self, record: TrialRecord) -> bool:
+        """Return whether a trial was promoted."""
+        return record.number in self._promoted
 
-    def value(self, report: Report) -> tuple[float, float]:
-        """What is compared, smaller is better: the metric, and the loss where metrics are equal."""
-        return (-report.metric if self._maximize else report.metric), report.loss
+    def score(self, record: TrialRecord) -> tuple[float, float]:
+        """Return the sort key of a complete trial; smaller is better."""
+        assert record.final is not None
+        return self._facts.score(record.final)
 
-    def on(self, rung: int, baseline: bool | None = None) -> list[Scored]:
-        """The complete trials of a rung, best first; with `baseline`, only plain ones or only others."""
+    def on(self, rung: int, baseline: bool | None = None) -> list[TrialRecord]:
+        """Return a rung's complete trials, best first; `baseline` selects plain trials or the others."""
         found = [
-            (entry, entry.final)
-            for entry in self
-            if entry.rung == rung
-            and entry.final is not None
-            and baseline in (None, entry.request.purpose is Purpose.BASELINE)
+            record
+            for record in self.records
+            if self.rung(record) == rung
+            and record.final is not None
+            and baseline in (None, record.purpose is Purpose.BASELINE)
         ]
-        return sorted(found, key=lambda pair: self.value(pair[1]))
+        return sorted(found, key=self.score)
 
-    def plain(self, rung: int) -> Scored | None:
-        """The better plain recipe on a rung."""
+    def plain(self, rung: int) -> TrialRecord | None:
+        """Return the better complete plain trial on a rung, if any."""
         return next(iter(self.on(rung, baseline=True)), None)
 
-    def ranked(self, baseline: bool | None = None) -> list[Scored]:
-        """The complete trials of the search, those of the highest rung first and the best first among them."""
-        highest = max((entry.rung for entry in self), default=FINAL)
-        return [pair for rung in range(highest, FINAL, -1) for pair in self.on(rung, baseline)]
+    def ranked(self, baseline: bool | None = None) -> list[TrialRecord]:
+        """Return the complete trials of the search, ordered by rung (highest first), then best first."""
+        highest = max((standing.rung for standing in self._standings.values()), default=FINAL)
+        return [record for rung in range(highest, FINAL, -1) for record in self.on(rung, baseline)]
 
-    def best(self) -> Scored | None:
-        """The best recipe on the highest rung where anything was completed; plain where nothing beats it."""
+    def best(self) -> TrialRecord | None:
+        """Return the best trial on the highest rung with a complete one; it may be a plain trial."""
         return next(iter(self.ranked()), None)
 
-    def searched(self, rung: int) -> list[Entry]:
-        """Proposed recipes on a rung, whatever became of them."""
-        return [entry for entry in self if entry.rung == rung and entry.proposal]
+    def searched(self, rung: int) -> list[TrialRecord]:
+        """Return the trials of proposed recipes on a rung, whatever their outcome."""
+        return [record for record in self.records if self.rung(record) == rung and self.proposal(record)]
 
-    def finals(self) -> list[Entry]:
-        """Final trainings, begun or ended."""
-        return [entry for entry in self if entry.rung == FINAL]
+    def finals(self) -> list[TrialRecord]:
+        """Return the final trainings, running or ended."""
+        return self.records.of(Purpose.FINAL)
 
-    def final(self) -> Entry | None:
-        """The complete final training."""
-        return next((entry for entry in self.finals() if entry.final is not None), None)
+    def final(self) -> TrialRecord | None:
+        """Return the final training if it is complete."""
+        return next((record for record in self.finals() if record.final is not None), None)
 
-    def normalized(self, rung: int, report: Report) -> float | None:
-        """How much worse than plain at the same budget: comparable across rungs, where the metric is not.
+    def baseline(self) -> TrialRecord | None:
+        """Return the better plain trial on the highest rung with a complete one."""
+        return next(iter(self.ranked(baseline=True)), None)
 
-        On a rung without a plain trial, the one on the nearest rung stands in; None where there is none at all.
+    def comparison(self) -> Comparison | None:
+        """Compare the best recipe with the better plain one on the highest rung where both are complete."""
+        for winner in self.ranked(baseline=False):
+            if plain := self.plain(self.rung(winner)):
+                return Comparison(plain.request.budget, winner, plain)
+        return None
+
+    def rivals(self, record: TrialRecord, milestone: int) -> list[float]:
+        """Return the metrics of the other trials on a trial's rung at a milestone; smaller is better."""
+        return [
+            self._facts.score(other.reports[milestone])[0]
+            for other in self.records
+            if other.number != record.number
+            and self.rung(other) == self.rung(record)
+            and len(other.reports) > milestone
+        ]
+
+    def fruitless(self) -> bool:
+        """Return whether the last `FRUITLESS` proposals all failed, so that more would probably fail too."""
+        outcomes = [record.outcome.kind for record in self.records if record.outcome and self.proposal(record)]
+        return len(outcomes) >= FRUITLESS and not any(kind in LEARNED for kind in outcomes[-FRUITLESS:])
+
+    def normalized(self, record: TrialRecord, report: Report) -> float | None:
+        """Return the metric minus that of plain training with the same budget, comparable across rungs.
+
+        A rung without a plain trial uses that of the nearest rung. Return None if there is no plain trial at all.
         """
         plain = self.ranked(baseline=True)
         if not plain:
             return None
-        _, nearest = min(plain, key=lambda pair: (abs(pair[0].rung - rung), self.value(pair[1])))
-        return self.value(report)[0] - self.value(nearest)[0]
+        nearest = min(plain, key=lambda r: (abs(self.rung(r) - self.rung(record)), self.score(r)))
+        return self._facts.score(report)[0] - self.score(nearest)[0]
 
     def hopeless(self, report: Report) -> bool:
-        """Whether a long training in progress is clearly worse than plain was with the smallest budget."""
+        """Return whether a final training is clearly worse than plain training was on the lowest rung."""
         plain = self.plain(0)
-        if plain is None:
+        if plain is None or plain.final is None:
             return False
-        behind = self.value(report)[0] - self.value(plain[1])[0]
-        return behind > CLEARLY_WORSE * math.hypot(report.standard_error, plain[1].standard_error)
+        behind = self._facts.score(report)[0] - self.score(plain)[0]
+        return behind > CLEARLY_WORSE * math.hypot(report.standard_error, plain.final.standard_error)
 
     def plateaued(self) -> bool:
-        """Whether a promotion no longer gives more than the noise of the validation set."""
+        """Return whether the typical promotion gains less than the standard error of the metric."""
         gains = []
-        for entry in self:
-            parent = None if entry.request.parent is None else self[entry.request.parent]
-            if entry.rung != FINAL and parent and parent.final and entry.final:
-                gain = self.value(parent.final)[0] - self.value(entry.final)[0]
-                gains.append(gain - entry.final.standard_error)
+        for record in self.records:
+            parent = self.records.get(record.request.parent)
+            if record.purpose is not Purpose.FINAL and parent and parent.final and record.final:
+                gain = self.score(parent)[0] - self.score(record)[0]
+                gains.append(gain - record.final.standard_error)
         return bool(gains) and median(gains) < 0

@@ -1,1 +1,1 @@
-"""Search spaces: which recipes may be proposed."""
+"""Search spaces: the recipes that a search may propose."""

@@ -1,6 +1,6 @@
-"""Reading a search space from plain data: domains, components, techniques, portfolio. Every fault is named at once.
+"""Read a search space from plain data: domains, components, techniques and portfolio. Collect all faults.
 
-In YAML a scalar fixes a parameter, a list gives its options, `{low: , high: , log: }` a range, and `auto` the
+In YAML, a scalar fixes a parameter, a list gives its options, `{low: , high: , log: }` a range, and `auto` the
 range that the technique declares.
 """
 
@@ -10,19 +10,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from autoaccel.core.catalog import COMPONENTS, Catalog, Domain, TechniqueInfo, check, parameter_faults
-from autoaccel.core.recipe import READABLE, SCHEMA, Recipe
+from autoaccel.core.catalog import Catalog, Domain, TechniqueInfo, check, parameter_faults
+from autoaccel.core.recipe import COMPONENTS, Recipe
+from autoaccel.core.schedules import Scalar
+from autoaccel.core.yaml_file import READABLE, SCHEMA
 from autoaccel.errors import TaskError, UsageError, suggestion
 
-Scalar = bool | int | float | str
 ParameterDomain = Domain | Scalar
 ParameterDomains = Mapping[str, ParameterDomain]
 KEYS = ("schema", "name", "description", "extends", *COMPONENTS, "techniques", "portfolio")
+SCHEDULE_PARTS = frozenset({"start", "end", "since", "until", "shape"})
 _RANGE_KEYS = {"low", "high", "log", "integer"}
 
 
 def read_domain(data: object) -> ParameterDomain:
-    """One domain from YAML or from `Task(space=...)`: scalar, list of options, (low, high) or a mapping.
+    """Read a domain from YAML or `Task(space=...)`: scalar, list of options, (low, high) or mapping.
 
     Raises:
         ValueError: If it is none of these, or an empty range.
@@ -49,10 +51,10 @@ def _range(data: Mapping[str, Any]) -> Domain:
 
 
 def extended(data: object, read: Callable[[str], object], source: str, depth: int = 0) -> dict[str, Any]:
-    """The data of a space with those of the space that it extends merged in.
+    """Return a space's data, merged with the data of the space that it extends.
 
     Raises:
-        UsageError: If it is no mapping, or extends itself.
+        UsageError: If the data are not a mapping, have an unsupported schema, or extend themselves.
     """
     if not isinstance(data, Mapping):
         raise UsageError(f"{source}: a search space is a mapping with {', '.join(KEYS)}")
@@ -70,7 +72,7 @@ def extended(data: object, read: Callable[[str], object], source: str, depth: in
 
 
 def _current(data: Mapping[str, Any], source: str) -> Mapping[str, Any]:
-    """The data as the present schema has them: what is `portfolio` now was `known_good` in schema 1."""
+    """Convert the data to the current schema: schema 1 called the portfolio `known_good`."""
     schema = data.get("schema")
     if schema not in (None, *READABLE):
         accepted = " and ".join(map(str, READABLE))
@@ -81,7 +83,7 @@ def _current(data: Mapping[str, Any], source: str) -> Mapping[str, Any]:
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any], replace_others: bool) -> dict[str, Any]:
-    """A component that is named again offers only what is named; optional techniques are added to the base."""
+    """Merge named domains: a component keeps only the names in `own`; optional techniques keep both."""
     merged: dict[str, Any] = {} if replace_others else dict(base)
     for name, domains in own.items():
         inherited = base.get(name)
@@ -95,7 +97,7 @@ def _merged(base: Mapping[str, Any], own: Mapping[str, Any], replace_others: boo
 def read_component(
     component: str, data: object, catalog: Catalog, faults: list[str]
 ) -> dict[str, ParameterDomains]:
-    """The techniques offered for a component, each with its domains; adds what is wrong to `faults`."""
+    """Read the techniques offered for a component, each with its domains; append to `faults`."""
     if not isinstance(data, Mapping) or not data:
         faults.append(f"{component}: must offer at least one technique")
         return {}
@@ -112,7 +114,7 @@ def read_component(
 def read_techniques(
     data: object, catalog: Catalog, faults: list[str]
 ) -> tuple[dict[str, ParameterDomains], frozenset[str]]:
-    """The optional techniques with their domains, and which of them are always on; adds faults to `faults`."""
+    """Read the optional techniques with their domains, and which are always on; append to `faults`."""
     if not isinstance(data, Mapping):
         faults.append("techniques: must be a mapping from names to parameters")
         return {}, frozenset()
@@ -147,7 +149,7 @@ def _read_domains(path: str, data: object, info: TechniqueInfo, faults: list[str
             if given == "auto":
                 domains[key] = info.parameters[key].domain
             elif isinstance(given, Mapping) and "start" in given:
-                domains.update({f"{key}.{part}": read_domain(domain) for part, domain in given.items()})
+                domains.update(_read_schedule(str(key), given, info))
             else:
                 domains[key] = read_domain(given)
         except ValueError as error:
@@ -156,6 +158,24 @@ def _read_domains(path: str, data: object, info: TechniqueInfo, faults: list[str
         ends = _ends(domains.get(key))
         faults += [fault for end in ends for fault in parameter_faults(info, {key: end})]
     return domains
+
+
+def _read_schedule(key: str, given: Mapping[str, Any], info: TechniqueInfo) -> ParameterDomains:
+    """Read the domains of a schedule's parts.
+
+    Raises:
+        ValueError: If the parameter takes no schedule, or a part is missing, unknown or out of range.
+    """
+    if not info.parameters[key].scheduled:
+        raise ValueError("takes a fixed value, not a schedule")
+    if "end" not in given or not SCHEDULE_PARTS.issuperset(given):
+        raise ValueError(f"a schedule has start, end and any of since, until and shape, got {', '.join(given)}")
+    domains = {part: read_domain(domain) for part, domain in given.items()}
+    for part in ("start", "end"):
+        for value in _ends(domains[part]):
+            if fault := info.parameters[key].domain.fault(value):
+                raise ValueError(f"{part} {fault}")
+    return {f"{key}.{part}": domain for part, domain in domains.items()}
 
 
 def _ends(domain: ParameterDomain | None) -> list[Scalar]:
@@ -167,12 +187,12 @@ def _ends(domain: ParameterDomain | None) -> list[Scalar]:
 
 
 def read_portfolio(data: object, catalog: Catalog, faults: list[str]) -> dict[str, Recipe]:
-    """Recipes by name; adds what is wrong to `faults`."""
+    """Read the portfolio's recipes by name; append to `faults`."""
     if not isinstance(data, Mapping):
         faults.append("portfolio: must be a mapping from names to recipes")
         return {}
     recipes: dict[str, Recipe] = {}
-    # A space names what is good; what is not installed here is left out when it is fitted to a task.
+    # Techniques that are not installed are no fault of the space; `for_task` leaves those recipes out.
     installable = {name: replace(info, available=True) for name, info in catalog.items()}
     for name, given in data.items():
         try:
@@ -185,10 +205,10 @@ def read_portfolio(data: object, catalog: Catalog, faults: list[str]) -> dict[st
 
 
 def model_domains(space: Mapping[str, object]) -> ParameterDomains:
-    """The domains of `Task(space=...)`.
+    """Read the domains of `Task(space=...)`.
 
     Raises:
-        TaskError: Naming every fault at once.
+        TaskError: With all faults.
     """
     domains: dict[str, ParameterDomain] = {}
     faults = []

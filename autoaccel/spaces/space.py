@@ -1,25 +1,25 @@
-"""A search space: all recipes that may be proposed, read from YAML, checked against the catalog.
+"""A search space: all recipes that may be proposed, read from YAML and checked against the catalog.
 
-In YAML a scalar fixes a parameter, a list gives its options, `{low: , high: , log: }` a range, and `auto` the
-range that the technique declares. What is not mentioned keeps the technique's default. Conditions follow from
-nesting: `momentum` under `sgd` exists only where SGD is chosen.
+In YAML, a scalar fixes a parameter, a list gives its options, `{low: , high: , log: }` a range, and `auto` the
+range that the technique declares. Parameters that are not mentioned keep the technique's default. Nesting makes
+parameters conditional: `momentum` under `sgd` exists only if SGD is chosen.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
 
-from autoaccel.core.catalog import COMPONENTS, REFERENCE, Catalog, Domain, Value, check
-from autoaccel.core.recipe import Choice, Recipe
-from autoaccel.core.schedules import Schedule
-from autoaccel.errors import UsageError, suggestion
+from autoaccel.core.catalog import REFERENCE, Catalog, Domain, check
+from autoaccel.core.recipe import COMPONENTS, Choice, Recipe
+from autoaccel.core.schedules import Scalar, Schedule, Value
+from autoaccel.errors import UsageError
+from autoaccel.search_spaces import read as read_space
+from autoaccel.search_spaces import suggestion
+from autoaccel.spaces.choosers import Chooser, RandomChooser
 from autoaccel.spaces.domains import (
     KEYS,
     ParameterDomains,
-    Scalar,
     extended,
     read_component,
     read_portfolio,
@@ -29,66 +29,23 @@ from autoaccel.spaces.domains import (
 ON_OFF = Domain(options=(False, True))
 ON_SHARE = 0.2
 MOST_ON = 3.5
-"""Of many techniques few help a given task, and a recipe with half of them on is bad almost surely: a random
-recipe has each on with a chance of `ON_SHARE`, less where that would turn on more than `MOST_ON` on average."""
-
-
-class Chooser(Protocol):
-    """Picks a value for each parameter that a draw needs, in a fixed order."""
-
-    def choose(self, name: str, domain: Domain) -> Scalar:
-        """A value of `domain` for the parameter `name`."""
-        ...
-
-
-class RandomChooser:
-    """Independent draws, uniform or log-uniform.
-
-    Args:
-        seed: Of the draws.
-        on_share: Chance that an optional technique is on.
-    """
-
-    def __init__(self, seed: int, on_share: float):
-        self._random = random.Random(seed)
-        self._on_share = on_share
-
-    def choose(self, name: str, domain: Domain) -> Scalar:
-        """A random value of `domain`."""
-        if is_switch(name):
-            return self._random.random() < self._on_share
-        return draw(domain, self._random)
-
-
-def is_switch(name: str) -> bool:
-    """Whether a parameter turns an optional technique on or off."""
-    return name.startswith("techniques.") and name.count(".") == 1
-
-
-def draw(domain: Domain, source: random.Random) -> Scalar:
-    """A uniform draw, on the logarithmic scale where the domain asks for it."""
-    if domain.options:
-        return source.choice(domain.options)
-    if domain.log:
-        drawn = domain.low * float((domain.high / domain.low) ** source.random())
-    else:
-        drawn = domain.low + (domain.high - domain.low) * source.random()
-    return min(int(domain.high), max(int(domain.low), round(drawn))) if domain.integer else drawn
+"""Few techniques help a given task, and a recipe with half of them on is almost surely bad. So a random recipe has
+each one on with probability `ON_SHARE`, or less if that would turn on more than `MOST_ON` on average."""
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Which techniques may be chosen, and the values of their parameters.
+    """The techniques that may be chosen, and the domains of their parameters.
 
     Args:
-        name: For people.
-        components: For each component the techniques offered, each with its domains.
-        techniques: Optional techniques offered, each with its domains.
-        required: Those of `techniques` that are always on.
-        model: ParameterDomains of the user's own model factory.
-        portfolio: Recipes that are tried first, by name.
-        catalog: What the names mean.
-        description: For people.
+        name: For display.
+        components: For each component, the techniques offered, each with its domains.
+        techniques: The optional techniques offered, each with its domains.
+        required: Names in `techniques` that are always on.
+        model: Domains of the hyperparameters of the user's model factory.
+        portfolio: Recipes to try first, by name.
+        catalog: The known techniques by name.
+        description: For display.
     """
 
     name: str
@@ -101,7 +58,7 @@ class SearchSpace:
     description: str = ""
 
     def draw(self, chooser: Chooser, reference: bool = True) -> Recipe:
-        """A recipe whose values `chooser` picks. Forbidden combinations are never offered to it.
+        """Draw a recipe. Techniques that conflict with those already chosen are never offered to `chooser`.
 
         Args:
             chooser: Picks the values.
@@ -127,23 +84,23 @@ class SearchSpace:
         return Recipe.from_flat(flat)
 
     def sample(self, seed: int) -> Recipe:
-        """A random recipe; the same for the same seed."""
+        """Draw a random recipe; the same seed gives the same recipe."""
         return self.draw(RandomChooser(seed, self.on_share))
 
     @property
     def on_share(self) -> float:
-        """Chance that a random recipe has an optional technique on."""
+        """Probability that a random recipe has an optional technique on."""
         return min(ON_SHARE, MOST_ON / max(1, len(self.techniques) - len(self.required)))
 
     def learns(self, recipe: Recipe) -> bool:
-        """Whether a recipe learns from a finished model."""
+        """Return whether a recipe learns from a finished model."""
         return any(REFERENCE in self.catalog[name].requires for name in recipe.chosen() if name in self.catalog)
 
     def _fits(self, name: str, chosen: Iterable[str]) -> bool:
         return not check({key: {} for key in (*chosen, name)}, self.catalog)
 
     def _leads_on(self, component: str, name: str, chosen: Sequence[str]) -> bool:
-        """Whether a component's choice leaves one for every component after it."""
+        """Return whether choosing `name` leaves at least one choice for every later component."""
         if not self._fits(name, chosen):
             return False
         later = COMPONENTS[COMPONENTS.index(component) + 1 :]
@@ -151,7 +108,7 @@ class SearchSpace:
         return not later or any(self._leads_on(later[0], other, taken) for other in self.components[later[0]])
 
     def domains(self) -> dict[str, Domain]:
-        """Every parameter that can be searched, under the name that `draw` asks for it with."""
+        """Return the domains of all searched parameters, by the names that `draw` passes to a chooser."""
         found: dict[str, Domain] = {}
         for component in COMPONENTS:
             if len(self.components[component]) > 1:
@@ -166,10 +123,10 @@ class SearchSpace:
         return found
 
     def for_task(self, capabilities: Iterable[str]) -> tuple[SearchSpace, list[str]]:
-        """The space without what this task or installation cannot offer, and the notes to show for it.
+        """Return the space without the techniques that this task or installation lacks, and notes to show.
 
         Raises:
-            UsageError: If nothing is left of a component.
+            UsageError: If no choice is left for a component.
         """
         offered = {*capabilities, REFERENCE}
         missing: dict[str, list[str]] = {}
@@ -202,11 +159,11 @@ class SearchSpace:
         ), notes
 
     def with_model(self, domains: ParameterDomains) -> SearchSpace:
-        """The same space with the hyperparameters of the user's own model."""
+        """Return the same space with the hyperparameters of the user's model."""
         return replace(self, model=domains)
 
     def fit(self, recipe: Recipe) -> Recipe | None:
-        """The nearest recipe inside the space, or None when a component's choice is not offered."""
+        """Return the nearest valid recipe in the space; None if a component's choice is not offered."""
         components: dict[str, Choice] = {}
         for component in COMPONENTS:
             choice: Choice = getattr(recipe, component)
@@ -224,23 +181,41 @@ class SearchSpace:
         return None if check(fitted.chosen(), self.catalog) else fitted
 
     @classmethod
+    def load(cls, name: str, catalog: Catalog | None = None) -> SearchSpace:
+        """Read one of autoaccel's search spaces, or a YAML file.
+
+        Args:
+            name: `vision`, `text`, `tabular`, `finetune`, `minimal`, or a path.
+            catalog: The known techniques; if None, all that are installed, which imports torch.
+
+        Raises:
+            UsageError: With all faults of the file.
+        """
+        if catalog is None:
+            # Imported here: the command line's own process never loads torch.
+            from autoaccel.techniques.registry import catalog as installed
+
+            catalog = installed()
+        return cls.from_data(read_space(name), catalog, read_space, name)
+
+    @classmethod
     def from_data(
         cls,
         data: object,
         catalog: Catalog,
         read: Callable[[str], object],
         source: str = "search space",
-    ) -> Self:
-        """Read plain data, following `extends`.
+    ) -> SearchSpace:
+        """Read a search space from plain data, following `extends`.
 
         Args:
-            data: What the YAML file holds.
+            data: The contents of the YAML file.
             catalog: The known techniques.
-            read: Gives the data of another search space by name, for `extends`.
-            source: The file's name for messages.
+            read: Returns the data of another search space by name, for `extends`.
+            source: The file's name, for messages.
 
         Raises:
-            UsageError: Naming every fault at once, each with its path.
+            UsageError: With all faults and their paths.
         """
         merged = extended(data, read, source)
         faults: list[str] = [f"{key}: unknown key{suggestion(str(key), KEYS)}" for key in merged if key not in KEYS]
@@ -278,7 +253,7 @@ def _searched(prefix: str, domains: ParameterDomains) -> dict[str, Domain]:
 
 
 def _fitted(parameters: Mapping[str, Value], domains: ParameterDomains, fill: bool = True) -> dict[str, Value]:
-    """The parameters with fixed domains set and searched ones clipped to their domain."""
+    """Set fixed parameters and clip searched ones to their domains; fill in options if `fill`."""
     fitted = dict(parameters)
     for path, domain in domains.items():
         if "." in path:
@@ -295,4 +270,5 @@ def _fitted(parameters: Mapping[str, Value], domains: ParameterDomains, fill: bo
 def _clip(given: Value, domain: Domain) -> Value:
     if isinstance(given, Schedule | str | bool) or domain.options:
         return given if given in domain.options or not domain.options else domain.options[0]
-    return min(max(given, domain.low), domain.high)
+    clipped = min(max(given, domain.low), domain.high)
+    return int(clipped) if domain.integer else clipped

@@ -1,1 +1,1 @@
-"""The run folder: its files, the log of events, the Optuna study."""
+"""The run folder: its files, the event log and the Optuna study."""

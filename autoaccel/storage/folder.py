@@ -1,4 +1,4 @@
-"""The run folder: its layout, its lock, and writes that are either whole or did not happen."""
+"""The run folder: its layout, its lock and atomic writes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from autoaccel.errors import StoreError, UsageError
 
 WEIGHTS = "model.safetensors"
 LOG = "events.log"
-"""What happened in a run, from its first trial on."""
+"""The log of all events of a run."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new one.
+    """Write a file atomically: readers, even after a crash, see either the old or the new content.
 
     Raises:
-        StoreError: If the disk does not take it.
+        StoreError: If the file cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.tmp")
@@ -40,13 +40,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 class RunFolder:
-    """One run on disk, held under a lock.
+    """A run's folder on disk, locked while open.
 
     Args:
         path: The folder.
 
     Raises:
-        StoreError: If another process holds it, or it cannot be made.
+        StoreError: If another process holds the lock, or the folder cannot be created.
     """
 
     def __init__(self, path: Path):
@@ -61,25 +61,25 @@ class RunFolder:
             raise StoreError(f"{path}: cannot be used as a run folder: {error.strerror}") from None
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._lock.release()
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> Path:
-        """Write a JSON file; returns its path."""
+        """Write a JSON file and return its path."""
         return self.write(name, json.dumps(data, indent=2, default=str) + "\n")
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Write a file; returns its path."""
+        """Write a file and return its path."""
         path = self.path / name
         write_atomically(path, content)
         return path
 
     def weights(self, trial: int) -> Path:
-        """Where a trial leaves its weights."""
+        """Return the path of a trial's weights."""
         return self.path / "trials" / f"{trial:04d}" / WEIGHTS
 
     def deliver_weights(self, trial: int) -> bool:
-        """Make a trial's weights the run's; returns whether it had any."""
+        """Copy a trial's weights to the top of the run folder; return whether it has any."""
         source = self.weights(trial)
         if not source.exists():
             return False
@@ -89,21 +89,21 @@ class RunFolder:
         return True
 
     def drop_weights(self, keep: set[int]) -> None:
-        """Delete the weights of all trials but some."""
+        """Delete the weights of all trials except those in `keep`."""
         for weights in self.path.glob(f"trials/*/{WEIGHTS}"):
             if int(weights.parent.name) not in keep:
                 weights.unlink()
 
     def has_log(self) -> bool:
-        """Whether anything was begun here."""
+        """Return whether the folder has an event log."""
         return (self.path / LOG).exists()
 
     def has_result(self) -> bool:
-        """Whether a trial was completed here, so that there is a recipe and its weights."""
+        """Return whether the folder has a result: the recipe and weights of a complete trial."""
         return (self.path / "result.json").exists()
 
     def remove(self) -> None:
-        """Delete the folder: nothing worth keeping was made."""
+        """Delete the folder, and an empty `runs` folder above it."""
         self.close()
         shutil.rmtree(self.path, ignore_errors=True)
         if self.path.parent.name == "runs" and not any(self.path.parent.iterdir()):
@@ -111,7 +111,7 @@ class RunFolder:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's content, or nothing when it is missing or torn."""
+    """Return the content of a JSON file; empty if the file is missing or damaged."""
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError):
@@ -119,15 +119,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_finished(path: Path) -> bool:
-    """Whether the run in a folder came to its end."""
+    """Return whether the run in a folder is complete."""
     return read_json(path / "result.json").get("status") == "complete"
 
 
 def choose_folder(out: Path | None, name: str, resume: bool) -> Path:
-    """Where the run goes: the given folder, else `runs/NAME`, `runs/NAME-2` and so on.
+    """Return the run's folder: `out` if given, else `runs/NAME`, `runs/NAME-2` and so on.
 
     Raises:
-        UsageError: If an unfinished run is in the way, or there is none to resume.
+        UsageError: If there is an unfinished run and `resume` is not set, or no run to resume.
     """
     if out is not None:
         taken = (out / "config.json").exists()

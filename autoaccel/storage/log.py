@@ -1,6 +1,6 @@
-"""The log of a run: what was started and what came back, a line each, with its time.
+"""The log of a run: one line per started trial or event, with its time.
 
-It is what a resumed run replays. A line that was torn by a crash is dropped.
+A resumed run replays it. A line that a crash left incomplete is dropped, and so is everything after it.
 """
 
 from __future__ import annotations
@@ -8,21 +8,27 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
+from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.events import Event, Finished, Interrupted, Profiled, Reported, Start, Tick
-from autoaccel.core.trial import Outcome, Report, TaskFacts, TrialRequest
 from autoaccel.errors import StoreError
+from autoaccel.storage.upgrade import upgraded
 
-Entry = tuple[float, Event | Start]
+LogEntry = tuple[float, Event | Start]
+"""Seconds since the start of the run, and the entry."""
+KINDS: Mapping[str, type[Event | Start]] = MappingProxyType(
+    {kind.__name__.lower(): kind for kind in (Start, Profiled, Reported, Finished, Interrupted, Tick)}
+)
 
 
 class Log:
     """An append-only file of events.
 
     Args:
-        path: The file; made when missing.
+        path: The file; created if missing.
     """
 
     def __init__(self, path: Path):
@@ -34,12 +40,12 @@ class Log:
         self._file = path.open("ab")
 
     def append(self, now: float, entry: Event | Start) -> None:
-        """Write one entry to the disk.
+        """Append one entry and flush it to disk.
 
         Raises:
-            StoreError: If the disk does not take it.
+            StoreError: If the file cannot be written.
         """
-        body = json.dumps([now, *_to_data(entry)])
+        body = json.dumps([now, type(entry).__name__.lower(), to_data(entry)])
         try:
             self._file.write(f"{zlib.crc32(body.encode()):08x} {body}\n".encode())
             self._file.flush()
@@ -53,13 +59,13 @@ class Log:
         self._file.close()
 
 
-def read_log(path: Path) -> list[Entry]:
-    """All whole entries of a log; empty when there is none."""
+def read_log(path: Path) -> list[LogEntry]:
+    """Return all intact entries of a log; empty if the file does not exist."""
     return _read(path)[0]
 
 
-def _read(path: Path) -> tuple[list[Entry], int]:
-    entries: list[Entry] = []
+def _read(path: Path) -> tuple[list[LogEntry], int]:
+    entries: list[LogEntry] = []
     whole = 0
     if not path.exists():
         return entries, whole
@@ -69,38 +75,6 @@ def _read(path: Path) -> tuple[list[Entry], int]:
         if not line.endswith(b"\n") or crc != f"{checksum:08x}".encode():
             break
         now, kind, data = json.loads(body)
-        entries.append((now, _from_data(kind, data)))
+        entries.append((now, from_data(KINDS[kind], upgraded(kind, data))))
         whole += len(line)
     return entries, whole
-
-
-def _to_data(entry: Event | Start) -> tuple[str, Any]:
-    match entry:
-        case Start(request):
-            return "start", request.to_data()
-        case Profiled(facts, workers):
-            return "profiled", {"facts": facts.to_data(), "workers": workers}
-        case Reported(report):
-            return "reported", report.to_data()
-        case Finished(trial, outcome):
-            return "finished", {"trial": trial, "outcome": outcome.to_data()}
-        case Interrupted():
-            return "interrupted", None
-        case Tick():
-            return "tick", None
-
-
-def _from_data(kind: str, data: Any) -> Event | Start:
-    match kind:
-        case "start":
-            return Start(TrialRequest.from_data(data))
-        case "profiled":
-            return Profiled(TaskFacts.from_data(data["facts"]), data["workers"])
-        case "reported":
-            return Reported(Report.from_data(data))
-        case "finished":
-            return Finished(data["trial"], Outcome.from_data(data["outcome"]))
-        case "interrupted":
-            return Interrupted()
-        case _:
-            return Tick()

@@ -1,81 +1,119 @@
-"""The Optuna study of a run on disk, for optuna-dashboard and for people who know Optuna.
+"""Export the trials of a run as Optuna studies, for optuna-dashboard and Optuna users.
 
-A view of the log that is written trial by trial; nothing of ours reads it.
+Parameters have the distributions that they are searched in, so that Optuna's importances and plots are meaningful.
+Metrics from different budgets cannot be compared, so each budget of the search has its own study, in addition to
+the one of the whole run. The studies are derived from the log, and autoaccel itself never reads them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.trial import TrialState
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-from autoaccel.core.trial import OutcomeKind
-from autoaccel.storage.records import TrialRecord
+from autoaccel.core.catalog import Domain
+from autoaccel.core.codec import to_data
+from autoaccel.core.recipe import PLAIN, Recipe
+from autoaccel.core.records import TrialRecord
+from autoaccel.core.schedules import Scalar
+from autoaccel.core.trial import OutcomeKind, Purpose
+from autoaccel.spaces.choosers import is_switch
+from autoaccel.spaces.distributions import distribution
 
 STATES = {OutcomeKind.COMPLETE: TrialState.COMPLETE, OutcomeKind.PRUNED: TrialState.PRUNED,
           OutcomeKind.INFEASIBLE: TrialState.PRUNED}  # fmt: skip
 
 
 class StudyFile:
-    """`study.db`.
+    """The SQLite file `study.db` with the Optuna studies of a run.
 
     Args:
-        path: The SQLite file; made when missing.
-        name: Name of the study.
+        path: The SQLite file; created if missing.
+        name: Name of the study with all trials; the studies of one budget are named `NAME @ BUDGET`.
         maximize: Whether a larger metric is better.
+        domains: The searched parameters.
+        portfolio: Recipes that are tried first; domains are widened to include their values.
     """
 
-    def __init__(self, path: Path, name: str, maximize: bool):
+    def __init__(
+        self, path: Path, name: str, maximize: bool, domains: Mapping[str, Domain], portfolio: Iterable[Recipe] = ()
+    ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._study = optuna.create_study(
-            storage=f"sqlite:///{path}",
-            study_name=name,
-            direction="maximize" if maximize else "minimize",
-            load_if_exists=True,
-        )
-        known = self._study.get_trials(deepcopy=False)
-        self._written = {trial.user_attrs.get("trial") for trial in known}
+        self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+        self._name = name
+        self._direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
+        self._domains = widened(domains, [*PLAIN.values(), *portfolio])
+        self._studies: dict[str, optuna.Study] = {}
+        self._written = {trial.user_attrs.get("trial") for trial in self._study(name).get_trials(deepcopy=False)}
 
     def add(self, record: TrialRecord) -> None:
-        """Write a finished trial once; cost and outcome are part of the same record."""
-        outcome, request = record.outcome, record.request
-        if outcome is None or request.trial in self._written:
+        """Write a finished trial, with its cost and outcome, unless it was written before."""
+        if record.outcome is None or record.number in self._written:
             return
-        self._written.add(request.trial)
-        flat = request.recipe.flat()
-        words = {key: flat.pop(key) for key, value in list(flat.items()) if isinstance(value, str)}
+        self._written.add(record.number)
+        made = self._trial(record)
+        self._study(self._name).add_trial(made)
+        if record.purpose is not Purpose.FINAL:
+            self._study(f"{self._name} @ {record.request.budget}").add_trial(made)
+
+    def _study(self, name: str) -> optuna.Study:
+        if name not in self._studies:
+            self._studies[name] = optuna.create_study(
+                storage=self._storage, study_name=name, direction=self._direction, load_if_exists=True
+            )
+        return self._studies[name]
+
+    def _trial(self, record: TrialRecord) -> FrozenTrial:
+        request, outcome = record.request, record.outcome
+        assert outcome is not None
+        flat: Mapping[str, Scalar] = request.recipe.flat()
+        values = {name: flat.get(name, False) for name in self._domains if name in flat or is_switch(name)}
+        params = {name: given for name, given in values.items() if self._domains[name].contains(given)}
         state = STATES.get(outcome.kind, TrialState.FAIL)
         attributes: dict[str, Any] = {
             "trial": request.trial,
-            # Optuna wants a word's options to be the same in all trials, and a user's space may add some later.
-            **words,
             "purpose": request.purpose.value,
             "origin": request.origin,
-            "budget": request.budget.to_data(),
+            "parent": request.parent,
+            "budget": to_data(request.budget),
             "outcome": outcome.kind.value,
-            "seconds": outcome.cost.seconds,
-            "flops": outcome.cost.flops,
+            **outcome.cost,
             "reason": outcome.reason,
             "loss": record.final.loss if record.final else None,
+            # Parameters that are not searched, or whose values are outside their domains.
+            "fixed": {name: given for name, given in flat.items() if name not in params},
         }
         complete = state is TrialState.COMPLETE and record.final is not None
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                state=state,
-                value=record.final.metric if complete and record.final else None,
-                params=flat,
-                distributions={key: _distribution(value) for key, value in flat.items()},
-                user_attrs=attributes,
-                intermediate_values={r.milestone: r.metric for r in record.reports},
-            )
+        return optuna.trial.create_trial(
+            state=state,
+            value=record.final.metric if complete and record.final else None,
+            params=params,
+            distributions={name: distribution(self._domains[name]) for name in params},
+            user_attrs=attributes,
+            intermediate_values={report.milestone: report.metric for report in record.reports},
         )
 
 
-def _distribution(value: Any) -> BaseDistribution:
-    """Wide enough for any value: Optuna wants the same distribution for a name in every trial."""
-    if isinstance(value, bool):
-        return CategoricalDistribution((False, True))
-    return FloatDistribution(-1e12, 1e12)
+def widened(domains: Mapping[str, Domain], recipes: Iterable[Recipe]) -> dict[str, Domain]:
+    """Return the domains, widened to include the values of some recipes if possible."""
+    found = dict(domains)
+    for recipe in recipes:
+        for name, given in recipe.flat().items():
+            if name in found:
+                found[name] = _holding(found[name], given)
+    return found
+
+
+def _holding(domain: Domain, value: Scalar) -> Domain:
+    if domain.contains(value):
+        return domain
+    if domain.options:
+        return replace(domain, options=(*domain.options, value))
+    if domain.fault(value) or not isinstance(value, int | float) or (domain.log and value <= 0):
+        return domain
+    return replace(domain, low=min(domain.low, value), high=max(domain.high, value))

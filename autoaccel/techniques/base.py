@@ -9,150 +9,24 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Hashable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autoaccel.core.catalog import Domain, Parameter, TechniqueInfo
-from autoaccel.core.schedules import Number, value
+from autoaccel.core.schedules import Number, Schedule, value
+from autoaccel.techniques.context import Batch, Context
 
 __all__ = ["Batch", "Context", "Number", "OptimizerTechnique", "Technique", "parameter", "technique", "value"]
 
 
 HOOKS = ("setup", "select", "batch", "loss", "step", "evaluate", "finish")
 """Names of the hooks, in the order in which they run."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One training batch.
-
-    Args:
-        inputs: The model's inputs: a tensor, or a tuple or dict of tensors, batch dimension first.
-        targets: Targets, batch dimension first.
-        index: Index of each sample in the training set, shape [n].
-        weight: Weight of each sample's loss, shape [n]; 1 on average over a pass.
-        other: Second targets of mixed samples, or None.
-        share: Share of `targets` in each mixed sample, shape [n], or None.
-    """
-
-    inputs: Any
-    targets: Tensor
-    index: Tensor
-    weight: Tensor
-    other: Tensor | None = None
-    share: Tensor | None = None
-
-    def replace(self, **changes: Any) -> Batch:
-        """Return a copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
-
-
-class Context(Protocol):
-    """The part of a training that techniques may read and change.
-
-    Attributes:
-        p: Progress in [0, 1]; constant within a step and equal on all ranks.
-        model: The user's model, unwrapped.
-        optimizer: The optimizer, set by the optimizer component during `setup`.
-        device: The model's device.
-        kind: Kind of input: image, tokens, table or series.
-        classes: Number of classes; 0 for other targets.
-        class_weights: Loss weight of each class, shape [classes], or None.
-        batch_size: Samples per optimizer step over all ranks; may be changed between steps.
-        micro_batch: Largest number of samples computed at once; 0 for the whole batch.
-        lr_factor: Factor on every learning rate, for scaling it with the batch size.
-        mixed_precision: `no`, `bf16` or `fp16`; read after `setup`.
-        sample_loss: Latest task loss of each training sample, shape [n_train]; NaN for samples not seen yet. The
-            loop records it only if a technique overrides `select`, and only for samples that are not mixed.
-        generator: Random generator on `device`, seeded per trial and rank.
-        shared: Random generator on the CPU with the same state on all ranks.
-        variants: What the cost of a forward depends on besides shapes, such as the number of skipped blocks, keyed
-            by the name of the technique that sets it.
-        seen: Number of training samples drawn by all ranks together.
-    """
-
-    p: float
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    device: torch.device
-    kind: str
-    classes: int
-    class_weights: Tensor | None
-    batch_size: int
-    micro_batch: int
-    lr_factor: float
-    mixed_precision: str
-    sample_loss: Tensor
-    generator: torch.Generator
-    shared: torch.Generator
-    variants: dict[str, Hashable]
-    seen: int
-
-    def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
-        """Run the model under autocast and the caller's grad mode, book the cost, and return the output.
-
-        Args:
-            inputs: The model's inputs.
-            model: Another model on the same device to run instead, such as a teacher.
-        """
-        ...
-
-    def per_sample(self, output: Any, targets: Tensor) -> Tensor:
-        """Return the task loss of each sample, shape [n]."""
-        ...
-
-    def recompute_gradients(self) -> None:
-        """Zero the gradients and recompute those of the current step's batch."""
-        ...
-
-    def swap(self, match: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]) -> int:
-        """Replace every child module that matches, rebuild if any did, and return how many were replaced."""
-        ...
-
-    def rebuild(self) -> None:
-        """Rebuild the optimizer and clear the cached costs, after parameters were replaced."""
-        ...
-
-    def training_batches(self, samples: int) -> Iterator[Any]:
-        """Yield the inputs of `samples` random training samples, the same at every call, without augmentation."""
-        ...
-
-    def one_epoch(self, size: int = 256) -> Iterator[Batch]:
-        """Yield every training sample once, in index order, without augmentation."""
-        ...
-
-    def begin_pass(self) -> None:
-        """End the pass over the data after the current batch, so that `select` is called again."""
-        ...
-
-    def reference(self) -> nn.Module:
-        """Return the run's best finished model in eval mode, for techniques that require `reference`.
-
-        Raises:
-            UsageError: If the trial was given none.
-        """
-        ...
-
-    def keep_data_on_device(self, share: float) -> bool:
-        """Move the training data to the device if they take less than `share` of its free memory.
-
-        Returns:
-            Whether the data were moved.
-        """
-        ...
-
-    def load_in_background(self, workers: int) -> bool:
-        """Prefetch samples in worker processes; return False if the data are in memory already.
-
-        Args:
-            workers: Number of worker processes; 0 for none, negative to choose the number by a measurement.
-        """
-        ...
 
 
 class Technique:
@@ -221,6 +95,17 @@ class OptimizerTechnique(Technique):
 
 
 T = TypeVar("T", bound=type[Technique])
+DECLARED: dict[tuple[str, str], type[Technique]] = {}
+"""Every technique class declared in this process, by source file and name; those in a user's model file too."""
+
+
+def _scheduled(field: dataclasses.Field[Any]) -> bool:
+    """Whether a parameter takes a schedule: its type is `Number`, as text or as a value."""
+    if not isinstance(field.default, bool | int | float | str | Schedule):
+        raise TypeError(
+            f"parameter {field.name}: the default {field.default!r} is not a number, a word or a schedule"
+        )
+    return "Number" in str(field.type) or "Schedule" in str(field.type)
 
 
 def parameter(
@@ -275,7 +160,7 @@ def technique(
             summary=(cls.__doc__ or "").strip().splitlines()[0],
             component=component,
             parameters={
-                f.name: Parameter(cast(Any, f.default), f.metadata["domain"], "Number" in str(f.type))
+                f.name: Parameter(cast(Any, f.default), f.metadata["domain"], _scheduled(f))
                 for f in dataclasses.fields(made)
                 if "domain" in f.metadata
             },
@@ -289,6 +174,9 @@ def technique(
             available=not package or importlib.util.find_spec(package) is not None,
             paper=paper,
         )
+        # The file and not the module: a model file may be imported under two names, and the later one counts.
+        file = str(Path(sys._getframe(1).f_code.co_filename).absolute())
+        DECLARED[file, cls.__qualname__] = made
         return made  # type: ignore[no-any-return]
 
     return declare

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from autoaccel.core.catalog import Catalog, Domain, Parameter, TechniqueInfo
+from autoaccel.core.codec import to_data
 from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.effects import Effect
 
@@ -33,7 +34,8 @@ def summary_lines(catalog: Catalog) -> list[str]:
 
 def card(info: TechniqueInfo, effects: Sequence[Effect]) -> dict[str, Any]:
     """Return a technique's card as plain data for JSON."""
-    return {**info.to_data(), "effects": [asdict(effect) for effect in effects]}
+    tags = {name: sorted(getattr(info, name)) for name in ("requires", "tags", "conflicts")}
+    return {**to_data(info), **tags, "effects": [asdict(effect) for effect in effects]}
 
 
 def card_lines(info: TechniqueInfo, effects: Sequence[Effect], others: Catalog) -> list[str]:

@@ -10,28 +10,25 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 import autoaccel.techniques as root
-from autoaccel.core.catalog import TechniqueInfo, Value, check
+from autoaccel.core.catalog import TechniqueInfo, check
+from autoaccel.core.schedules import Value
 from autoaccel.errors import UsageError
-from autoaccel.techniques.base import Technique
+from autoaccel.techniques.base import DECLARED, Technique
 
 
-@cache
 def classes() -> Mapping[str, type[Technique]]:
-    """Return every technique's class by name.
+    """Return every technique's class by name: ours, those of other packages, and those that a model file declares.
 
     Raises:
         UsageError: If two techniques have the same name.
     """
+    modules = _modules()
+    rank = {module.__name__: number for number, module in enumerate(modules)}
     found: dict[str, type[Technique]] = {}
-    for module in _modules():
-        for cls in vars(module).values():
-            if not (isinstance(cls, type) and issubclass(cls, Technique) and "info" in vars(cls)):
-                continue
-            if cls.__module__ != module.__name__:
-                continue
-            if (other := found.setdefault(cls.info.name, cls)) is not cls:
-                places = f"{other.__module__} and {cls.__module__}"
-                raise UsageError(f"two techniques are called {cls.info.name!r}: in {places}")
+    for cls in sorted(DECLARED.values(), key=lambda cls: rank.get(cls.__module__, len(rank))):
+        if (other := found.setdefault(cls.info.name, cls)) is not cls:
+            modules_of = f"{other.__module__} and {cls.__module__}"
+            raise UsageError(f"two techniques are called {cls.info.name!r}: in {modules_of}")
     return found
 
 
@@ -52,6 +49,7 @@ def build(chosen: Mapping[str, Mapping[str, Value]]) -> list[Technique]:
     return sorted(made, key=lambda t: (t.info.order, t.info.name))
 
 
+@cache
 def _modules() -> list[ModuleType]:
     ours = [
         importlib.import_module(info.name)

@@ -1,5 +1,5 @@
 """Train one recipe within one budget: a task, techniques and a budget in, saved weights out.
 
-It knows nothing of other trials and sees no optuna. Exported scripts take copies of `context`, `batches`, `data/`
-and `metrics/` along, so these import torch, accelerate, scikit-learn and the values only.
+It knows nothing of other trials and never imports optuna. Exported scripts copy `context`, `batches`, `data/` and
+`metrics/`, so these import only torch, Accelerate, scikit-learn and the values that need no other package.
 """

@@ -15,7 +15,7 @@ from autoaccel.techniques.base import Technique
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
-from autoaccel.training.meters.flops import Meter
+from autoaccel.training.meters.meters import Meters
 
 
 def assemble(
@@ -68,7 +68,7 @@ def prepare_context(
     set_seed(seed)
     model = build_model(task, model_parameters).to(device)
     data = prepare(task, model, split_seed)
-    meter = Meter(model, clock, started, PartialState().num_processes)
+    meter = Meters(model, clock, started, PartialState().num_processes)
     return TrainingContext(model, data, techniques, meter, seed, device)
 
 

@@ -21,7 +21,7 @@ from autoaccel.training.data.prepare import Data
 from autoaccel.training.data.sources import ArraySource, DatasetSource, SubsetSource, root_of
 
 if TYPE_CHECKING:  # an exported script copies this file, and counts nothing
-    from autoaccel.training.meters.flops import Meter
+    from autoaccel.training.meters.meters import Meters
 
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"bf16": torch.bfloat16, "fp16": torch.float16})
 """Accelerate's names of the mixed precisions, and the dtypes in which autocast computes."""
@@ -54,7 +54,7 @@ class TrainingContext:
         model: nn.Module,
         data: Data,
         techniques: Sequence[Technique],
-        meter: Meter,
+        meter: Meters,
         seed: int,
         device: torch.device,
     ):

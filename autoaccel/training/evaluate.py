@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoaccel.core.budget import Cost
+from autoaccel.core.quantities import Cost
 from autoaccel.techniques.shared.modules import evaluating
 from autoaccel.techniques.shared.tensors import map_tensors
 from autoaccel.training.context import BATCH, TrainingContext

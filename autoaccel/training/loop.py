@@ -13,7 +13,7 @@ import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from autoaccel.core.budget import Cost
+from autoaccel.core.quantities import Cost
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
 from autoaccel.training.batches import BatchSampler, chunks
 from autoaccel.training.context import TrainingContext

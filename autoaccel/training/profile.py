@@ -1,4 +1,4 @@
-"""Measuring a task with the plain recipe: seconds, FLOPs and memory, by batch size."""
+"""Measure a task with the plain recipe: seconds, FLOPs and memory, by batch size."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import psutil
 import torch
 
 from autoaccel.core.clock import Clock
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.quantities import COUNTS, Cost
 from autoaccel.core.recipe import PLAIN
-from autoaccel.core.trial import TaskFacts
 from autoaccel.errors import TaskError, suggestion
 from autoaccel.spaces.domains import model_domains
 from autoaccel.techniques.registry import build
@@ -35,18 +36,16 @@ FEW_STEPS = 5
 
 @dataclass(frozen=True)
 class StepCost:
-    """What one training step of the plain recipe costs.
+    """The cost of one training step of the plain recipe.
 
     Args:
         batch_size: Samples in the step.
-        seconds: Median over a few steps.
-        flops: Counted.
-        bytes: Peak memory of the device, or of the process on a CPU.
+        cost: Cost of the step: the median of its seconds, the mean of everything else.
+        bytes: Peak memory of the GPU, or current memory of the process on a CPU.
     """
 
     batch_size: int
-    seconds: float
-    flops: float
+    cost: Cost
     bytes: int
 
 
@@ -54,20 +53,20 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
     """Train a few steps of the plain recipe and evaluate once.
 
     Args:
-        task: What to measure.
-        clock: Counts the seconds.
-        started: Its reading when the profile was asked for.
-        split_seed: Decides the validation split.
-        cpu: Use the CPU even where there is a GPU.
+        task: The task to measure.
+        clock: Measures the seconds.
+        started: Time on the clock when the profile was requested.
+        split_seed: Seed of the validation split.
+        cpu: Use the CPU even if there is a GPU.
 
     Raises:
         TaskError: If the task cannot be trained.
     """
     _check_space(task)
     context = _plain(task, clock, started, split_seed, cpu)
-    setup = context.meter.seconds()
+    setup = context.meter.spent().without(COUNTS)
     step = measure_step(context, context.batch_size, clock)
-    expected_cost(context, context.data.valid)  # what a first evaluation sets up is not part of the next ones
+    expected_cost(context, context.data.valid)  # exclude the set-up of a first evaluation from the measurement
     before = context.meter.spent()
     evaluate(context, context.data.valid)
     evaluation = context.meter.spent() - before
@@ -83,13 +82,10 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
         n_test=len(data.test) if data.test is not None else 0,
         classes=data.classes,
         parameters=sum(p.numel() for p in context.model.parameters() if p.requires_grad),
-        train_flops=step.flops / step.batch_size,
-        valid_flops=evaluation.flops,
-        train_seconds=step.seconds / step.batch_size,
-        valid_seconds=evaluation.seconds,
-        setup_seconds=setup,
-        profile_seconds=spent.seconds,
-        profile_flops=spent.flops,
+        train=Cost({name: amount / step.batch_size for name, amount in step.cost.items()}),
+        evaluation=evaluation.without(COUNTS),
+        setup=setup,
+        profile=spent,
         micro_batch=micro_batch,
         device=_device_name(context.device),
         fingerprint=_fingerprint(data.train, data.valid),
@@ -97,7 +93,7 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
 
 
 def _check_space(task: Task) -> None:
-    """Whether the model's factory takes what is to be searched."""
+    """Check that the model factory accepts the searched hyperparameters."""
     model_domains(task.space)
     try:
         accepted = inspect.signature(task.model).parameters
@@ -116,35 +112,36 @@ def _check_space(task: Task) -> None:
 def measure_sizes(
     task: Task, clock: Clock, split_seed: int, cpu: bool, sizes: Sequence[int] = SIZES
 ) -> Iterator[StepCost]:
-    """The cost of a step at several batch sizes, ascending; ends early where memory does."""
+    """Yield the cost of a step at several batch sizes, ascending; stop early when memory runs out."""
     context = _plain(task, clock, clock.now(), split_seed, cpu)
     for size in sizes:
         if size > len(context.data.train):
             return
         cost = measure_step(context, size, clock)
-        if context.micro_batch:  # it did not fit in one piece
+        if context.micro_batch:  # it did not fit at once
             return
         yield cost
 
 
 def measure_step(context: TrainingContext, size: int, clock: Clock) -> StepCost:
-    """The cost of one step with `size` samples; the first step is not counted in the seconds."""
+    """Return the cost of a step with `size` samples; a first warm-up step is not measured."""
     context.batch_size = min(size, len(context.data.train))
     step, batches = Step(context), iter(BatchSampler(context, 0))
     if context.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     context.model.train()
     step(next(batches))
-    flops = context.meter.spent().flops
+    before = context.meter.spent()
     seconds = []
     for _ in range(FEW_STEPS):
         _finish_work(context)
-        before = clock.now()
+        started = clock.now()
         step(next(batches))
         _finish_work(context)
-        seconds.append(clock.now() - before)
-    flops = (context.meter.spent().flops - flops) / FEW_STEPS
-    return StepCost(context.batch_size, median(seconds), flops, _peak_memory(context))
+        seconds.append(clock.now() - started)
+    spent = (context.meter.spent() - before).without(COUNTS)
+    mean = Cost({name: amount / FEW_STEPS for name, amount in spent.items()})
+    return StepCost(context.batch_size, mean.replace(seconds=median(seconds)), _peak_memory(context))
 
 
 def _plain(task: Task, clock: Clock, started: float, split_seed: int, cpu: bool) -> TrainingContext:
@@ -164,7 +161,7 @@ def _peak_memory(context: TrainingContext) -> int:
 
 
 def _largest_batch(context: TrainingContext, clock: Clock) -> int:
-    """What a step came down to at the first of a few sizes that did not fit the device; 0 when all do."""
+    """Return the micro-batch of the first of a few sizes that do not fit in memory; 0 if all fit."""
     for size in (128, 256, 512, 1024):
         if size > len(context.data.train):
             break
@@ -175,7 +172,7 @@ def _largest_batch(context: TrainingContext, clock: Clock) -> int:
 
 
 def _machine_capabilities(device: torch.device) -> frozenset[str]:
-    """What the hardware is good at, and whether torch finds what it compiles with."""
+    """Return the capabilities of the hardware, and whether torch finds a compiler."""
     cuda = device.type == "cuda"
     offers = {
         "fast_bf16": _fast_bf16(device),
@@ -187,14 +184,14 @@ def _machine_capabilities(device: torch.device) -> frozenset[str]:
 
 
 def _fast_bf16(device: torch.device) -> bool:
-    """Bfloat16 without matrix units costs more in conversions than it saves."""
+    """Return whether bfloat16 has matrix units; without them, conversions cost more than it saves."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def _finds_compiler(device: torch.device) -> bool:
-    """Whether there is what torch's Inductor calls: a C++ compiler, or Triton and the C compiler that it needs."""
+    """Return whether torch's Inductor finds its compiler: C++, or Triton and the C compiler that it needs."""
     if device.type == "cuda":
         has_c = any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "gcc", "clang"))
         return has_c and importlib.util.find_spec("triton") is not None

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from autoaccel.core.budget import Cost
 from autoaccel.core.catalog import REFERENCE
 from autoaccel.core.clock import Clock
+from autoaccel.core.quantities import COUNTS, Cost
 from autoaccel.core.trial import Outcome, OutcomeKind, Reference, Report, TrialRequest
-from autoaccel.errors import TaskError, UsageError
+from autoaccel.errors import TaskError, UsageError, suggestion
 from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build
 from autoaccel.training.build import prepare_context, set_up
@@ -27,7 +27,7 @@ from autoaccel.training.data.task import Task
 from autoaccel.training.evaluate import Score, expected_cost
 from autoaccel.training.finalize import finalize
 from autoaccel.training.loop import Milestones, NotFiniteError, train
-from autoaccel.training.meters.flops import OverspentError
+from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
 
 WEIGHTS = "model.safetensors"
@@ -97,7 +97,7 @@ def run_trial(task: Task, request: TrialRequest, environment: TrialEnvironment) 
 
 
 def _cost(spent: Cost, environment: TrialEnvironment) -> Cost:
-    return replace(spent, seconds=environment.clock.now() - environment.started)
+    return spent.replace(seconds=environment.clock.now() - environment.started)
 
 
 def _prepare(task: Task, request: TrialRequest, environment: TrialEnvironment) -> TrainingContext:
@@ -113,6 +113,11 @@ def _prepare(task: Task, request: TrialRequest, environment: TrialEnvironment) -
         environment.cpu,
     )
     _check_requirements(task, techniques, context, request.reference)
+    measured = context.meter.spent()
+    if unmeasured := [name for name in request.budget if name not in measured and name != "epochs"]:
+        raise UsageError(
+            f"no meter measures {unmeasured[0]}, only {', '.join(measured)}{suggestion(unmeasured[0], measured)}"
+        )
     if request.reference is not None:
         context.teacher = _finished_model(task, request.reference, context, environment)
     context.micro_batch = request.micro_batch
@@ -150,7 +155,7 @@ def _finished_model(
 
 def _progress(context: TrainingContext, request: TrialRequest, finishing: Callable[[], bool]) -> Progress:
     evaluation, finalization = request.evaluation, request.finalization
-    if evaluation == Cost() and not request.budget.limits().keys().isdisjoint(("seconds", "flops")):
+    if evaluation == Cost() and not COUNTS.issuperset(request.budget):
         # The request comes without a profile, so measure here what to reserve for the end.
         evaluation = expected_cost(context, context.data.valid)
         if request.test and context.data.test is not None:

@@ -17,7 +17,7 @@ from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
 from autoaccel.training.evaluate import score
-from autoaccel.training.meters.flops import Meter
+from autoaccel.training.meters.meters import Meters
 
 
 def score_weights(task: Task, recipe: Recipe, path: Path, clock: Clock, seed: int, cpu: bool) -> Mapping[str, Any]:
@@ -41,7 +41,6 @@ def score_weights(task: Task, recipe: Recipe, path: Path, clock: Clock, seed: in
     model.to(device)
     data = prepare(task, model, seed)
     assert data.test is not None
-    context = TrainingContext(model, data, (), Meter(model, clock, started), seed, device)
+    context = TrainingContext(model, data, (), Meters(model, clock, started), seed, device)
     found = asdict(score(context, data.test))
-    spent = context.meter.spent()
-    return {**found, "seconds": spent.seconds, "flops": spent.flops}
+    return {**found, "cost": dict(context.meter.spent())}

@@ -1,1 +1,1 @@
-"""One run of `tune`, from the profile to what is delivered."""
+"""A run of `tune`, from the profile to the delivered model."""

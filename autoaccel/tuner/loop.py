@@ -1,7 +1,4 @@
-"""One run: the loop between search and executor, and what is written down on the way.
-
-The loop is the same for real and for simulated trials; only the executor and the clock differ.
-"""
+"""The loop between search and executor, for real and simulated trials alike."""
 
 from __future__ import annotations
 
@@ -9,15 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from autoaccel.core.budget import Cost
 from autoaccel.core.clock import Clock
 from autoaccel.core.events import (
     Action,
     Event,
-    Executor,
     Finish,
     FinishEarly,
-    Finished,
     Interrupted,
     Proceed,
     Start,
@@ -25,34 +19,32 @@ from autoaccel.core.events import (
     Tick,
     Wake,
 )
-from autoaccel.core.trial import Outcome, OutcomeKind
-from autoaccel.errors import StoreError
-from autoaccel.search.halving import Search
-from autoaccel.storage.log import Entry
+from autoaccel.execution.base import Executor
+from autoaccel.search.base import Search
 
 
 class Listener(Protocol):
-    """Is told of everything that happens, in order."""
+    """Receives all starts and events in order."""
 
     def handle(self, entry: Event | Start, now: float) -> None:
-        """A trial was started, or an event arrived."""
+        """Handle a trial's start or an event."""
         ...
 
     def tick(self, now: float) -> None:
-        """Nothing happened for a while."""
+        """Handle the passing of time; called after every poll of the executor."""
         ...
 
 
 @dataclass
 class Loop:
-    """Waits for events, asks the search, and does what it says.
+    """Waits for events, passes them to the search, and carries out its actions.
 
     Args:
-        search: Decides.
-        executor: Trains.
-        clock: Tells the time that has passed, all sessions of the run together.
-        listeners: Are told.
-        interrupted: Whether somebody asked the run to end now.
+        search: Decides what to do.
+        executor: Runs the trials.
+        clock: Measures the seconds of the run over all its sessions.
+        listeners: Receive all starts and events.
+        interrupted: Returns whether the run was asked to end now.
         patience: Longest wait for an event, in seconds.
     """
 
@@ -66,11 +58,11 @@ class Loop:
     _told: bool = field(default=False, init=False)
 
     def run(self, events: Sequence[Event], actions: Sequence[Action] = ()) -> None:
-        """Go on until the search is finished.
+        """Run until the search is finished.
 
         Args:
-            events: What has happened already.
-            actions: What a resumed search had decided but not begun.
+            events: Events to handle first.
+            actions: Actions that a resumed search had decided on but not started.
         """
         done = self._act(actions)
         for event in events:
@@ -90,7 +82,7 @@ class Loop:
     def _handle(self, event: Event) -> bool:
         now = self.clock.now()
         actions = self.search.handle(event, now)
-        # A tick is worth remembering only when the search acted on it.
+        # Log a tick only if the search started a trial because of it.
         if not isinstance(event, Tick) or any(isinstance(action, Start) for action in actions):
             self._tell(event, now)
         return self._act(actions)
@@ -116,33 +108,3 @@ class Loop:
     def _tell(self, entry: Event | Start, now: float) -> None:
         for listener in self.listeners:
             listener.handle(entry, now)
-
-
-def replay(search: Search, entries: Sequence[Entry]) -> tuple[list[Event], list[Action]]:
-    """Bring a new search to where a killed one was.
-
-    Args:
-        search: A search made with the same space, budget and seed.
-        entries: The log of the killed run.
-
-    Returns:
-        Events to handle now: trials that were running are lost. And actions that were decided but not begun.
-
-    Raises:
-        StoreError: If the search decides otherwise than the log says.
-    """
-    begun = {entry.request.trial: entry.request for _, entry in entries if isinstance(entry, Start)}
-    running = set(begun)
-    decided: list[Start] = []
-    for now, entry in entries:
-        if isinstance(entry, Start | Interrupted):
-            continue
-        decided += [action for action in search.handle(entry, now) if isinstance(action, Start)]
-        if isinstance(entry, Finished):
-            running.discard(entry.trial)
-    for action in decided:
-        logged = begun.get(action.request.trial)
-        if logged is not None and logged.recipe != action.request.recipe:
-            raise StoreError(f"the log does not replay: trial {logged.trial} had another recipe")
-    lost = [Finished(n, Outcome(OutcomeKind.LOST, Cost(), reason="the run was killed")) for n in sorted(running)]
-    return [*lost], [action for action in decided if action.request.trial not in begun]

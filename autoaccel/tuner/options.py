@@ -1,28 +1,38 @@
-"""How a run is to be made."""
+"""The options of a run."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autoaccel.core.resources import Resources
 from autoaccel.errors import UsageError
+from autoaccel.execution import executors
+from autoaccel.execution.devices import gpu_names
+from autoaccel.execution.executors import find_executor
+from autoaccel.search import samplers, searches
+from autoaccel.search.samplers import find_sampler
+from autoaccel.search.searches import find_search
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is to be made; the defaults are those of the command line.
+    """The options of a run; the defaults are those of the command line.
 
     Args:
-        space: Name or file of the search space; by the kind of the inputs when missing.
+        space: Name or file of the search space; if None, chosen by the kind of inputs.
         metric: Overrides the task's metric.
-        out: The run folder; `runs/NAME` when missing.
-        seed: Seeds the split, the search and every trial.
-        resume: Go on with an unfinished run.
+        out: The run folder; `runs/NAME` if None.
+        seed: Seed of the split, the search and every trial.
+        resume: Continue an unfinished run.
         devices: GPU numbers such as `0,1`, or `cpu`.
-        workers: Trials side by side.
-        inline: Train in this process, one trial after the other, for a debugger: nothing that hangs is killed.
+        workers: Number of parallel trials.
+        sampler: The source of recipes: a name (`mixed`, `tpe`, `random`), any Optuna sampler with its own seed, or
+            a function `(space, seed) -> Sampler`; see `autoaccel.search.base`. `mixed` if None.
+        search: The search algorithm: a name (`halving`), or a function `SearchSettings -> Search`.
+        executor: Where to train: `local` (processes on this machine), `inline` (this process, one trial at a time,
+            for debugging; hung trials are not killed), or a factory; see `autoaccel.execution.base`.
     """
 
     space: str | None = None
@@ -32,30 +42,30 @@ class Options:
     resume: bool = False
     devices: str = ""
     workers: int = 1
-    inline: bool = False
+    sampler: Any = None
+    search: Any = searches.DEFAULT
+    executor: Any = executors.DEFAULT
 
     def resources(self) -> Resources:
-        """What the workers run on.
+        """Return the devices and settings of the workers.
 
         Raises:
-            UsageError: If the devices or the number of workers make no sense.
+            UsageError: If an option is invalid, the sampler, search and executor included.
         """
+        find_sampler(self.sampler), find_search(self.search), find_executor(self.executor)
         if self.workers < 1:
             raise UsageError(f"--workers must be at least 1, got {self.workers}")
-        if self.inline and self.workers > 1:
+        if self.executor == "inline" and self.workers > 1:
             raise UsageError(f"--inline trains one trial at a time, so --workers cannot be {self.workers}")
-        numbers = tuple(d for d in self.devices.split(",") if d) if self.devices != "cpu" else ()
-        if not all(number.isdecimal() for number in numbers):
-            raise UsageError(f"--devices takes numbers such as 0,1 or cpu, got {self.devices!r}")
-        workers = max(self.workers, len(numbers))
-        return Resources(tuple(map(_allotted, numbers)), self.devices == "cpu", workers, self.seed, self.metric)
+        devices = gpu_names(self.devices)
+        workers = max(self.workers, len(devices))
+        return Resources(devices, self.devices == "cpu", workers, self.seed, self.metric)
+
+    def parts(self) -> str:
+        """Return the names of the search and the sampler, for the fingerprint of a run."""
+        return ", ".join(map(_name, (self.search, self.sampler or samplers.DEFAULT)))
 
 
-def _allotted(number: str) -> str:
-    """The name of the GPU with this number among those that a scheduler, or the user, has allotted."""
-    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    if names == [""]:
-        return number
-    if int(number) >= len(names):
-        raise UsageError(f"--devices {number}: CUDA_VISIBLE_DEVICES={','.join(names)} allots only {len(names)}")
-    return names[int(number)]
+def _name(part: Any) -> str:
+    """Return a name that is the same in every process."""
+    return part if isinstance(part, str) else str(getattr(part, "__name__", type(part).__name__))

@@ -1,4 +1,4 @@
-"""What a run has given, for Python."""
+"""The result of a run, for use from Python."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from typing import Any
 
 from autoaccel.core.recipe import Recipe
 from autoaccel.errors import StoreError
-from autoaccel.storage.folder import LOG
-from autoaccel.storage.log import read_log
-from autoaccel.storage.records import trial_records
+from autoaccel.storage.records import read_trials
+from autoaccel.storage.upgrade import upgraded_result
 from autoaccel.tuner.summary import leaderboard
 
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """What a run has given.
+    """The result of a run.
 
     Args:
-        folder: Where everything is.
+        folder: The run folder.
         data: The contents of `result.json`.
     """
 
@@ -31,33 +30,33 @@ class Result:
 
     @classmethod
     def load(cls, folder: str | Path, task: Any = None) -> Result:
-        """The result in a run folder.
+        """Load the result from a run folder.
 
         Args:
             folder: The run folder.
-            task: Where it was not made from a file: the task, which `model` needs.
+            task: The task, which `model` needs if it was not loaded from a file or module.
 
         Raises:
-            StoreError: If there is no result in it.
+            StoreError: If the folder holds no result.
         """
         path = Path(folder) / "result.json"
         if not path.is_file():
             raise StoreError(f"{folder} holds no result.json, so nothing was delivered there")
-        return cls(Path(folder), json.loads(path.read_text()), task)
+        return cls(Path(folder), upgraded_result(json.loads(path.read_text())), task)
 
     def __repr__(self) -> str:
         return f"Result({str(self.folder)!r}): {self.data['headline']}"
 
     @property
     def best_recipe(self) -> Recipe:
-        """The recipe that is delivered."""
+        """The recipe of the delivered model."""
         return Recipe.from_data(self.data["recipe"])
 
     def model(self) -> Any:
-        """The trained model, a `torch.nn.Module` in eval mode. Imports torch and the user's file.
+        """Return the trained `torch.nn.Module` in eval mode. Imports torch and the user's file.
 
         Raises:
-            TaskError: If the task cannot be loaded any more.
+            TaskError: If the task can no longer be loaded.
         """
         from autoaccel.training.checkpoint import load_weights
         from autoaccel.training.data.discovery import load_target, resolve
@@ -68,9 +67,8 @@ class Result:
         return model.eval()
 
     def leaderboard(self) -> Any:
-        """Complete trials, best first: a pandas DataFrame where pandas is installed, else a list of dicts."""
-        _, records = trial_records(read_log(self.folder / LOG))
-        rows = leaderboard(records, self.data["metric"]["direction"] == "max")
+        """Return the complete trials, best first, as a pandas DataFrame, or a list of dicts without pandas."""
+        rows = leaderboard(read_trials(self.folder), self.data["metric"]["direction"] == "max")
         try:
             import pandas
         except ImportError:
@@ -78,12 +76,12 @@ class Result:
         return pandas.DataFrame(rows)
 
     def report(self) -> Path:
-        """The path of the HTML report."""
+        """Return the path of the HTML report."""
         return self.folder / "report.html"
 
 
 def inference_lines(folder: Path) -> str:
-    """Five lines that load the delivered model and use it."""
+    """Return five lines of code that load and use the delivered model."""
     return "\n".join(
         [
             "import torch",

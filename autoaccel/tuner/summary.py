@@ -1,4 +1,4 @@
-"""What a run says of itself: the contents of `result.json`, from the state of the search. Pure functions."""
+"""The contents of `result.json` and `trials.csv`, as pure functions of a run's values."""
 
 from __future__ import annotations
 
@@ -6,144 +6,138 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
-from autoaccel.core.budget import Cost
+from autoaccel.core.budget import Budget
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.quantities import COUNTS, Cost
 from autoaccel.core.recipe import Recipe
+from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import OutcomeKind, Purpose, Report
-from autoaccel.search.halving import Search
-from autoaccel.search.trials import Entry
-from autoaccel.storage.records import TrialRecord
+from autoaccel.search.base import Comparison, Search
 
-SCHEMA = 1
+SCHEMA = 2
 CLEARLY = 1.5
-"""By how many standard errors a short trial must be better than the final training to be delivered instead."""
+"""Standard errors by which a search trial must beat the final training to be delivered instead."""
 
 
-def result_data(search: Search, now: float, status: str) -> dict[str, Any]:
-    """The result as plain data, at any moment after the first complete trial.
+def result_data(search: Search, budget: Budget, now: float, status: str) -> dict[str, Any]:
+    """Return the result as plain data, at any time after the profile.
 
     Args:
-        search: Where it stands.
-        now: Wall seconds of the run.
+        search: The search.
+        budget: The budget of the run.
+        now: Wall-clock seconds since the start of the run.
         status: complete, running or interrupted.
     """
-    assert search.plan is not None
-    facts = search.plan.facts
-    delivered, entry = delivery(search)
-    compared = comparison(search)
-    recipe = entry.request.recipe if entry else Recipe()
+    facts = search.trials.facts
+    assert facts is not None
+    delivered, record = delivery(search)
+    compared = comparison(search.comparison(), facts)
+    recipe = record.request.recipe if record else Recipe()
     return {
         "schema": SCHEMA,
         "status": status,
-        "headline": headline(search, compared),
+        "headline": headline(facts, compared),
         "metric": {"name": facts.metric, "direction": "max" if facts.maximize else "min"},
         "comparison": compared,
-        "final": _final(search),
-        "baseline": _baseline(search),
-        "delivered": _delivered(delivered, entry),
+        "final": _final(search.final()),
+        "baseline": _baseline(search.baseline()),
+        "delivered": _delivered(delivered, record),
         "recipe": recipe.to_data(),
-        "spent": spent_by_phase(search, now),
-        "budget": search.plan.budget.to_data(),
+        "spent": spent_by_phase(search.trials, now),
+        "budget": dict(budget),
         "trials": outcomes(search.trials),
-        "plan": search.plan.describe(),
+        "plan": search.describe(),
     }
 
 
-def delivery(search: Search) -> tuple[str, Entry | None]:
-    """What is delivered: the final training, unless a finished trial is better by more than the noise."""
-    final, best = search.trials.final(), search.trials.best()
-    reached = final.final if final else None
-    if reached is not None and (best is None or not _clearly_better(search, best[1], reached)):
+def delivery(search: Search) -> tuple[str, TrialRecord | None]:
+    """Return what to deliver: the final training, unless a search trial is better by `CLEARLY` standard errors."""
+    final, best = search.final(), search.best()
+    if final is not None and (best is None or not _clearly_better(search, best, final)):
         return "final", final
     if best is None:
         return "nothing", None
-    return ("plain" if best[0].request.purpose is Purpose.BASELINE else "trial"), best[0]
+    return ("plain" if best.purpose is Purpose.BASELINE else "trial"), best
 
 
-def _clearly_better(search: Search, one: Report, other: Report) -> bool:
-    # The best of many noisy values is an optimist, so it must win by more than the noise.
-    standard_error = math.hypot(one.standard_error, other.standard_error)
-    return search.trials.value(one)[0] < search.trials.value(other)[0] - CLEARLY * standard_error
+def _clearly_better(search: Search, one: TrialRecord, other: TrialRecord) -> bool:
+    # The best of many noisy values is too optimistic, so require a clear margin.
+    facts = search.trials.facts
+    assert facts and one.final and other.final
+    error = math.hypot(one.final.standard_error, other.final.standard_error)
+    return facts.score(one.final)[0] < facts.score(other.final)[0] - CLEARLY * error
 
 
-def comparison(search: Search) -> dict[str, Any] | None:
-    """The best recipe against plain at the highest rung where both were completed."""
-    assert search.plan is not None
-    for rung in reversed(range(len(search.plan.ladder))):
-        plain, found = search.trials.plain(rung), search.trials.on(rung, baseline=False)
-        if plain and found:
-            winner = found[0]
-            gain = search.trials.value(plain[1])[0] - search.trials.value(winner[1])[0]
-            return {
-                "budget": str(search.plan.trial_budget(rung)),
-                "winner": _scored(*winner),
-                "plain": _scored(*plain),
-                "gain": gain,
-                "standard_error": max(winner[1].standard_error, plain[1].standard_error),
-            }
-    return None
+def comparison(found: Comparison | None, facts: TaskFacts) -> dict[str, Any] | None:
+    """Return the comparison of the best recipe with plain training at equal budget, as plain data."""
+    if found is None:
+        return None
+    winner, plain = found.winner.final, found.plain.final
+    assert winner and plain
+    return {
+        "budget": str(found.budget),
+        "winner": _scored(found.winner),
+        "plain": _scored(found.plain),
+        "gain": facts.score(plain)[0] - facts.score(winner)[0],
+        "standard_error": max(winner.standard_error, plain.standard_error),
+    }
 
 
-def headline(search: Search, compared: Mapping[str, Any] | None) -> str:
-    """One honest line: by how much the recipe beats plain training at equal budget, or that it does not."""
-    assert search.plan is not None
-    name = search.plan.facts.metric
+def headline(facts: TaskFacts, compared: Mapping[str, Any] | None) -> str:
+    """Return one line: the scores of the recipe and of plain training at equal budget, and whether it is better."""
     if compared is None:
         return "The plain recipe was trained: the budget leaves no room to compare it with another."
     ours, plain = compared["winner"]["metric"], compared["plain"]["metric"]
+    values = f"{facts.metric} {ours:.4g} against {plain:.4g} with {compared['budget']} each"
     if compared["gain"] <= 0:
-        return f"No better than plain: {name} {ours:.4g} against {plain:.4g} with {compared['budget']} each."
-    line = f"Better than plain: {name} {ours:.4g} against {plain:.4g} with {compared['budget']} each"
+        return f"No better than plain: {values}."
     within = compared["gain"] <= compared["standard_error"]
-    return line + (", which is within the noise of the validation set." if within else ".")
-
-
-def spent_by_phase(search: Search, now: float) -> dict[str, dict[str, float]]:
-    """Seconds of trials and FLOPs by phase; the rest of the wall seconds is start-up and report."""
-    costs = {purpose: Cost() for purpose in Purpose}
-    for entry in search.trials:
-        if entry.outcome:
-            costs[entry.request.purpose] += entry.outcome.cost
-    phases = {p.value: {"seconds": c.seconds, "flops": c.flops} for p, c in costs.items()}
-    facts = search.plan.facts if search.plan else None
-    measured = (
-        {"seconds": facts.profile_seconds, "flops": facts.profile_flops}
-        if facts
-        else {"seconds": 0.0, "flops": 0.0}
+    return f"Better than plain: {values}" + (
+        ", which is within the noise of the validation set." if within else "."
     )
-    rest = now - measured["seconds"] - sum(cost.seconds for cost in costs.values())
-    return {"profile": measured, **phases, "start-up and report": {"seconds": max(0.0, rest), "flops": 0.0}}
 
 
-def outcomes(entries: Iterable[Entry]) -> dict[str, int]:
-    """Number of trials by outcome."""
-    kinds = [entry.outcome.kind.value for entry in entries if entry.outcome]
+def spent_by_phase(trials: Trials, now: float) -> dict[str, dict[str, float]]:
+    """Return the cost of each phase; the remaining wall-clock seconds are start-up and report."""
+    profile = trials.facts.profile if trials.facts else Cost()
+    phases = {"profile": profile, **{purpose.value: trials.spent(purpose) for purpose in Purpose}}
+    rest = now - sum(cost.seconds for cost in phases.values())
+    return {
+        **{name: {"seconds": 0.0, "flops": 0.0, **cost} for name, cost in phases.items()},
+        "start-up and report": {"seconds": max(0.0, rest), "flops": 0.0},
+    }
+
+
+def outcomes(records: Iterable[TrialRecord]) -> dict[str, int]:
+    """Return the number of trials by outcome."""
+    kinds = [record.outcome.kind.value for record in records if record.outcome]
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
 def leaderboard(records: Iterable[TrialRecord], maximize: bool) -> list[dict[str, Any]]:
-    """Complete trials, those with the largest budget first and the best first among them."""
-    rows = [_row(record) for record in records if record.complete and record.final]
+    """Return the complete trials, ordered by budget (largest first), then best first."""
     sign = -1 if maximize else 1
-    return sorted(rows, key=lambda row: (-(row["budget_seconds"] or row["budget_flops"]), sign * row["metric"]))
+    found = [(record, record.final) for record in records if record.complete and record.final]
+    ranked = sorted(found, key=lambda pair: (-pair[0].request.budget.size, sign * pair[1].metric))
+    return [_row(record) for record, _ in ranked]
 
 
 def failures(records: Iterable[TrialRecord]) -> list[str]:
-    """What did not complete, by kind and reason, with the user's line."""
+    """List failed trials by kind and reason, with counts and the lines in the user's code."""
     found: dict[str, int] = {}
     for record in records:
         outcome = record.outcome
         if outcome and outcome.kind not in (OutcomeKind.COMPLETE, OutcomeKind.PRUNED):
             where = f" ({outcome.where})" if outcome.where else ""
-            line = f"{outcome.kind.value.replace('_', ' ')}: {outcome.reason}{where}"
+            line = f"{record.state}: {outcome.reason}{where}"
             found[line] = found.get(line, 0) + 1
     return [f"{count} x {line}" for line, count in found.items()]
 
 
 def trials_csv(records: Iterable[TrialRecord]) -> str:
-    """All trials as CSV, a column for each parameter."""
+    """Return all trials as CSV, with a column for each parameter."""
     rows = [{**_row(record), **record.request.recipe.flat()} for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
@@ -155,58 +149,56 @@ def trials_csv(records: Iterable[TrialRecord]) -> str:
 
 def _row(record: TrialRecord) -> dict[str, Any]:
     request, outcome, final = record.request, record.outcome, record.final
+    cost = outcome.cost if outcome else Cost()
+    budgets = dict.fromkeys(("seconds", "flops", *request.budget))
+    costs = dict.fromkeys(("seconds", "flops", "steps", *cost))
     return {
         "trial": request.trial,
         "purpose": request.purpose.value,
         "origin": request.origin,
         "outcome": outcome.kind.value if outcome else "unfinished",
-        "metric": final.metric if final else None,
-        "loss": final.loss if final else None,
-        "standard_error": final.standard_error if final else None,
+        **(score_data(final) if final else dict.fromkeys(("metric", "loss", "standard_error"))),
         "budget": str(request.budget),
-        "budget_seconds": request.budget.seconds,
-        "budget_flops": request.budget.flops,
-        "seconds": outcome.cost.seconds if outcome else None,
-        "flops": outcome.cost.flops if outcome else None,
-        "steps": outcome.cost.steps if outcome else None,
+        **{f"budget_{name}": request.budget.get(name) for name in budgets},
+        **{name: _amount(name, cost) if outcome else None for name in costs},
         "reason": outcome.reason if outcome else None,
     }
 
 
-def _scored(entry: Entry, report: Report) -> dict[str, Any]:
-    return {"trial": entry.request.trial, "origin": entry.request.origin, "metric": report.metric,
-            "loss": report.loss, "standard_error": report.standard_error}  # fmt: skip
+def _amount(name: str, cost: Cost) -> float:
+    return round(cost[name]) if name in COUNTS else cost[name]
 
 
-def _delivered(what: str, entry: Entry | None) -> dict[str, Any]:
-    if entry is None or entry.final is None:
+def score_data(report: Report) -> dict[str, float]:
+    """Return a report's metric, loss and standard error as plain data."""
+    return {"metric": report.metric, "loss": report.loss, "standard_error": report.standard_error}
+
+
+def _scored(record: TrialRecord) -> dict[str, Any]:
+    assert record.final is not None
+    return {"trial": record.number, "origin": record.request.origin, **score_data(record.final)}
+
+
+def _delivered(what: str, record: TrialRecord | None) -> dict[str, Any]:
+    if record is None or record.outcome is None:
         return {"what": what, "trial": None}
-    test = dict(entry.outcome.test) if entry.outcome else {}
-    return {"what": what, "budget": str(entry.request.budget), **_scored(entry, entry.final), "test": test or None}
+    test = dict(record.outcome.test) or None
+    return {"what": what, "budget": str(record.request.budget), **_scored(record), "test": test}
 
 
-def _baseline(search: Search) -> dict[str, Any] | None:
-    assert search.plan is not None
-    for rung in reversed(range(len(search.plan.ladder))):
-        if plain := search.trials.plain(rung):
-            return {**_scored(*plain), "budget": str(search.plan.trial_budget(rung))}
-    return None
+def _baseline(record: TrialRecord | None) -> dict[str, Any] | None:
+    return {**_scored(record), "budget": str(record.request.budget)} if record else None
 
 
-def _final(search: Search) -> dict[str, Any] | None:
-    entry = search.trials.final()
-    if entry is None or entry.outcome is None or entry.final is None:
+def _final(record: TrialRecord | None) -> dict[str, Any] | None:
+    if record is None or record.outcome is None or record.final is None:
         return None
     return {
-        "trial": entry.request.trial,
-        "origin": entry.request.origin,
-        "budget": str(entry.request.budget),
-        "validation": {
-            "metric": entry.final.metric,
-            "loss": entry.final.loss,
-            "standard_error": entry.final.standard_error,
-        },
-        "test": dict(entry.outcome.test) or None,
-        "cost": asdict(entry.outcome.cost),
-        "reason": entry.outcome.reason,
+        "trial": record.number,
+        "origin": record.request.origin,
+        "budget": str(record.request.budget),
+        "validation": score_data(record.final),
+        "test": dict(record.outcome.test) or None,
+        "cost": dict(record.outcome.cost),
+        "reason": record.outcome.reason,
     }

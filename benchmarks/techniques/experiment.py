@@ -1,4 +1,4 @@
-"""Some recipes against plain training on some tasks, paired by seed: what the three experiments share."""
+"""Compare recipes with plain training, paired by seed: shared code of the experiments."""
 
 import argparse
 import os
@@ -14,16 +14,16 @@ from autoaccel.core.recipe import PLAIN, Recipe
 
 
 def with_techniques(**techniques: Mapping[str, object]) -> Recipe:
-    """Plain training with some techniques."""
+    """Return the plain recipe with some techniques added."""
     return replace(PLAIN["plain"], techniques=techniques)
 
 
 Pairs = Sequence[tuple[dict, dict]]
-"""The results of two recipes for some seeds."""
+"""The results of two recipes, one pair per seed."""
 
 
 def paired(pairs: Pairs, sign: int) -> tuple[float, float]:
-    """Mean gain of the first in the test metric and half of its 95 % interval (Student's t); more is better."""
+    """Return the mean test-metric gain of the first and half of its 95 % interval (Student's t); more is better."""
     gains = [sign * (one["test"]["metric"] - other["test"]["metric"]) for one, other in pairs]
     if len(gains) < 2:
         return (gains[0] if gains else 0.0), 0.0
@@ -31,7 +31,7 @@ def paired(pairs: Pairs, sign: int) -> tuple[float, float]:
 
 
 def ratio(pairs: Pairs, account: str) -> float:
-    """Median ratio of what was spent."""
+    """Return the median ratio of the costs in one quantity."""
     return median(one["cost"][account] / other["cost"][account] for one, other in pairs) if pairs else 0.0
 
 
@@ -39,10 +39,10 @@ class Experiment:
     """Trains every recipe on every task and prints a table.
 
     Args:
-        file: Where the tasks are.
-        name: Of the file with the results.
-        tasks: Names of the tasks, each with 1 when a larger metric is better and -1 otherwise.
-        recipes: By name; `uniform` is the plain one.
+        file: The Python file that defines the tasks.
+        name: Name of the results file, without its suffix.
+        tasks: Names of the tasks, each with 1 if a larger metric is better, else -1.
+        recipes: Recipes by name; `uniform`, the plain one, is added.
     """
 
     def __init__(self, file: str, name: str, tasks: Mapping[str, int], recipes: Mapping[str, Recipe]):
@@ -51,7 +51,7 @@ class Experiment:
         self.results = Results(OUT / f"{name}.jsonl")
 
     def run(self, budgets: Mapping[str, Iterable[Budget]], seeds: int) -> None:
-        """Make what is missing and print one row a recipe, task and budget."""
+        """Run the missing trainings and print one row per recipe, task and budget."""
         print("| task | budget | recipe | test metric | gain | seconds | FLOPs |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
         for task, sign in self.tasks.items():
@@ -67,7 +67,7 @@ class Experiment:
                     print(self.row(task, sign, budget, name, seeds), flush=True)
 
     def row(self, task: str, sign: int, budget: Budget, name: str, seeds: int) -> str:
-        """One comparison."""
+        """Return the table row that compares a recipe with uniform sampling."""
         rows = self.results.rows
         both = [
             (rows[f"{task}/{budget}/{name}/{seed}"], rows[f"{task}/{budget}/uniform/{seed}"])
@@ -84,7 +84,7 @@ class Experiment:
 
 
 def arguments(description: str) -> argparse.Namespace:
-    """The options that all experiments have."""
+    """Parse the options that all experiments share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="Factor on all budgets")

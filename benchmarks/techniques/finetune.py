@@ -1,10 +1,10 @@
-"""Recipes for weights which know something already: a net that knows clothes learns 300 handwritten digits.
+"""Compare fine-tuning recipes: a net pretrained on clothes learns 300 handwritten digits.
 
     python benchmarks/techniques/table.py --tasks image --only adamw --no-seconds   # trains the net on clothes
     python benchmarks/techniques/finetune.py --seeds 5
 
-Where the portfolio recipes of the space `finetune` come from. The task `scratch` is the same net without those
-weights, trained plainly.
+The portfolio of the space `finetune` comes from here. The task `scratch` trains the same net from scratch with the
+plain recipe.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ WEIGHTS = OUT / "teacher-image" / "trials" / "0000" / "model.safetensors"
 
 
 def pretrained() -> nn.Module:
-    """The net with what it learned from clothes, but for its last layer, which learns anew what the classes are."""
+    """Return the net with its weights from clothes, except for a newly initialized last layer."""
     model = conv_net()
     weights = load_file(WEIGHTS)
     last = next(name for name, _ in reversed(list(model.named_children())))
@@ -36,14 +36,14 @@ def pretrained() -> nn.Module:
 
 
 def digits(first: int, last: int) -> tuple[Tensor, Tensor]:
-    """Images [n, 1, 28, 28] with mean 0 and deviation 1, and their classes."""
+    """Return images [n, 1, 28, 28] with mean 0 and standard deviation 1, and their classes."""
     x, y = load_digits(return_X_y=True)
     x = torch.as_tensor(x[first:last]).float().view(-1, 1, 8, 8)
     return F.interpolate((x - x.mean()) / x.std(), (28, 28), mode="bilinear"), torch.as_tensor(y[first:last])
 
 
 def make(model) -> Task:
-    """300 digits to learn from."""
+    """Return a task with 300 digits to train on."""
     return Task(
         model=model, train=digits(0, 300), valid=digits(300, 800), test=digits(800, 1797), metric="accuracy"
     )
@@ -54,12 +54,12 @@ RATE = Choice("linear", {"warmup": 0.1})
 
 
 def recipe(optimizer: Choice, size: int, techniques: Mapping[str, Mapping[str, object]] | None = None) -> Recipe:
-    """With a batch size and some techniques."""
+    """Return a recipe with a batch size and some techniques."""
     return Recipe(optimizer, RATE, Choice("constant_batch", {"size": size}), techniques or {})
 
 
 def adamw(lr: float) -> Choice:
-    """With a little decay."""
+    """Return AdamW with a small weight decay."""
     return Choice("adamw", {"lr": lr, "weight_decay": 0.01})
 
 
@@ -82,7 +82,7 @@ RECIPES = {
 
 
 def main() -> None:
-    """Train and print."""
+    """Train the recipes and print the tables."""
     given = arguments(__doc__.splitlines()[0])
     budgets = [Budget(flops=given.scale * 1.4e11)]
     Experiment(__file__, "finetune", {"tuned": 1}, RECIPES).run({"tuned": budgets}, given.seeds)

@@ -1,9 +1,9 @@
-"""The data-sampling family against uniform sampling at the same seconds, set-up and selection on the clock.
+"""Compare data-sampling techniques with uniform sampling at equal seconds, including set-up and selection.
 
     python benchmarks/techniques/fixed_time.py --seeds 5
 
-The setting of 'Accelerating Deep Learning with Fixed Time Budget' (arXiv 2410.03790): classification of images
-and a regression within a limit of wall-clock time.
+The setting follows 'Accelerating Deep Learning with Fixed Time Budget' (arXiv 2410.03790): image classification and
+regression within a limit of wall-clock time.
 """
 
 from experiment import Experiment, arguments, with_techniques
@@ -27,7 +27,7 @@ RECIPES = {
 
 
 def main() -> None:
-    """Train and print."""
+    """Train the recipes and print the tables."""
     given = arguments(__doc__.splitlines()[0])
     for task, sign, seconds, recipes in (
         ("image", 1, 6.0, {**RECIPES, **IMAGE_ONLY}),

@@ -1,4 +1,4 @@
-"""Small residual nets, with dropout modules of rate 0 that a technique may turn up."""
+"""Small residual nets, with dropout modules of rate 0 whose rate a technique may raise."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ CONTEXT = 32
 
 
 class ConvBlock(nn.Module):
-    """Two convolutions beside a shortcut, shape [n, width, h, w] in and out."""
+    """Two convolutions with a shortcut, shape [n, width, h, w] in and out."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -17,13 +17,13 @@ class ConvBlock(nn.Module):
         self.norms = nn.ModuleList([nn.BatchNorm2d(width), nn.BatchNorm2d(width)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape [n, width, h, w] in and out."""
+        """Apply the block, shape [n, width, h, w] in and out."""
         inner = F.relu(self.norms[0](self.first(x)))
         return F.relu(x + self.norms[1](self.second(inner)))
 
 
 def conv_net(channels: int = 1, classes: int = 10, width: int = 16, depth: int = 3) -> nn.Module:
-    """A residual net for images of any size; its blocks work at half of it."""
+    """Return a residual net for images of any size; its blocks work at half the resolution."""
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(width),
@@ -37,7 +37,7 @@ def conv_net(channels: int = 1, classes: int = 10, width: int = 16, depth: int =
 
 
 class AttentionBlock(nn.Module):
-    """Causal attention and a feed-forward layer, each on the normed stream, shape [n, t, width] in and out."""
+    """Causal attention and a feed-forward layer, both pre-norm residual, shape [n, t, width] in and out."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -49,7 +49,7 @@ class AttentionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape [n, t, width] in and out."""
+        """Apply the block, shape [n, t, width] in and out."""
         n, t, width = x.shape
         q, k, v = self.qkv(self.norms[0](x)).view(n, t, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -58,7 +58,7 @@ class AttentionBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Logits of the next character at every position."""
+    """A causal transformer that predicts the next character at every position."""
 
     def __init__(self, symbols: int, width: int = 48, depth: int = 3, heads: int = 3):
         super().__init__()
@@ -67,13 +67,13 @@ class Transformer(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, symbols))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens [n, t] to logits [n, t, symbols]."""
+        """Map tokens [n, t] to logits [n, t, symbols]."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         return self.head(self.blocks(self.symbol(tokens) + self.place(places)))
 
 
 class DenseBlock(nn.Module):
-    """A hidden layer beside a shortcut, shape [n, width] in and out."""
+    """A hidden layer with a shortcut, shape [n, width] in and out."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -81,11 +81,11 @@ class DenseBlock(nn.Module):
         self.inner = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.0), nn.Linear(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape [n, width] in and out."""
+        """Apply the block, shape [n, width] in and out."""
         return x + self.inner(self.norm(x))
 
 
 def dense_net(features: int, outputs: int, width: int = 96, depth: int = 3) -> nn.Module:
-    """A residual multi-layer perceptron."""
+    """Return a residual multi-layer perceptron."""
     blocks = [DenseBlock(width) for _ in range(depth)]
     return nn.Sequential(nn.Linear(features, width), *blocks, nn.LayerNorm(width), nn.Linear(width, outputs))

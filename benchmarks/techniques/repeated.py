@@ -1,8 +1,8 @@
-"""De-duplication and a coreset against uniform sampling where every image is repeated with small changes.
+"""Compare deduplication and a coreset with uniform sampling on images that are repeated with small changes.
 
     python benchmarks/techniques/repeated.py --seeds 5
 
-Each of 1,500 images is there once and 0 to 9 times more, each time a little darker or brighter, moved by up to one
+Each of 1,500 images appears once and 0 to 9 more times, each time slightly darker or brighter, shifted by up to one
 pixel, with a little noise. Validation and test images are not repeated.
 """
 
@@ -19,7 +19,7 @@ ORIGINALS = 1_500
 
 
 def changed(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Images [n, 1, h, w] with small changes."""
+    """Return images [n, 1, h, w] with small random changes."""
     count = len(x)
     shifts = torch.randint(-1, 2, (count, 2), generator=generator)
     moved = torch.stack(
@@ -30,7 +30,7 @@ def changed(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def make_repeated() -> Task:
-    """Fashion-MNIST with repeats."""
+    """Return a task on Fashion-MNIST with repeated training images."""
     x, y, x_test, y_test = fashion_arrays(ORIGINALS + 1_500, 5_000)
     generator = torch.Generator().manual_seed(0)
     times = torch.randint(0, 10, (ORIGINALS,), generator=generator)
@@ -55,7 +55,7 @@ RECIPES = {
 
 
 def main() -> None:
-    """Train and print."""
+    """Train the recipes and print the table."""
     given = arguments(__doc__.splitlines()[0])
     budgets = [Budget(flops=given.scale * 6.6e11), Budget(seconds=given.scale * 6.0)]
     Experiment(__file__, "repeated", {"repeated": 1}, RECIPES).run({"repeated": budgets}, given.seeds)

@@ -1,10 +1,10 @@
-"""Many trainings in processes of their own, two or one at a time, each kept in a file and never made again."""
+"""Run many trainings in their own processes, one or more at a time; results are kept in a file and reused."""
 
 import json
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.progress import (
@@ -20,7 +20,8 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.events import Finished
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.resources import Resources, TaskRef
+from autoaccel.core.resources import Resources
+from autoaccel.core.target import TaskRef
 from autoaccel.core.trial import Purpose, Reference, TrialRequest
 from autoaccel.execution.local.supervisor import Supervisor
 
@@ -33,11 +34,11 @@ class Job:
     """One training.
 
     Args:
-        key: Names it among all.
-        recipe: What to train with.
-        budget: How much.
-        seed: Of the training.
-        reference: Folder of a trial that it learns from, and that trial's recipe.
+        key: Its unique name.
+        recipe: The recipe to train with.
+        budget: The budget of the training.
+        seed: The seed of the training.
+        reference: The finished model that it learns from, if any.
     """
 
     key: str
@@ -49,7 +50,7 @@ class Job:
 
 @dataclass
 class Results:
-    """What is done, by the key of its job; a file that grows by a line for each.
+    """The results by job key, in a file to which each result adds a line.
 
     Args:
         path: The file.
@@ -64,22 +65,22 @@ class Results:
         self.rows = {row["key"]: row for row in map(json.loads, lines)}
 
     def add(self, row: dict) -> None:
-        """Keep a result."""
+        """Add a result and append it to the file."""
         self.rows[row["key"]] = row
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
 
 def run_jobs(target: str, jobs: Sequence[Job], results: Results, workers: int, title: str, keep: str = "") -> None:
-    """Make the trainings that are not made yet.
+    """Run the trainings that have no result yet.
 
     Args:
         target: The task's file and name.
-        jobs: All that are wanted.
-        results: Where finished ones are kept.
-        workers: Trainings side by side; the cores are divided between them.
-        title: For people.
-        keep: A folder for the weights; they are thrown away when missing.
+        jobs: All trainings wanted.
+        results: The results, which are extended.
+        workers: Number of parallel trainings; the cores are divided among them.
+        title: Label of the progress bar.
+        keep: A folder for the weights; if empty, they are discarded.
     """
     missing = [job for job in jobs if job.key not in results.rows]
     if not missing:
@@ -117,6 +118,6 @@ def _row(job: Job, outcome) -> dict:
         "kind": outcome.kind.value,
         "reason": outcome.reason,
         "test": dict(outcome.test),
-        "cost": asdict(outcome.cost),
+        "cost": dict(outcome.cost),
         "first_step": outcome.first_step,
     }

@@ -1,12 +1,12 @@
-"""Every technique alone against plain training, on four tasks, at equal FLOPs and at equal seconds, paired by seed.
+"""Compare each technique alone with plain training on four tasks, at equal FLOPs and equal seconds, paired by seed.
 
     python benchmarks/techniques/table.py                        # about 90 minutes on two cores
     python benchmarks/techniques/table.py --scale 4 --seeds 10   # effects about a third as large are seen
 
-Trainings with a budget in FLOPs run side by side, one thread each. Those with a budget in seconds run alone, and
-only for techniques whose seconds and FLOPs part ways: those of the family system, and those that took 1.3 times the
-seconds of plain training or more, or 0.77 times or less, for the same FLOPs. What is done is kept in
-runs/techniques and not done again; `--write` puts the rows into autoaccel/effects.json.
+Trainings with a budget in FLOPs run in parallel, one thread each. Those with a budget in seconds run one at a
+time, and only for techniques whose seconds and FLOPs diverge: those of the family system, and those that took 1.3
+times the seconds of plain training or more, or 0.77 times or less, for the same FLOPs. Results are kept in
+runs/techniques and reused; `--write` puts the rows into autoaccel/effects.json.
 """
 
 import argparse
@@ -21,12 +21,14 @@ from statistics import mean, median
 from experiment import paired, ratio
 from runner import OUT, Job, Results, run_jobs
 
-from autoaccel.core.budget import Budget, format_flops
+from autoaccel.core.budget import Budget
 from autoaccel.core.catalog import REFERENCE, Catalog, TechniqueInfo, check
 from autoaccel.core.clock import SystemClock
+from autoaccel.core.facts import TaskFacts
 from autoaccel.core.recipe import PLAIN, Choice, Recipe
-from autoaccel.core.resources import Resources, TaskRef
-from autoaccel.core.trial import Reference, TaskFacts
+from autoaccel.core.resources import Resources
+from autoaccel.core.target import TaskRef
+from autoaccel.core.trial import Reference
 from autoaccel.execution.local.supervisor import Supervisor
 from autoaccel.techniques.effects import FILE, Effect
 
@@ -37,27 +39,27 @@ SECONDS = {"image": 6.0, "text": 6.0, "table": 3.0, "regression": 3.0}
 APART = 1.3
 CORES = len(os.sched_getaffinity(0))
 LEFT_OUT = {"table": {"adamw8bit"}, "regression": {"adamw8bit"}}
-"""On a CPU torchao's step runs without its compiled kernels, a tenth of a second each: thousands take too long."""
+"""On a CPU, a torchao step without compiled kernels takes a tenth of a second, too long for thousands of steps."""
 SET = {"decoupled": {"vectors": 4.0}}
-"""Parameters of techniques whose defaults change nothing about plain training."""
+"""Parameters for techniques whose defaults do not change plain training."""
 TEACHER_SEED = 1000
 NOT_TIMED = {"text": {"compile"}, "table": {"compile"}, "regression": {"compile"}}
-"""Compiling takes longer than these seconds; that it does not fit is shown once, on images."""
+"""Compilation takes longer than these budgets; images are enough to show that it does not fit."""
 
 
 def alone(base: Recipe, info: TechniqueInfo) -> Recipe:
-    """Plain training with one technique, at its default parameters where these make a difference."""
+    """Return the plain recipe with one technique, at its default parameters if these have an effect."""
     if info.component:
         return replace(base, **{info.component: Choice(info.name)})
     if info.name in SET:
-        # Plain training's optimizer does not tell vectors from matrices.
+        # Make the plain optimizer treat vectors and matrices differently.
         apart = Choice(base.optimizer.name, {**base.optimizer.parameters, "decay_all": False})
         return replace(base, optimizer=apart, techniques={info.name: SET[info.name]})
     return replace(base, techniques={info.name: {}})
 
 
 def recipes(catalog: Catalog, facts: TaskFacts, base: str) -> dict[str, Recipe]:
-    """The recipe of each technique that applies to a task, by its name."""
+    """Return the recipes of the techniques that apply to a task, by technique name."""
     other = next(name for name in PLAIN if name != base)
     found = {}
     for name, info in catalog.items():
@@ -65,7 +67,7 @@ def recipes(catalog: Catalog, facts: TaskFacts, base: str) -> dict[str, Recipe]:
         if not applies or name in ("linear", "constant_batch"):
             continue
         recipe = alone(PLAIN[base], info)
-        # An optimizer that brings its own schedule wants a constant rate.
+        # An optimizer with its own schedule needs a constant learning rate.
         found[name] = alone(PLAIN[other], info) if check(recipe.chosen(), catalog) else recipe
     return found
 
@@ -75,9 +77,9 @@ class TaskTable:
 
     Args:
         task: Its name in tasks.py.
-        scale: Factor on its budgets.
-        seeds: Trainings of each kind.
-        results: What is done.
+        scale: Factor for its budgets.
+        seeds: Number of seeds per recipe.
+        results: The results so far.
     """
 
     def __init__(self, task: str, scale: float, seeds: int, results: Results):
@@ -89,7 +91,7 @@ class TaskTable:
         }
 
     def look(self) -> None:
-        """Learn what the task offers and what techniques there are."""
+        """Get the task's facts and the catalog of techniques."""
         with (
             tempfile.TemporaryDirectory() as folder,
             closing(Supervisor(TaskRef(self.target), Resources(), SystemClock(), Path(folder))) as executor,
@@ -98,7 +100,7 @@ class TaskTable:
             self.facts, _ = executor.profile(None)
 
     def train(self, equal: str, names: dict[str, Recipe]) -> None:
-        """Make all trainings of some recipes."""
+        """Run all trainings of some recipes."""
         learns = {n for n in names if REFERENCE in self.catalog.get(n, TechniqueInfo(n, "", "")).requires}
         reference = self.teacher() if learns else None
         jobs = [
@@ -112,12 +114,12 @@ class TaskTable:
             for seed in self.seeds
             for name, recipe in names.items()
         ]
-        # Timed trainings run alone; the others share the cores, which changes nothing that they are judged by.
+        # Timed trainings run alone; the others share the cores, which does not affect their scores.
         workers = 1 if equal == "seconds" else CORES
         run_jobs(self.target, jobs, self.results, workers, f"{self.task}, equal {equal}")
 
     def teacher(self) -> Reference:
-        """A finished plain training, for the techniques that learn from one."""
+        """Return a finished plain model, for the techniques that learn from one; train it if missing."""
         key = self.key("flops", "teacher", TEACHER_SEED)
         folder = OUT / f"teacher-{self.task}-{self.budgets['flops']}".replace(" ", "-")
         run_jobs(
@@ -131,23 +133,23 @@ class TaskTable:
         return Reference(PLAIN["plain"], weights=str(folder / "trials" / "0000" / "model.safetensors"))
 
     def key(self, equal: str, name: str, seed: int) -> str:
-        """Names a training."""
+        """Return the key of a training."""
         return f"{self.task}/{self.budgets[equal]}/{name}/{seed}"
 
     def rows(self, equal: str, name: str) -> dict[int, dict]:
-        """Completed trainings of a recipe by seed."""
+        """Return the completed trainings of a recipe by seed."""
         found = {seed: self.results.rows.get(self.key(equal, name, seed), {}) for seed in self.seeds}
         return {seed: row for seed, row in found.items() if row.get("kind") == "complete"}
 
     def plain(self, equal: str) -> str:
-        """The better form of plain training."""
+        """Return the name of the better plain recipe."""
         sign = 1 if self.facts.maximize else -1
         return max(
             PLAIN, key=lambda form: sign * mean(r["test"]["metric"] for r in self.rows(equal, form).values())
         )
 
     def apart(self, names: dict[str, Recipe]) -> list[str]:
-        """Techniques whose seconds and FLOPs part ways."""
+        """Return the techniques whose seconds and FLOPs diverge."""
         found = []
         for name in names.keys() - NOT_TIMED.get(self.task, set()):
             effect = self.effect("flops", name)
@@ -157,7 +159,7 @@ class TaskTable:
         return sorted(found)
 
     def effect(self, equal: str, name: str) -> Effect:
-        """The paired comparison with plain training."""
+        """Return the paired comparison of a technique with plain training."""
         sign = 1 if self.facts.maximize else -1
         ours, plain = self.rows(equal, name), self.rows(equal, self.plain(equal))
         pairs = [(ours[seed], plain[seed]) for seed in self.seeds if seed in ours and seed in plain]
@@ -172,7 +174,7 @@ class TaskTable:
         return Effect(
             technique=name,
             task=self.task,
-            budget=format_flops(budget.flops) if budget.flops else str(budget),
+            budget=str(budget),
             equal=equal,
             metric=self.facts.metric.replace("neg_", "").replace("_", " "),
             seeds=len(pairs),
@@ -185,7 +187,7 @@ class TaskTable:
 
 
 def measure(task: str, scale: float, seeds: int, only: set[str], timed: bool) -> list[Effect]:
-    """Make what is missing of a task's table and return its rows."""
+    """Run the missing trainings of a task's table and return its rows."""
     table = TaskTable(task, scale, seeds, Results(OUT / f"table-{task}.jsonl"))
     table.look()
     table.train("flops", dict(PLAIN))
@@ -205,7 +207,7 @@ def measure(task: str, scale: float, seeds: int, only: set[str], timed: bool) ->
 
 
 def main() -> None:
-    """Measure, print, and keep."""
+    """Measure and print the tables; write them if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", nargs="+", default=list(FLOPS), choices=list(FLOPS))
     parser.add_argument("--only", nargs="+", default=[], help="These techniques, not all")
@@ -228,7 +230,7 @@ def main() -> None:
 
 
 def write(effects: list[Effect]) -> None:
-    """Put rows into the package, in the place of those of the same technique, task and budget."""
+    """Write rows to the package, replacing those with the same technique, task and budget."""
     path = HERE.parents[1] / "autoaccel" / FILE
     rows = [asdict(effect) for effect in effects]
     named = {_name(row) for row in rows}

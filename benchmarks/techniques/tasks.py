@@ -1,7 +1,7 @@
 """The four tasks of the technique table, small enough for hundreds of trainings on two cores.
 
-They are built when this file is imported, so that all workers share their data, which come from the folder that
-AUTOACCEL_DATA names.
+They are built when this file is imported, so that all workers share their data. The environment variable
+AUTOACCEL_DATA names the folder with the data.
 """
 
 import os
@@ -19,7 +19,7 @@ FOLDER = Path(os.environ.get("AUTOACCEL_DATA", "AUTOACCEL_DATA is not set"))
 
 
 def fashion_arrays(n_train: int, n_test: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Standardized images [n, 1, 28, 28] and classes, for training and for the test."""
+    """Return standardized images [n, 1, 28, 28] and classes, for training and test."""
     data = np.load(FOLDER / "fashion_mnist" / "fashion_mnist.npz")
     x, x_test = (torch.as_tensor(data[key]).float()[:, None] for key in ("x_train", "x_test"))
     mean, std = x.mean(), x.std()
@@ -29,13 +29,13 @@ def fashion_arrays(n_train: int, n_test: int) -> tuple[Tensor, Tensor, Tensor, T
 
 
 def make_image() -> Task:
-    """Fashion-MNIST, 6,000 images."""
+    """Return a task on 6,000 images of Fashion-MNIST."""
     x, y, x_test, y_test = fashion_arrays(6_000, 5_000)
     return Task(model=conv_net, train=(x, y), test=(x_test, y_test), metric="accuracy", flips=True)
 
 
 def make_text() -> Task:
-    """Characters of Shakespeare, windows of 32."""
+    """Return a task on the characters of Shakespeare, in windows of 32."""
     plays = (FOLDER / "tinyshakespeare" / "input.txt").read_text(encoding="utf-8")
     symbols = sorted(set(plays))
     places = {symbol: place for place, symbol in enumerate(symbols)}
@@ -57,7 +57,7 @@ def make_text() -> Task:
 
 
 def make_table() -> Task:
-    """Letters from 16 numbers each."""
+    """Return a task that classifies letters by 16 numbers each."""
     data = np.load(FOLDER / "letter" / "letter.npz")
     x, x_test = (torch.as_tensor(data[key]).float() for key in ("x_train", "x_test"))
     mean, std = x.mean(0), x.std(0)
@@ -67,7 +67,7 @@ def make_table() -> Task:
 
 
 def make_regression() -> Task:
-    """Prices of houses in California, in units of 100,000 dollars."""
+    """Return a task on house prices in California, in units of 100,000 dollars."""
     parts = [pd.read_csv(FOLDER / "california_housing" / f"{part}.csv") for part in ("train", "test")]
     both = pd.concat(parts)
     both["total_bedrooms"] = both["total_bedrooms"].fillna(both["total_bedrooms"].median())

@@ -1,9 +1,9 @@
-"""Learnability selection by a small proxy, its cost on the clock, on clean data and with 20 % wrong labels.
+"""Test learnability selection by a small proxy net, cost included, on clean data and with 20 % wrong labels.
 
     python benchmarks/techniques/wrong_labels.py --seeds 5
 
-The setting of 'Bad Students Make Great Teachers' (arXiv 2312.05328): does a small net that learns alongside choose
-better samples than chance, once its own cost is charged?
+The setting follows 'Bad Students Make Great Teachers' (arXiv 2312.05328): does a small net that is trained
+alongside choose better samples than chance if its own cost is included?
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ WRONG = 0.2
 
 
 def spoiled(task: Task) -> Task:
-    """The same task with a part of the training labels replaced by others; validation and test stay clean."""
+    """Replace a share of the training labels by wrong ones; validation and test labels stay correct."""
     x, y = task.train
     generator = torch.Generator().manual_seed(0)
     wrong = torch.rand(len(y), generator=generator) < WRONG
@@ -38,7 +38,7 @@ RECIPES = {
 
 
 def main() -> None:
-    """Train and print."""
+    """Train the recipes and print the tables."""
     given = arguments(__doc__.splitlines()[0])
     budgets = [Budget(flops=given.scale * 6.6e11), Budget(seconds=given.scale * 6.0)]
     experiment = Experiment(__file__, "wrong-labels", {"clean": 1, "wrong": 1}, RECIPES)

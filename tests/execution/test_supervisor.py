@@ -13,7 +13,8 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.events import Finished, Reported
 from autoaccel.core.recipe import PLAIN
-from autoaccel.core.resources import Resources, TaskRef
+from autoaccel.core.resources import Resources
+from autoaccel.core.target import TaskRef
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.errors import AutoaccelError, UsageError
 from autoaccel.execution.local.supervisor import Supervisor
@@ -96,7 +97,7 @@ def test_a_trial_ends_when_asked_to(supervisor):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("budget", [Budget(seconds=100), Budget(steps=1e7)])
-def test_a_trial_that_is_asked_to_hurry_is_complete(supervisor, tmp_path, budget):
+def test_a_trial_that_is_asked_to_finish_early_is_complete(supervisor, tmp_path, budget):
     """If the budget has no seconds, it also waits at each milestone, and tells `proceed` from `finish_early`."""
     supervisor.start(replace(request(0, ""), budget=budget, milestones=(0.5, 1.0), grace=None))
     supervisor.poll(1.0)
@@ -117,7 +118,7 @@ def test_a_trial_that_is_asked_to_hurry_is_complete(supervisor, tmp_path, budget
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="looks at the parents of processes in /proc")
 @pytest.mark.timeout(60)
-def test_no_process_outlives_the_template(supervisor):
+def test_no_process_outlives_the_fork_server(supervisor):
     supervisor.start(request(0, "hang", seconds=100))
     while not (jobs := [j.pid for j in supervisor._jobs.values() if j.pid]):
         supervisor.poll(0.1)
@@ -138,6 +139,7 @@ def _alive(pid):
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.slow
 def test_where_forks_could_not_use_cuda_workers_are_fresh_processes(tmp_path):
     """As if importing the user's file had initialized CUDA."""
     count = f"open({str(tmp_path / 'imported')!r}, 'a').write('x')\ntorch.cuda._is_in_bad_fork = lambda: True\n"

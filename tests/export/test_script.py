@@ -88,12 +88,12 @@ def losses(output):
     [
         ("averaged", MODEL, 0),
         ("plain", MODEL, 0),
-        ("plain", MODEL, 24),
-        ("plain", IMAGES, 0),
-        ("smoothed", IMAGES, 0),
-        ("adapted", MODEL, 0),
-        ("pruned", IMAGES, 0),
-        ("averaged", MODEL, 20),
+        pytest.param("plain", MODEL, 24, marks=pytest.mark.slow),
+        pytest.param("plain", IMAGES, 0, marks=pytest.mark.slow),
+        pytest.param("smoothed", IMAGES, 0, marks=pytest.mark.slow),
+        pytest.param("adapted", MODEL, 0, marks=pytest.mark.slow),
+        pytest.param("pruned", IMAGES, 0, marks=pytest.mark.slow),
+        pytest.param("averaged", MODEL, 20, marks=pytest.mark.slow),
     ],
 )
 def test_the_script_trains_what_train_does(tmp_path, name, model, micro_batch):
@@ -108,7 +108,10 @@ def test_the_script_trains_what_train_does(tmp_path, name, model, micro_batch):
     assert (tmp_path / "model.safetensors").stat().st_size > 0
 
 
-@pytest.mark.parametrize("recipe", [PLAIN["plain"], SELECTING], ids=["plain", "selecting"])
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(PLAIN["plain"], id="plain", marks=pytest.mark.slow), pytest.param(SELECTING, id="selecting")],
+)
 def test_two_processes_train_what_one_does(tmp_path, recipe):
     """Data parallel with gloo: the same batches, so the same losses. Processes that did not find each other would
     each say what they found."""
@@ -172,14 +175,25 @@ def test_a_script_can_be_read(name):
     assert max(map(len, lines)) <= 120
     assert not any(line != line.rstrip() for line in lines)
     formatted = subprocess.run(
-        ["ruff", "format", "--line-length", "116", "--diff", "-"],
+        [sys.executable, "-m", "ruff", "format", "--line-length", "116", "--diff", "-"],
         input=script,
         capture_output=True,
         text=True,
         check=False,
     )
     assert formatted.returncode == 0, formatted.stdout
-    checks = ["ruff", "check", "--isolated", "--select", "E,F,W,I,B,N", "--line-length", "120", "-"]
+    checks = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--select",
+        "E,F,W,I,B,N",
+        "--line-length",
+        "120",
+        "-",
+    ]
     checks += ["--config", "lint.isort.known-first-party = ['autoaccel_recipe']"]
     checked = subprocess.run(checks, input=script, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout

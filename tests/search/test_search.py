@@ -3,61 +3,20 @@
 import math
 from dataclasses import replace
 
-import optuna
 import pytest
+from simulation import FACTS, Book, make, quality, simulate
 
-from autoaccel.api import SearchSpace
-from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.events import Finished, Interrupted, Profiled, Start
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN
-from autoaccel.core.trial import OutcomeKind, Purpose, TaskFacts
+from autoaccel.core.trial import OutcomeKind, Purpose
 from autoaccel.errors import UsageError
 from autoaccel.execution.simulated import TableExecutor
-from autoaccel.search.halving import Search
 from autoaccel.search.plan import make_plan
-from autoaccel.search.pruner import BudgetPruner
-from autoaccel.tuner.loop import Loop, replay
-
-FACTS = TaskFacts(
-    kind="image",
-    capabilities=frozenset({"image", "classes", "continuous"}),
-    metric="loss",
-    maximize=False,
-    n_train=1000,
-    n_valid=200,
-    n_test=100,
-    train_flops=1e6,
-    valid_flops=1e8,
-    train_seconds=1e-4,
-    valid_seconds=0.02,
-    setup_seconds=0.05,
-)
-
-
-def quality(request, p):
-    """A loss that depends on the learning rate, and falls with the budget and with progress."""
-    lr = float(request.recipe.optimizer.parameters["lr"])
-    amount = request.budget.seconds or request.budget.flops / 1e9
-    return 1 + abs(math.log10(lr) + 2) + 1 / math.sqrt(amount * max(p, 0.1))
-
-
-class Book:
-    def __init__(self):
-        self.entries = []
-
-    def handle(self, entry, now):
-        self.entries.append((now, entry))
-
-    def tick(self, now):
-        pass
-
-
-def simulate(budget, table=quality, workers=1, seed=0, **options):
-    clock, book = SimulatedClock(2.0), Book()
-    search = Search(SearchSpace.load("vision"), budget, seed)
-    Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([Profiled(FACTS, workers)])
-    return search, clock, book
+from autoaccel.tuner.loop import Loop
+from autoaccel.tuner.replay import replay
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -65,7 +24,7 @@ def simulate(budget, table=quality, workers=1, seed=0, **options):
 def test_the_run_ends_within_its_budget_and_uses_it(seconds, workers):
     search, clock, _ = simulate(Budget(seconds=seconds), workers=workers)
     assert 0.95 * seconds < clock.now() <= seconds
-    assert search.trials.final().outcome.kind is OutcomeKind.COMPLETE
+    assert search.final().outcome.kind is OutcomeKind.COMPLETE
 
 
 def test_final_training_fits_when_trials_overrun():
@@ -81,13 +40,14 @@ def test_baselines_come_first_and_take_little():
     assert [r.recipe for r in started[:2]] == list(PLAIN.values())
     spent = sum(r.budget.seconds for r in started if r.purpose is Purpose.BASELINE)
     assert spent <= 0.15 * 3600
-    assert search.trials.plain(len(search.plan.ladder) - 1) is not None
+    assert search.baseline().request.budget == search.plan.trial_budget(len(search.plan.ladder) - 1)
 
 
 def test_the_search_finds_a_better_learning_rate_than_plain():
     search, _, _ = simulate(Budget(seconds=7200))
-    best = search.trials.best()
-    assert best[1].metric < search.trials.plain(len(search.plan.ladder) - 1)[1].metric
+    compared = search.comparison()
+    assert compared.budget == search.plan.trial_budget(len(search.plan.ladder) - 1)
+    assert search.best().final.metric < compared.plain.final.metric
 
 
 def test_a_diverging_recipe_is_infeasible_and_the_run_goes_on():
@@ -97,7 +57,7 @@ def test_a_diverging_recipe_is_infeasible_and_the_run_goes_on():
     search, _, _ = simulate(Budget(seconds=600), table)
     kinds = {e.outcome.kind for e in search.trials}
     assert OutcomeKind.INFEASIBLE in kinds
-    assert search.trials.final() is not None
+    assert search.final() is not None
 
 
 def test_nothing_beats_plain_then_plain_is_trained():
@@ -105,7 +65,7 @@ def test_nothing_beats_plain_then_plain_is_trained():
         return 1.0 if request.recipe in PLAIN.values() else 2.0
 
     search, _, _ = simulate(Budget(seconds=600), table)
-    assert search.trials.final().request.recipe in PLAIN.values()
+    assert search.final().request.recipe in PLAIN.values()
 
 
 def test_a_final_training_that_diverges_is_given_up_for_the_next_best_recipe():
@@ -118,9 +78,9 @@ def test_a_final_training_that_diverges_is_given_up_for_the_next_best_recipe():
         return 100.0 if diverged else quality(request, p)
 
     search, clock, _ = simulate(Budget(seconds=600), table)
-    first, second = search.trials.finals()
+    first, second = search.trials.of(Purpose.FINAL)
     assert first.outcome.kind is OutcomeKind.PRUNED and len(first.reports) == 1
-    assert search.trials.final() is second and second.request.recipe != first.request.recipe
+    assert search.final() is second and second.request.recipe != first.request.recipe
     assert 0.95 * 600 < clock.now() <= 600
 
 
@@ -128,13 +88,13 @@ def test_flops_budget_is_deterministic():
     runs = [simulate(Budget(flops=1e13), seed=3, flops_per_second=speed)[0] for speed in (1e9, 7e9)]
     recipes = [[e.request.recipe for e in search.trials] for search in runs]
     assert recipes[0] == recipes[1]
-    assert runs[0].spent(0.0).flops <= 1e13 * 1.001
+    assert runs[0].trials.spent().flops <= 1e13 * 1.001
 
 
 def test_replaying_a_log_arrives_at_the_same_state():
     _, _, book = simulate(Budget(seconds=600))
     cut = book.entries[: len(book.entries) // 2]
-    again = Search(SearchSpace.load("vision"), Budget(seconds=600), 0)
+    again = make(Budget(seconds=600))
     lost, pending = replay(again, cut)
     known = {e.request.trial: e.request.recipe for _, e in cut if isinstance(e, Start)}
     assert {n: again.trials[n].request.recipe for n in known} == known
@@ -145,7 +105,7 @@ def test_replaying_a_log_arrives_at_the_same_state():
 def interrupt(during, table=quality):
     """A run that is interrupted 4 seconds after the first trial with the given purpose has started."""
     clock, book = SimulatedClock(2.0), Book()
-    search = Search(SearchSpace.load("vision"), Budget(seconds=600), 0)
+    search = make(Budget(seconds=600))
 
     def interrupted():
         starts = [now for now, e in book.entries if isinstance(e, Start) and e.request.purpose is during]
@@ -159,19 +119,19 @@ def interrupt(during, table=quality):
 
 def test_an_interrupted_search_stops_what_is_running():
     search, seconds, _ = interrupt(Purpose.SEARCH)
-    assert seconds == 0 and not search.trials.finals()
+    assert seconds == 0 and not search.trials.of(Purpose.FINAL)
     assert list(search.trials)[-1].outcome.kind is OutcomeKind.PRUNED
 
 
-def test_an_interrupted_final_training_hurries_and_is_complete():
+def test_an_interrupted_final_training_finishes_early_and_is_complete():
     search, seconds, book = interrupt(Purpose.FINAL)
-    final = search.trials.final()
+    final = search.final()
     assert final.outcome.kind is OutcomeKind.COMPLETE and final.reports[-1].progress == 1
     assert final.outcome.cost.seconds < 0.1 * final.request.budget.seconds
     assert seconds == pytest.approx(0.15 * 4, abs=0.1)
-    again = Search(SearchSpace.load("vision"), Budget(seconds=600), 0)
+    again = make(Budget(seconds=600))
     assert replay(again, book.entries) == ([], [])
-    assert again.trials.final().outcome == final.outcome
+    assert again.final().outcome == final.outcome
 
 
 def test_an_interrupted_final_training_is_the_last_one():
@@ -181,13 +141,13 @@ def test_an_interrupted_final_training_is_the_last_one():
         return 100.0 if request.purpose is Purpose.FINAL else quality(request, p)
 
     search, _, _ = interrupt(Purpose.FINAL, table=table)
-    assert len(search.trials.finals()) == 1 and search.trials.final() is not None
+    assert len(search.trials.of(Purpose.FINAL)) == 1 and search.final() is not None
 
 
-def test_a_resumed_run_goes_on_where_a_hurried_training_was_killed():
+def test_a_resumed_run_goes_on_where_a_training_that_finished_early_was_killed():
     _, _, book = interrupt(Purpose.FINAL)
     cut = next(i for i, (_, e) in enumerate(book.entries) if isinstance(e, Interrupted)) + 1
-    again = Search(SearchSpace.load("vision"), Budget(seconds=600), 0)
+    again = make(Budget(seconds=600))
     (lost,), pending = replay(again, book.entries[:cut])
     assert lost.outcome.kind is OutcomeKind.LOST and not pending
 
@@ -200,7 +160,7 @@ def test_a_budget_that_is_too_small_says_how_much_is_needed():
 @pytest.mark.parametrize(("seconds", "rungs"), [(8, 0), (25, 1), (120, 2), (3600, 3), (7200, 4)])
 def test_the_ladder_fits_the_budget(seconds, rungs):
     """Short budgets get fewer rungs, and no rung that only baselines would fit on."""
-    facts = replace(FACTS, train_seconds=4e-4, setup_seconds=0.1)
+    facts = replace(FACTS, train=Cost(seconds=4e-4, flops=1e6), setup=Cost(seconds=0.1))
     plan = make_plan(Budget(seconds=seconds), facts, Cost(seconds=2.5), 1, 1.5)
     assert len(plan.ladder) == rungs
     if rungs:
@@ -211,17 +171,12 @@ def test_the_ladder_fits_the_budget(seconds, rungs):
         assert plan.quota(0) >= 2
 
 
-def test_budget_pruner_in_a_plain_study():
-    """The pruner works in any `study.optimize`, and compares only trials of the same budget."""
-    study = optuna.create_study(pruner=BudgetPruner(fewest=2))
-    pruned = []
-
-    def objective(trial):
-        budget = trial.number % 2
-        trial.set_user_attr("budget", budget)
-        trial.report(trial.number + 100 * budget, 0)
-        pruned.append(trial.should_prune())
-        return float(trial.number)
-
-    study.optimize(objective, n_trials=8)
-    assert pruned == [False, False, False, False, True, True, True, True]
+def test_a_plan_in_a_quantity_of_small_amounts_lasts_as_long_as_it_does():
+    """A sample costs 2e-4 processor seconds in 1e-4 seconds, so two hours of the one are one hour of the other."""
+    facts = replace(FACTS, train=Cost(seconds=1e-4, flops=1e6, cpu_seconds=2e-4))
+    plan = make_plan(Budget(cpu_seconds=7200.0), facts, Cost(), 1, 0.0)
+    assert plan.expected_seconds(plan.budget) == pytest.approx(3600)
+    with pytest.raises(
+        UsageError, match="no meter measures that, only seconds, flops, cpu_seconds; did you mean 'seconds'"
+    ):
+        make_plan(Budget(second=7200.0), facts, Cost(), 1, 0.0)

@@ -19,8 +19,8 @@ from autoaccel.training.scoring import score_weights
 class Found:
     """The losses and the saved weights of one training."""
 
-    judged: float
-    landed: float
+    evaluated: float
+    finalized: float
     loaded: float
     saved: dict[str, torch.Tensor]
 

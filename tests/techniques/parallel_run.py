@@ -19,11 +19,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sample_tasks import task_for
 
-from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.budget import Budget
 from autoaccel.core.catalog import REFERENCE
 from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.quantities import Cost
 from autoaccel.techniques.registry import build, classes
-from autoaccel.testing import alone
+from autoaccel.testing.techniques import alone
 from autoaccel.training.build import prepare_context, set_up
 from autoaccel.training.data.prepare import build_model
 from autoaccel.training.loop import Milestones, train

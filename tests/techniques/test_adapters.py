@@ -138,12 +138,12 @@ def test_a_tied_layer_is_left_alone():
     assert list(projections(Tied())) == ["hidden"]
 
 
-def test_what_is_judged_is_what_is_delivered_also_as_an_average(tmp_path):
+def test_what_is_evaluated_is_what_is_delivered_also_as_an_average(tmp_path):
     found = judged_and_delivered(net_task(), {"lora": {"rank": 4}, "ema": {"half_life": 0.1}}, tmp_path)
     assert found.saved.keys() == net_task().model().state_dict().keys()
     # BatchNorm statistics of the average are measured on different samples each time.
-    assert found.judged == pytest.approx(found.landed, rel=0.02)
-    assert found.landed == pytest.approx(found.loaded, rel=1e-4)
+    assert found.evaluated == pytest.approx(found.finalized, rel=0.02)
+    assert found.finalized == pytest.approx(found.loaded, rel=1e-4)
 
 
 def test_a_copy_of_an_adapted_model_has_adapters_of_its_own():

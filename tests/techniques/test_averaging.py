@@ -30,7 +30,7 @@ def moved(context, technique, p, generator):
         return [weight.detach().clone() for weight in context.model.parameters()]
 
 
-def judged(context, technique):
+def evaluated(context, technique):
     with technique.evaluate(context):
         return [weight.detach().clone() for weight in context.model.parameters()]
 
@@ -52,7 +52,7 @@ def test_swa_is_the_mean_from_its_start_on():
     seen = {p: moved(context, swa, p, generator) for p in EVERY}
     live = [weight.detach().clone() for weight in context.model.parameters()]
     assert swa.count == 5
-    assert alike(judged(context, swa), mean([seen[p] for p in (0.5, 0.6, 0.7, 0.8, 0.9)]))
+    assert alike(evaluated(context, swa), mean([seen[p] for p in (0.5, 0.6, 0.7, 0.8, 0.9)]))
     assert all(torch.equal(a, b) for a, b in zip(live, context.model.parameters(), strict=True))
 
 
@@ -61,14 +61,14 @@ def test_lawa_is_the_mean_of_the_latest():
     context = context_with(lawa)
     seen = {p: moved(context, lawa, p, generator) for p in EVERY}
     assert len(lawa.checkpoints) == 3
-    assert alike(judged(context, lawa), mean([seen[p] for p in (0.7, 0.8, 0.9)]))
+    assert alike(evaluated(context, lawa), mean([seen[p] for p in (0.7, 0.8, 0.9)]))
 
 
 def test_nothing_is_put_in_place_before_an_average_begins():
     for technique in (Swa(start=0.5), Lawa(every=0.05), Ema(start=0.5)):
         context = context_with(technique)
         live = moved(context, technique, 0.02, torch.Generator().manual_seed(0))
-        assert alike(judged(context, technique), live)
+        assert alike(evaluated(context, technique), live)
 
 
 def test_lookahead_pulls_by_the_third_power_of_progress():
@@ -105,9 +105,9 @@ def test_an_average_begins_anew_when_shapes_change(technique):
         moved(context, technique, p, generator)
     context.model[5] = nn.Linear(64, 2)
     live = moved(context, technique, 0.4, generator)
-    assert alike(judged(context, technique), live)
+    assert alike(evaluated(context, technique), live)
     moved(context, technique, 0.5, generator)
-    judged(context, technique)
+    evaluated(context, technique)
 
 
 @pytest.mark.parametrize("make", [Ema, Swa, Lawa, Lookahead])
@@ -123,7 +123,7 @@ def test_an_average_goes_on_where_it_was(make):
     for technique in (first, again):
         context.model.load_state_dict(weights)
         moved(context, technique, 0.7, torch.Generator().manual_seed(2))
-        results.append(judged(context, technique))
+        results.append(evaluated(context, technique))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 

@@ -105,7 +105,7 @@ def test_infobatch_keeps_the_expected_gradient():
     assert torch.allclose(mean, ones, atol=0.1)
 
 
-def test_clashing_techniques_are_refused_with_both_names():
+def test_conflicting_techniques_are_refused_with_both_names():
     from autoaccel.core.catalog import TechniqueInfo, check
 
     a = TechniqueInfo("a", "data", "x", tags=frozenset({"mixes"}))

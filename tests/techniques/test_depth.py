@@ -164,7 +164,7 @@ def test_deep_blocks_are_dropped_more_often_and_the_rest_makes_up_for_it():
 
 
 @pytest.mark.parametrize("name", ["layer_drop", "token_dropout"])
-def test_a_judged_model_is_the_plain_one(name):
+def test_an_evaluated_model_is_the_plain_one(name):
     task = token_task(transformer)
     training = Training(task, **{name: {}})
     training.step(0.7)

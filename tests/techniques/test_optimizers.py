@@ -16,7 +16,7 @@ from autoaccel.training.build import assemble
 from autoaccel.training.data.task import Task
 from autoaccel.training.finalize import finalize
 from autoaccel.training.loop import Step
-from autoaccel.training.meters.flops import Meter
+from autoaccel.training.meters.meters import Meters
 
 OPTIMIZERS = [name for name, info in catalog().items() if info.component == "optimizer"]
 
@@ -134,7 +134,7 @@ def test_soap_is_charged_for_what_each_update_does():
     weight, bias = nn.Parameter(torch.randn(m, n)), nn.Parameter(torch.randn(m))
     technique = classes()["soap"](every=every)
     optimizer = technique.build([technique._group("decayed", 0.0) | {"params": [weight, bias]}])
-    meter = Meter(nn.Linear(1, 1), SimulatedClock(), 0.0)
+    meter = Meters(nn.Linear(1, 1), SimulatedClock(), 0.0)
     charged = []
     for _ in range(10):
         weight.grad, bias.grad = torch.randn(m, n), torch.randn(m)
@@ -149,7 +149,7 @@ def test_soap_is_charged_for_what_each_update_does():
 
 
 def test_counting_begins_anew_after_surgery():
-    meter = Meter(nn.Linear(1, 1), SimulatedClock(), 0.0)
+    meter = Meters(nn.Linear(1, 1), SimulatedClock(), 0.0)
     a, b = torch.ones(2, 2), torch.ones(4, 4)
     for _ in range(4):
         meter.step(1, lambda: (a @ a).shape == (2, 2))
@@ -159,7 +159,7 @@ def test_counting_begins_anew_after_surgery():
 
 
 def test_a_step_that_the_gradient_scaler_skips_is_not_what_later_ones_cost():
-    meter, a = Meter(nn.Linear(1, 1), SimulatedClock(), 0.0), torch.ones(2, 2)
+    meter, a = Meters(nn.Linear(1, 1), SimulatedClock(), 0.0), torch.ones(2, 2)
     for _ in range(3):
         meter.step(1, lambda: False)
     assert meter.spent().flops == 0

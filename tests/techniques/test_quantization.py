@@ -97,14 +97,14 @@ def test_costs_are_those_of_plain_training():
         assert context.meter.flops_of(x, backward=True) == before
 
 
-def test_what_is_judged_is_what_is_delivered_also_as_an_average(tmp_path):
+def test_what_is_evaluated_is_what_is_delivered_also_as_an_average(tmp_path):
     techniques = {"quantization": {"at": 0.7}, "ema": {"half_life": 0.05}}
     found = judged_and_delivered(net_task(), techniques, tmp_path)
     plain = judged_and_delivered(net_task(), {"ema": {"half_life": 0.05}}, tmp_path / "plain")
     # BatchNorm statistics of the average are measured on different samples each time.
-    assert found.judged == pytest.approx(found.landed, rel=0.02)
-    assert found.landed == pytest.approx(found.loaded, rel=1e-4)
-    assert found.judged == pytest.approx(plain.judged, rel=0.1)
+    assert found.evaluated == pytest.approx(found.finalized, rel=0.02)
+    assert found.finalized == pytest.approx(found.loaded, rel=1e-4)
+    assert found.evaluated == pytest.approx(plain.evaluated, rel=0.1)
     size, full = ((folder / "model.safetensors").stat().st_size for folder in (tmp_path, tmp_path / "plain"))
     assert size < 0.35 * full
 
@@ -112,7 +112,7 @@ def test_what_is_judged_is_what_is_delivered_also_as_an_average(tmp_path):
 def test_the_last_steps_may_be_too_long_to_begin_before(tmp_path):
     found = judged_and_delivered(net_task(), {"quantization": {"at": 0.9}}, tmp_path, steps=2)
     assert found.saved["3.weight"].dtype == torch.int8
-    assert found.judged == pytest.approx(found.landed, rel=1e-4)
+    assert found.evaluated == pytest.approx(found.finalized, rel=1e-4)
 
 
 def test_a_pruned_model_is_quantized_and_loads(tmp_path):
@@ -120,17 +120,17 @@ def test_a_pruned_model_is_quantized_and_loads(tmp_path):
     techniques = {"structured_pruning": {"ratio": 0.5, "at": 0.3}, "quantization": {"at": 0.6}}
     found = judged_and_delivered(net_task(), techniques, tmp_path)
     assert found.saved["3.weight"].shape == (16, 8, 3, 3)
-    assert found.judged == pytest.approx(found.landed, rel=1e-4) == pytest.approx(found.loaded, rel=1e-4)
+    assert found.evaluated == pytest.approx(found.finalized, rel=1e-4) == pytest.approx(found.loaded, rel=1e-4)
 
 
-def test_an_encoder_of_torchs_own_is_judged_rounded_and_loads(tmp_path):
+def test_an_encoder_of_torchs_own_is_evaluated_rounded_and_loads(tmp_path):
     def encoder():
         layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
         return nn.Sequential(nn.Flatten(), nn.Unflatten(1, (4, 16)), layer, nn.Flatten(), nn.Linear(64, 3))
 
     found = judged_and_delivered(net_task(encoder), {"quantization": {}}, tmp_path, steps=10)
     assert found.saved["2.linear1.weight"].dtype == torch.int8
-    assert found.judged == pytest.approx(found.landed, rel=1e-4) == pytest.approx(found.loaded, rel=1e-4)
+    assert found.evaluated == pytest.approx(found.finalized, rel=1e-4) == pytest.approx(found.loaded, rel=1e-4)
 
 
 def test_plain_state_gives_floats_under_the_users_names(tmp_path):

@@ -79,7 +79,7 @@ def test_no_technique_names_another():
         assert not (info.tags | info.conflicts) & names, info.name
 
 
-def test_every_clash_is_with_a_role_that_somebody_plays():
+def test_every_conflict_is_with_a_tag_that_somebody_has():
     played = {tag for info in catalog().values() for tag in info.tags}
     for info in catalog().values():
         assert info.conflicts <= played, f"{info.name}: {info.conflicts - played}"

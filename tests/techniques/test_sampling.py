@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from sample_tasks import image_task
 from torch import nn
 
-from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.budget import Budget
 from autoaccel.core.catalog import check
 from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.quantities import Cost
 from autoaccel.techniques.base import Batch
 from autoaccel.techniques.data.coreset import Coreset, el2n, margin, stratified
 from autoaccel.techniques.data.curriculum import LossCurriculum

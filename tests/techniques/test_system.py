@@ -9,8 +9,9 @@ from accelerate.utils import set_seed
 from sample_tasks import Eager, eager_task, image_task, residual_net, token_task, transformer
 from torch import nn
 
-from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import Choice, Recipe
 from autoaccel.techniques.base import Batch
 from autoaccel.techniques.registry import build, catalog
@@ -22,7 +23,7 @@ from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.task import Task
 from autoaccel.training.evaluate import score
 from autoaccel.training.loop import Milestones, Step, train
-from autoaccel.training.meters.flops import count_flops
+from autoaccel.training.meters.count_flops import count_flops
 from autoaccel.training.meters.progress import Progress
 from autoaccel.training.profile import _machine_capabilities, profile_task
 
@@ -194,7 +195,7 @@ def test_a_sample_that_does_not_fit_alone_ends_the_training():
 
 def test_the_profile_of_a_model_that_needs_micro_batches():
     facts = profile_task(table_task(lambda: Small(4, 3)), SimulatedClock(), 0.0, 0, cpu=True)
-    assert facts.train_flops > 0
+    assert facts.train.flops > 0
 
 
 # Attention.

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import COOLDOWN, OutcomeKind, TrialRequest
 from autoaccel.training.data.task import Task
@@ -60,7 +61,7 @@ def test_asking_again_changes_nothing():
     assert walks[0] == walks[1]
 
 
-def test_a_hurry_never_takes_more_than_the_budget_allows():
+def test_finishing_early_never_takes_more_than_the_budget_allows():
     made = progress(Budget(steps=1000))
     for step in range(951):
         made.read(UNIT * step)

@@ -7,15 +7,16 @@ from sample_tasks import image_task
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN, Choice, Recipe
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError
 from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
-from autoaccel.training.meters.flops import count_flops
+from autoaccel.training.meters.count_flops import count_flops
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
 
@@ -237,7 +238,7 @@ def test_a_flops_budget_is_never_exceeded_by_a_step(limit):
 
 
 @pytest.mark.parametrize("technique", ["ema", "swa", "lawa"])
-def test_what_an_average_measures_before_it_is_judged_is_set_aside(technique):
+def test_what_an_average_measures_before_it_is_evaluated_is_set_aside(technique):
     recipe = Recipe(techniques={technique: {"recalibrate": 200}})
     limit, one_step = 2e8, 64 * 3 * 2 * 30_000
     outcome, _ = run(image_task(), Budget(flops=limit), recipe)

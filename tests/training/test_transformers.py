@@ -7,8 +7,9 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from autoaccel.core.budget import Budget, Cost
+from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import Recipe
 from autoaccel.techniques.base import Batch
 from autoaccel.techniques.data.resolution import SequenceWarmup
@@ -21,7 +22,7 @@ from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.task import Task
 from autoaccel.training.evaluate import evaluate
 from autoaccel.training.loop import Milestones, train
-from autoaccel.training.meters.flops import count_flops
+from autoaccel.training.meters.count_flops import count_flops
 from autoaccel.training.meters.progress import Progress
 
 transformers = pytest.importorskip("transformers", reason="needs the extra text")
@@ -135,7 +136,7 @@ def flops_by_hand(name, n, t):
 @pytest.mark.parametrize(("name", "make"), [("bert", bert), ("gpt2", gpt2)])
 def test_flops_are_counted_without_numbers_although_the_models_look_at_their_masks(name, make, monkeypatch):
     """Counting with real numbers would compute a whole batch on the CPU for each shape."""
-    monkeypatch.setattr("autoaccel.training.meters.flops.sdpa_kernel", None)
+    monkeypatch.setattr("autoaccel.training.meters.count_flops.sdpa_kernel", None)
     n, t = 4, 16
     ids = torch.ones(n, t, dtype=torch.int64)
     for mask in (ids, ids.tril(12)):

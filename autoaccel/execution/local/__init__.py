@@ -1,1 +1,1 @@
-"""Trials as processes of this machine, forked from a warm server."""
+"""Trials as processes on this machine, forked from a warm server."""

@@ -1,7 +1,7 @@
 """The fork server: a warm process that has imported torch and the user's file, and forks a worker for each job.
 
-It imports and never computes, since neither a pool of threads nor a CUDA context survives a fork. Where forking
-is unsafe it starts fresh workers instead.
+It never computes, since neither a thread pool nor a CUDA context survives a fork. If forking is unsafe, it starts
+fresh worker processes instead.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autoaccel.core.codec import prepare, to_data
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.trial import Outcome, Report, TrialRequest
 from autoaccel.errors import AutoaccelError
 from autoaccel.execution.local.messages import Channel
 
 
 def main() -> None:
-    """Serve the supervisor at the other end of the socket whose number is the first argument."""
+    """Serve the supervisor on the socket whose file descriptor is the first argument."""
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     messages = channel.receive()
@@ -32,21 +35,20 @@ def main() -> None:
         return
     try:
         target = _load(messages[0])
+        techniques = _catalog()
     except AutoaccelError as error:
         channel.send("error", code=error.exit_code, message=str(error), traceback=traceback.format_exc())
         return
-    from autoaccel.techniques.registry import catalog
-
-    channel.send("ready", catalog=[info.to_data() for info in catalog().values()])
+    channel.send("ready", catalog=techniques)
     ForkServer(channel, target, messages[0]).serve()
 
 
 def _load(message: Mapping[str, Any]) -> Any:
-    # Asked in the usual way whether there is a GPU, CUDA refuses to work in all processes that are forked later.
+    # The default CUDA check initializes CUDA, which then fails in every process that is forked later.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     import torch
 
-    # One thread while the user's file is imported: a pool that it starts would be dead in every worker.
+    # One thread while importing the user's file: the threads of a pool would not exist in the forked workers.
     torch.set_num_threads(1)
     _preload()
     from autoaccel.execution.local.worker import load
@@ -54,21 +56,33 @@ def _load(message: Mapping[str, Any]) -> Any:
     return load(message)
 
 
+def _catalog() -> list[Any]:
+    from autoaccel.techniques.registry import catalog
+
+    return [to_data(info) for info in catalog().values()]
+
+
 def _preload() -> None:
-    """Import what a first step imports behind our back: an optimizer alone brings 0.9 s."""
+    """Import what the first training step would import; an optimizer alone takes 0.9 s."""
     import importlib
 
-    for name in ("torch._dynamo", "torch.utils.flop_counter", "autoaccel.execution.local.worker"):
+    for name in (
+        "torch._dynamo",
+        "torch.utils.flop_counter",
+        "autoaccel.core.recipe_file",
+        "autoaccel.execution.local.worker",
+    ):
         importlib.import_module(name)
+    prepare(TrialRequest, Outcome, Report, TaskFacts)
 
 
 class ForkServer:
-    """Forks workers and tells when they have ended.
+    """Forks workers and reports when they have ended.
 
     Args:
-        channel: To the supervisor.
-        target: The user's task, or the function that makes it.
-        loaded: The message that it was loaded by, for fresh workers.
+        channel: The channel to the supervisor.
+        target: The user's task, or the function that returns it.
+        loaded: The message that it was loaded from, for fresh workers.
     """
 
     def __init__(self, channel: Channel, target: Any, loaded: Mapping[str, Any]):
@@ -81,7 +95,7 @@ class ForkServer:
         self._waker.setblocking(False)
 
     def serve(self) -> None:
-        """Obey until the supervisor is gone, then end every worker."""
+        """Serve requests until the supervisor is gone, then kill all workers."""
         signal.set_wakeup_fd(self._waker.fileno())
         signal.signal(signal.SIGCHLD, lambda *_: None)
         with selectors.DefaultSelector() as selector:
@@ -151,7 +165,7 @@ class ForkServer:
 
 
 def may_fork() -> bool:
-    """Whether a forked process can compute: what the user's file asked of CUDA may forbid it."""
+    """Return whether a forked process can compute: not on macOS, or if the user's file initialized CUDA."""
     import torch
 
     if torch.cuda.is_initialized() or sys.platform == "darwin":
@@ -163,7 +177,7 @@ def may_fork() -> bool:
 
 
 def _environment(job: Mapping[str, Any]) -> dict[str, str]:
-    """What a worker's environment has of its own; CUDA reads it when it is first used."""
+    """Return a worker's own environment variables, which CUDA reads on first use."""
     return {"CUDA_VISIBLE_DEVICES": job["device"]} if job["device"] else {}
 
 
@@ -185,7 +199,7 @@ def _redirect(log: str) -> None:
 
 
 def _die_with_parent() -> None:
-    """On Linux: be killed when the fork server dies, however it dies."""
+    """On Linux, make the kernel kill this process when the fork server dies for any reason."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

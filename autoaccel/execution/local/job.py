@@ -1,4 +1,4 @@
-"""One job of a worker process, a trial or a measurement, as the supervisor sees it."""
+"""A worker process's job, a trial or a measurement, as the supervisor sees it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoaccel.core.budget import Cost
-from autoaccel.core.trial import Outcome, OutcomeKind
+from autoaccel.core.codec import from_data
+from autoaccel.core.quantities import Cost
+from autoaccel.core.trial import Outcome, OutcomeKind, Report
 from autoaccel.execution.local.messages import Channel
 
 POLITE_SECONDS = 1.0
-"""Between asking a worker to stop and killing it."""
+"""Seconds between asking a worker to stop and killing it."""
 
 
 @dataclass
 class Job:
-    """A worker at work.
+    """A job and the worker process that runs it.
 
     Args:
-        channel: To the worker.
+        channel: The channel to the worker.
         trial: Number of the trial.
-        started: Reading of the supervisor's clock when it was asked for.
-        log: Where the worker's output goes.
-        device: Number of the GPU that it has; empty for whatever is there.
+        started: Time on the supervisor's clock when it was requested.
+        log: The file for the worker's output.
+        device: CUDA name of its GPU; empty for any available device.
         limit: Seconds after which it is asked to stop; None for never.
-        pid: The process, and its group, once it is known.
-        asked: When it was asked to stop.
-        killed: Whether it was killed since it did not.
-        done: Messages that end it, or belong to a measurement.
+        pid: ID of the process and of its group; 0 until known.
+        asked: Time on the supervisor's clock when it was asked to stop; None if it was not.
+        killed: Whether it was killed because it did not stop.
+        done: Messages from the worker other than reports.
+        latest: Its last evaluation, which says what it has spent if it dies.
     """
 
     channel: Channel
@@ -45,9 +47,10 @@ class Job:
     asked: float | None = None
     killed: bool = False
     done: list[Mapping[str, Any]] = field(default_factory=list)
+    latest: Report | None = None
 
     def enforce(self, now: float) -> None:
-        """Ask it to stop when its time is over, and kill it when it does not."""
+        """Ask it to stop when its time is up, and kill it if it does not stop in time."""
         if self.asked is None and self.limit is not None and now - self.started > self.limit:
             self.ask(now)
         if self.asked is not None and not self.killed and now - self.asked > POLITE_SECONDS:
@@ -55,43 +58,43 @@ class Job:
             self.signal(signal.SIGKILL)
 
     def tell(self, word: str) -> None:
-        """Say something to a trial: it looks before every step, and waits for an answer after some reports."""
+        """Send a message to a trial, which checks before every step and waits for answers to some reports."""
         with suppress(OSError):
             self.channel.send(word)
 
     def ask(self, now: float) -> None:
-        """Ask it, once, to stop at its next step."""
+        """Ask it to stop at its next step, unless it was asked before."""
         if self.asked is None:
             self.asked = now
-            self.signal(signal.SIGTERM)
+            self.tell("stop")
 
     def signal(self, which: signal.Signals) -> None:
-        """Signal its whole process group."""
+        """Send a signal to its whole process group."""
         if not self.pid:
             return
         try:
             os.killpg(self.pid, which)
         except (ProcessLookupError, PermissionError):
-            # Between the fork and its setsid the group does not exist yet; the process does.
+            # Between fork and setsid, the group does not exist yet, but the process does.
             try:
                 os.kill(self.pid, which)
             except ProcessLookupError:
                 return
 
     def said(self, kind: str) -> list[Mapping[str, Any]]:
-        """Its messages of one kind."""
+        """Return its messages of one kind."""
         return [message for message in self.done if message["kind"] == kind]
 
     def outcome(self, now: float, why: str) -> Outcome:
-        """How its trial ended: what it said itself, else what is known from outside.
+        """Return how its trial ended: the outcome that it sent, else one inferred from the outside.
 
         Args:
-            now: Reading of the supervisor's clock.
-            why: What is known, if it said nothing.
+            now: Time on the supervisor's clock.
+            why: The reason to give if it sent nothing.
         """
         if told := self.said("outcome"):
-            return Outcome.from_data(told[0]["outcome"])
-        cost = Cost(seconds=now - self.started)
+            return from_data(Outcome, told[0]["outcome"])
+        cost = (self.latest.cost if self.latest else Cost()).replace(seconds=now - self.started)
         if self.killed:
             return Outcome(OutcomeKind.TIMED_OUT, cost, reason="did not end in time and was killed")
         if broken := self.said("broken"):

@@ -1,4 +1,4 @@
-"""What the supervisor, the fork server and the workers say to each other: one JSON object a line, version first."""
+"""Messages between the supervisor, the fork server and the workers: one JSON object per line, version first."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ VERSION = 1
 
 
 def encode(kind: str, **fields: Any) -> bytes:
-    """A message as one line."""
+    """Encode a message as one line."""
     return json.dumps({"v": VERSION, "kind": kind, **fields}).encode() + b"\n"
 
 
 def decode(line: bytes) -> Mapping[str, Any]:
-    """The inverse of `encode`.
+    """Decode a line; the inverse of `encode`.
 
     Raises:
-        ValueError: If the line is no message of this version.
+        ValueError: If the line is not a message of this version.
     """
     message = json.loads(line)
     if message.get("v") != VERSION:
@@ -28,7 +28,7 @@ def decode(line: bytes) -> Mapping[str, Any]:
 
 
 class Channel:
-    """One end of a socket that carries messages, and file descriptors beside them."""
+    """One end of a socket that carries messages and file descriptors."""
 
     def __init__(self, end: socket.socket):
         self.socket = end
@@ -36,11 +36,11 @@ class Channel:
         self._descriptors: list[int] = []
 
     def fileno(self) -> int:
-        """For selectors."""
+        """Return the socket's file descriptor, for selectors."""
         return self.socket.fileno()
 
     def send(self, kind: str, *, descriptor: int | None = None, **fields: Any) -> None:
-        """Send a message.
+        """Send a message, with a file descriptor if given.
 
         Raises:
             OSError: If the other end is gone.
@@ -52,7 +52,7 @@ class Channel:
         self.socket.sendall(data)
 
     def receive(self) -> list[Mapping[str, Any]] | None:
-        """The messages that have arrived, waiting for at least some bytes; None when the other end is gone."""
+        """Wait for data and return the complete messages, maybe none; None if the other end is gone."""
         try:
             data, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 16, 16)
         except (ConnectionError, OSError):
@@ -64,7 +64,7 @@ class Channel:
         return [decode(line) for line in lines if line]
 
     def descriptor(self) -> int:
-        """The oldest file descriptor that came with a message."""
+        """Remove and return the oldest file descriptor received."""
         return self._descriptors.pop(0)
 
     def close(self) -> None:

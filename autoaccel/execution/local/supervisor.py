@@ -1,4 +1,4 @@
-"""The supervisor's side: starts the fork server, asks it for workers, listens to them, and ends those that overrun.
+"""The supervisor: starts the fork server, requests workers, listens to them, and kills those that overrun.
 
 It imports neither torch nor the user's file.
 """
@@ -14,13 +14,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autoaccel.core.budget import format_seconds
 from autoaccel.core.catalog import TechniqueInfo
 from autoaccel.core.clock import Clock
+from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.events import Event, Finished, Reported
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.quantities import format_seconds
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.resources import Resources, TaskRef
-from autoaccel.core.trial import Report, TaskFacts, TrialRequest
+from autoaccel.core.resources import Resources
+from autoaccel.core.target import TaskRef
+from autoaccel.core.trial import Report, TrialRequest
 from autoaccel.errors import AutoaccelError, TaskError, UsageError
 from autoaccel.execution.local.job import Job
 from autoaccel.execution.local.messages import Channel
@@ -29,16 +32,13 @@ PROFILE = -1
 
 
 class Supervisor:
-    """An executor whose trials are processes.
+    """An executor that runs trials as processes.
 
     Args:
-        task: What to train.
-        resources: What to run on.
-        clock: For deadlines of trials.
-        folder: Gives each trial its folder `trials/NNNN`.
-
-    Raises:
-        AutoaccelError: The user's file cannot be loaded.
+        task: A reference to the user's task.
+        resources: The devices and settings of the workers.
+        clock: Measures the deadlines of trials.
+        folder: The run folder, where each trial gets a folder `trials/NNNN`.
     """
 
     def __init__(self, task: TaskRef, resources: Resources, clock: Clock, folder: Path):
@@ -53,8 +53,8 @@ class Supervisor:
         command = [sys.executable, "-m", "autoaccel.execution.local.fork_server", str(theirs.fileno())]
         self._log = folder / "import.txt"
         with self._log.open("ab") as log:
-            # Its own session, so that a Ctrl-C at the terminal reaches the supervisor alone; its own log, so that
-            # what the user's file prints does not mix with the result on stdout.
+            # A separate session, so that Ctrl-C in the terminal reaches only the supervisor; a separate log, so
+            # that the output of the user's file does not mix with the result on stdout.
             self._process = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno()],
@@ -69,14 +69,14 @@ class Supervisor:
         self._selector.register(self._fork_server, selectors.EVENT_READ)
 
     def load(self, limit: float | None) -> dict[str, TechniqueInfo]:
-        """Wait until the fork server is warm; returns the catalog of techniques.
+        """Wait until the fork server is ready and return the catalog of techniques.
 
         Args:
-            limit: Seconds after which the import is given up; None for no limit.
+            limit: Seconds after which the import is aborted; None for no limit.
 
         Raises:
-            TaskError: The user's file cannot be loaded.
-            UsageError: It took longer than the limit.
+            TaskError: If the user's file cannot be loaded.
+            UsageError: If it took longer than the limit.
         """
         messages: list[Mapping[str, Any]] | None = []
         while messages == []:
@@ -97,14 +97,14 @@ class Supervisor:
             error = TaskError(message["message"])
             error.__cause__ = AutoaccelError(message["traceback"])
             raise error
-        return {data["name"]: TechniqueInfo.from_data(data) for data in message["catalog"]}
+        return {data["name"]: from_data(TechniqueInfo, data) for data in message["catalog"]}
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return f": {lines[-1]}" if lines else ""
 
     def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
-        """Measure the task; returns its facts and the space of the user's model.
+        """Measure the task; return its facts and the search space of the user's model.
 
         Args:
             limit: Seconds after which the profile is killed; None for no limit.
@@ -113,15 +113,15 @@ class Supervisor:
             TaskError: If the task cannot be trained, or not within the limit.
         """
         message = self._wait("profile", "facts", limit)[-1]
-        return TaskFacts.from_data(message["facts"]), message["model_space"]
+        return from_data(TaskFacts, message["facts"]), message["model_space"]
 
     def sizes(self) -> list[Mapping[str, Any]]:
-        """The cost of a step by batch size.
+        """Measure the cost of a training step by batch size.
 
         Raises:
             TaskError: If the task cannot be trained.
         """
-        return [m for m in self._wait("sizes", "sizes", None) if m["kind"] == "size"]
+        return [m["size"] for m in self._wait("sizes", "sizes", None) if m["kind"] == "size"]
 
     def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
         """Score a trial's weights on the test set; see `training.scoring`.
@@ -132,29 +132,28 @@ class Supervisor:
         return self._wait("score", "score", limit, recipe=recipe.to_data(), weights=str(weights))[-1]
 
     def start(self, request: TrialRequest) -> None:
-        """Begin a trial in a process of its own."""
+        """Start a trial in its own process."""
         limit = None if request.grace is None else (request.budget.seconds or 0.0) + request.grace
         folder = self.trial_folder(request.trial)
-        self._ask(request.trial, "trial", limit, request=request.to_data(), folder=str(folder))
+        self._ask(request.trial, "trial", limit, request=to_data(request), folder=str(folder))
 
     def proceed(self, trial: int) -> None:
-        """Let a trial go on that waits for the word."""
+        """Let a trial that waits after a report continue."""
         if job := self._jobs.get(trial):
             job.tell("proceed")
 
     def stop(self, trial: int) -> None:
-        """Ask a trial to end at its next step; it is killed when it does not."""
+        """Ask a trial to stop at its next step; it is killed if it does not."""
         if job := self._jobs.get(trial):
-            job.tell("stop")
             job.ask(self._clock.now())
 
     def finish_early(self, trial: int) -> None:
-        """Ask a trial to hurry to its end; one that has not begun yet will find the word waiting."""
+        """Ask a trial to finish early; one that has not started yet gets the message when it does."""
         if job := self._jobs.get(trial):
             job.tell("finish_early")
 
     def poll(self, timeout: float) -> list[Event]:
-        """Events since the last call; waits up to `timeout` seconds."""
+        """Return the events since the last call; wait up to `timeout` seconds for the first one."""
         end = self._clock.now() + timeout
         while not self._events:
             left = end - self._clock.now()
@@ -180,7 +179,7 @@ class Supervisor:
         self._selector.close()
 
     def trial_folder(self, trial: int) -> Path:
-        """Where a trial's log and weights are."""
+        """Return the folder for a trial's log and weights; create it if missing."""
         folder = self._folder / "trials" / f"{trial:04d}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -224,7 +223,7 @@ class Supervisor:
         for key, _ in self._selector.select(timeout):
             if key.fileobj is self._fork_server:
                 self._hear_fork_server()
-            elif job := self._jobs.get(key.data):  # the fork server may just have told of its end
+            elif job := self._jobs.get(key.data):  # the fork server may just have reported its end
                 self._hear_worker(job)
 
     def _hear_fork_server(self) -> None:
@@ -251,13 +250,14 @@ class Supervisor:
             return False
         for message in messages:
             if message["kind"] == "report":
-                self._events.append(Reported(Report.from_data(message["report"])))
+                job.latest = from_data(Report, message["report"])
+                self._events.append(Reported(job.latest))
             else:
                 job.done.append(message)
         return True
 
     def _drain(self, job: Job) -> None:
-        """Read what the worker sent before it ended."""
+        """Read the remaining messages of a worker that has ended."""
         while job.channel in [key.fileobj for key in self._selector.get_map().values()]:
             if not self._hear_worker(job):
                 return

@@ -1,4 +1,4 @@
-"""A worker: a process that runs one job, a trial or the profile, and tells the supervisor how it goes."""
+"""A worker: a process that runs one job, a trial or a measurement, and reports to the supervisor."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import torch
 from accelerate.utils import set_seed
 
 from autoaccel.core.clock import SystemClock, seconds_since_process_start
+from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import Report, TrialRequest
 from autoaccel.errors import AutoaccelError, TaskError, UsageError
@@ -28,14 +29,14 @@ from autoaccel.training.scoring import score_weights
 
 
 def load(message: Mapping[str, Any]) -> Any:
-    """The user's task, or the function that makes it.
+    """Load the user's task, or the function that returns it.
 
     Args:
-        message: What the supervisor sent first: the target, or a file with the pickled task; and the seed, so
-            that a file that draws random numbers gives the same data to every process of a run.
+        message: The supervisor's first message: the target, or a file with the pickled task; and the seed, so
+            that a file that draws random numbers yields the same data in every process of a run.
 
     Raises:
-        TaskError: If it cannot be loaded.
+        TaskError: If the task cannot be loaded.
     """
     set_seed(message["seed"])
     if message["pickled"]:
@@ -47,10 +48,10 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, elapsed: float =
     """Do one job in this process and send its result.
 
     Args:
-        target: The user's task, or the function that makes it.
-        job: What to do, as the supervisor sent it.
-        channel: To the supervisor.
-        elapsed: Seconds since the job was asked for; they count for it.
+        target: The user's task, or the function that returns it.
+        job: The supervisor's message that describes the job.
+        channel: The channel to the supervisor.
+        elapsed: Seconds since the job was requested; they count towards its cost.
     """
     clock = SystemClock(elapsed)
     stopped = _stop_on_sigterm()
@@ -65,10 +66,10 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, elapsed: float =
             task = replace(task, metric=job["metric"], direction=None)
         if job["job"] == "profile":
             facts = profile_task(task, clock, 0.0, job["split_seed"], job["cpu"])
-            channel.send("facts", facts=facts.to_data(), model_space=plain_space(task.space))
+            channel.send("facts", facts=to_data(facts), model_space=plain_space(task.space))
         elif job["job"] == "sizes":
             for cost in measure_sizes(task, clock, job["split_seed"], job["cpu"]):
-                channel.send("size", **vars(cost))
+                channel.send("size", size=to_data(cost))
             channel.send("sizes")
         elif job["job"] == "score":
             recipe, path = Recipe.from_data(job["recipe"]), Path(job["weights"])
@@ -86,13 +87,13 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, elapsed: float =
 
 
 def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClock, stopped: list[bool]) -> None:
-    request = TrialRequest.from_data(job["request"])
+    request = from_data(TrialRequest, job["request"])
     control = ControlChannel(channel)
 
     def report(made: Report) -> bool:
-        channel.send("report", report=made.to_data())
+        channel.send("report", report=to_data(made))
         last = made.milestone == len(request.milestones) - 1
-        # Where time plays no part, how far a trial comes before it is stopped must not depend on it either.
+        # If the budget does not depend on time, neither may the point at which a trial is stopped.
         return not stopped and (last or not request.budget.deterministic or control.may_proceed())
 
     environment = TrialEnvironment(
@@ -102,20 +103,20 @@ def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClo
         folder=Path(job["folder"]) if job["folder"] else None,
         split_seed=job["split_seed"],
         cpu=job["cpu"],
-        stopped=lambda: bool(stopped),
+        stopped=lambda: bool(stopped) or control.stopped(),
         finishing=control.finishing,
     )
-    channel.send("outcome", outcome=run_trial(task, request, environment).to_data())
+    channel.send("outcome", outcome=to_data(run_trial(task, request, environment)))
 
 
 class ControlChannel:
-    """What the supervisor says to a trial while it trains: `proceed` or `stop` after a report,
-    `finish_early` at any time.
+    """The supervisor's messages to a running trial: `proceed` or `stop` after a report, `finish_early` at any time.
 
-    A message and no signal: it waits for a worker that has not begun, and disturbs no process of the user's.
+    These are messages, not signals: they wait for a worker that has not started yet and do not affect any processes
+    that the user's code starts.
 
     Args:
-        channel: To the supervisor.
+        channel: The channel to the supervisor.
     """
 
     def __init__(self, channel: Channel):
@@ -124,19 +125,28 @@ class ControlChannel:
         self._selector.register(channel, selectors.EVENT_READ)
         self._answers: list[str] = []
         self._finishing = False
+        self._stopped = False
         self._open = True
 
     def finishing(self) -> bool:
-        """Whether the trial was asked to finish early. It never waits: it is called before every step."""
-        while not self._finishing and self._open and self._selector.select(0):
-            self._listen()
+        """Return whether the trial was asked to finish early, without waiting; called before every step."""
+        self._hear()
         return self._finishing
 
+    def stopped(self) -> bool:
+        """Whether the trial was asked to end at its next step. It never waits either."""
+        self._hear()
+        return self._stopped
+
     def may_proceed(self) -> bool:
-        """Wait for the answer to a report; no if the supervisor is gone."""
+        """Wait for the answer to a report; return False for `stop` or if the supervisor is gone."""
         while not self._answers and self._open:
             self._listen()
         return bool(self._answers) and self._answers.pop(0) == "proceed"
+
+    def _hear(self) -> None:
+        while self._open and self._selector.select(0):
+            self._listen()
 
     def _listen(self) -> None:
         messages = self._channel.receive()
@@ -145,11 +155,12 @@ class ControlChannel:
             if message["kind"] == "finish_early":
                 self._finishing = True
             else:
+                self._stopped = self._stopped or message["kind"] == "stop"
                 self._answers.append(message["kind"])
 
 
 def _stop_on_sigterm() -> list[bool]:
-    """A list that is empty until somebody asks this process to stop; the handler does nothing else."""
+    """Return a list that is empty until this process gets SIGTERM; ignore SIGINT."""
     stopped: list[bool] = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -157,7 +168,7 @@ def _stop_on_sigterm() -> list[bool]:
 
 
 def plain_space(space: Mapping[str, Any]) -> dict[str, Any]:
-    """The hyperparameters of the user's model as plain data, which keep what a tuple was meant for."""
+    """Return the hyperparameters of the user's model as plain data, with tuples as explicit ranges."""
 
     def plain(domain: Any) -> Any:
         if isinstance(domain, tuple) and len(domain) == 2:
@@ -169,7 +180,7 @@ def plain_space(space: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """A worker in a fresh process, where the fork server may not fork."""
+    """Run a worker in a fresh process, for a fork server that cannot fork."""
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     job = json.loads(sys.argv[2])
     work(load(job["load"]), job, channel, seconds_since_process_start())

@@ -20,7 +20,7 @@ from autoaccel.techniques.shared.tensors import call, map_tensors
 from autoaccel.training.data.prepare import Data
 from autoaccel.training.data.sources import DatasetSource, first_tensor, root_of
 from autoaccel.training.data.task import KINDS, Task
-from autoaccel.training.meters.flops import dry_run
+from autoaccel.training.meters.count_flops import dry_run
 
 Offer = Callable[[Task, Data, nn.Module], bool]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from autoaccel.core.target import split_target
 from autoaccel.errors import TaskError
 from autoaccel.training.data.task import Task
 
@@ -21,7 +22,7 @@ def load_target(target: str) -> Any:
     Raises:
         TaskError: If the file is missing or broken, or holds no task; with the user's file and line.
     """
-    location, _, name = target.rpartition(":") if ":" in target else (target, "", "")
+    location, name = split_target(target)
     module = _from_file(Path(location)) if location.endswith(".py") else _from_package(location)
     return find_task(module, name, location)
 

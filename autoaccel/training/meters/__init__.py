@@ -1,1 +1,1 @@
-"""Measure the cost of a training, and the share of its budget that is spent."""
+"""Meters for the cost of a training, and its progress: the share of its budget that is spent."""

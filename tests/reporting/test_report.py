@@ -6,17 +6,17 @@ import io
 from sample_run import complete, entries, failed, request
 
 from autoaccel.core.events import Start
+from autoaccel.core.records import Trials
 from autoaccel.core.trial import Purpose
 from autoaccel.reporting.html import write_report
-from autoaccel.storage.records import RunRecord, trial_records
+from autoaccel.storage.records import RunRecord
 from autoaccel.tuner.summary import failures, leaderboard, trials_csv
 
 HOSTILE = "<script>alert(1)</script>"
 
 
 def record_of(log, **result):
-    facts, trials = trial_records(log)
-    return RunRecord({"target": HOSTILE}, facts, tuple(trials), 5.0, result)
+    return RunRecord({"target": HOSTILE}, Trials(log), 5.0, result)
 
 
 def test_a_killed_run_has_a_page():
@@ -34,12 +34,12 @@ def test_what_others_wrote_is_escaped():
 
 def test_failures_are_counted_by_reason_and_line():
     log = [*entries(), (4.0, failed(1, "ValueError: x", "model.py:3")), (4.0, Start(request(2)))]
-    _, records = trial_records([*log, (5.0, failed(2, "ValueError: x", "model.py:3"))])
+    records = Trials([*log, (5.0, failed(2, "ValueError: x", "model.py:3"))])
     assert failures(records) == ["2 x failed: ValueError: x (model.py:3)"]
 
 
 def test_leaderboard_and_csv():
-    _, records = trial_records([*entries(), (5.0, complete(1, metric=0.4))])
+    records = Trials([*entries(), (5.0, complete(1, metric=0.4))])
     assert [row["trial"] for row in leaderboard(records, maximize=False)] == [1, 0]
     assert [row["trial"] for row in leaderboard(records, maximize=True)] == [0, 1]
     rows = list(csv.DictReader(io.StringIO(trials_csv(records))))

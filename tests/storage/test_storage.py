@@ -9,11 +9,13 @@ import pytest
 from sample_run import FACTS, complete, entries, request
 
 from autoaccel.core.events import Start
+from autoaccel.core.records import Trials
+from autoaccel.core.trial import Purpose
 from autoaccel.errors import StoreError, UsageError
 from autoaccel.storage.folder import RunFolder, choose_folder, write_atomically
 from autoaccel.storage.log import Log, read_log
 from autoaccel.storage.optuna_export import StudyFile
-from autoaccel.storage.records import read_record, trial_records
+from autoaccel.storage.records import read_record
 
 
 def write_log(path):
@@ -96,15 +98,15 @@ def test_a_killed_run_has_a_record(tmp_path):
     record = read_record(tmp_path)
     assert record.facts == FACTS and record.seconds == 3.5
     assert [trial.complete for trial in record.trials] == [True, False]
-    assert record.spent()["baseline"].flops == 2e6
+    assert record.trials.spent(Purpose.BASELINE).flops == 2e6
     with pytest.raises(UsageError, match="holds no run"):
         read_record(tmp_path / "nothing")
 
 
 def test_a_trial_is_in_the_study_once(tmp_path):
-    _, records = trial_records([*entries(), (5.0, complete(1, metric=0.4))])
+    records = Trials([*entries(), (5.0, complete(1, metric=0.4))])
     for _ in range(2):  # a resumed run reopens the file
-        study = StudyFile(tmp_path / "study.db", "model", maximize=False)
+        study = StudyFile(tmp_path / "study.db", "model", maximize=False, domains={})
         for record in records:
             study.add(record)
     stored = optuna.load_study(study_name="model", storage=f"sqlite:///{tmp_path}/study.db")

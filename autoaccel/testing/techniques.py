@@ -1,10 +1,4 @@
-"""The contract of a technique, for authors who offer one under the entry point `autoaccel.techniques`.
-
-from autoaccel.testing import check_technique
-
-def test_mine():
-    check_technique("mine", task)
-"""
+"""The contract of a technique."""
 
 from __future__ import annotations
 
@@ -19,10 +13,12 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from autoaccel.core.budget import Budget, Cost
-from autoaccel.core.catalog import REFERENCE, Value
+from autoaccel.core.budget import Budget
+from autoaccel.core.catalog import REFERENCE
 from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import Choice, Recipe
+from autoaccel.core.schedules import Value
 from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build, classes
 from autoaccel.training.build import prepare_context, set_up
@@ -33,23 +29,23 @@ from autoaccel.training.data.task import Task
 from autoaccel.training.evaluate import Score, evaluate, score
 from autoaccel.training.finalize import finalize
 from autoaccel.training.loop import Milestones, train
-from autoaccel.training.meters.flops import Meter
+from autoaccel.training.meters.meters import Meters
 from autoaccel.training.meters.progress import Progress
 
 
 def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | None = None, steps: int = 12) -> None:
-    """Train a few steps with plain training and one technique, and hold it to what every technique promises.
+    """Train a few steps with the plain recipe and one technique, and check that it keeps its contract.
 
     Args:
-        name: The technique; one of a component replaces what plain training has there.
+        name: The technique. An optimizer, learning rate or batch size replaces that of the plain recipe.
         task: A small task that offers what it needs.
         parameters: Its parameters; the defaults when missing.
         steps: Optimizer steps, with an evaluation at half of them and at the end.
 
     Raises:
-        AssertionError: It does not train to a finite loss, is not charged, changes the weights that are trained
-            on by being judged, has state that `state_dict` does not carry, or leaves weights that a fresh model
-            of the user's factory does not load, or that do not score what was judged.
+        AssertionError: If it does not train to a finite loss, its FLOPs are not charged, an evaluation changes the
+            weights, `state_dict` lacks some of its state, or the saved weights do not load into a fresh model of
+            the user's factory or do not score what was evaluated.
     """
     with _fresh_process_state():
         context, scores = _trained(name, task, parameters or {}, steps)
@@ -62,7 +58,7 @@ def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | Non
 
 
 def alone(name: str, parameters: Mapping[str, Value]) -> Recipe:
-    """Plain training with one technique, at a constant learning rate if it cannot live with one that decays."""
+    """Return the plain recipe with one technique; its learning rate is constant if a decay would conflict."""
     component = classes()[name].info.component
     chosen: dict[str, Any] = (
         {component: Choice(name, parameters)} if component else {"techniques": {name: parameters}}
@@ -117,11 +113,11 @@ def _check_delivery(context: TrainingContext, task: Task, technique: Technique) 
         finalize(context, path, test=False)
         fresh = build_model(task, {})
         load_weights(fresh, path)
-    delivered = TrainingContext(fresh, context.data, (), Meter(fresh, SimulatedClock(), 0.0), 0, context.device)
+    delivered = TrainingContext(fresh, context.data, (), Meters(fresh, SimulatedClock(), 0.0), 0, context.device)
     loss = score(delivered, context.data.valid).loss
-    # What is merged or stored in another format may differ in the last digits.
+    # Merging weights or storing them in another format may change the last digits.
     assert math.isclose(loss, evaluated.loss, rel_tol=1e-3, abs_tol=1e-5), (
-        f"{technique.info.name}: judged with a loss of {evaluated.loss}, but its saved weights have {loss}"
+        f"{technique.info.name}: evaluated with a loss of {evaluated.loss}, but its saved weights have {loss}"
     )
 
 
@@ -137,7 +133,9 @@ def _same(one: Any, other: Any) -> bool:
 
 @contextmanager
 def _fresh_process_state() -> Iterator[None]:
-    # Accelerate keeps its state for the whole process; in a run every trial has a process of its own.
+    # Accelerate keeps its state for the whole process. In a run, each trial has a process of its own.
     AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        yield
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)

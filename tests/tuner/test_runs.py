@@ -82,10 +82,11 @@ def test_two_workers_and_a_space_of_the_users_own(tmp_path):
 
 
 def _starts(run):
+    from autoaccel.core.codec import to_data
     from autoaccel.core.events import Start
     from autoaccel.storage.log import read_log
 
-    return [json.dumps(e.request.to_data()) for _, e in read_log(run / "events.log") if isinstance(e, Start)]
+    return [json.dumps(to_data(e.request)) for _, e in read_log(run / "events.log") if isinstance(e, Start)]
 
 
 def test_same_seed_and_flops_give_the_same_run(tmp_path):
@@ -140,6 +141,7 @@ task = Task(model=Net, train=Rows(), kind="table")
     assert result.data["final"]["validation"]["metric"] > 0.5
 
 
+@pytest.mark.slow
 def test_inline_runs_give_the_same_trials_as_processes(tmp_path):
     path = write(tmp_path, "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))")
     boards = [
@@ -147,7 +149,7 @@ def test_inline_runs_give_the_same_trials_as_processes(tmp_path):
             row["trial"]: row["loss"]
             for row in tune(path, "4e6 FLOPs", out=tmp_path / name, **more).data["leaderboard"]
         }
-        for name, more in (("a", {}), ("b", {"inline": True}))
+        for name, more in (("a", {}), ("b", {"executor": "inline"}))
     ]
     shared = boards[0].keys() & boards[1].keys()
     assert {0, 1, 2} <= shared
@@ -197,6 +199,7 @@ def test_a_recipe_that_learns_from_a_finished_model_is_given_one(tmp_path):
     assert result.data["final"]["cost"]["flops"] > 2 * 480 * 2 * 4 * 2
 
 
+@pytest.mark.slow
 def test_a_search_offers_what_learns_from_a_finished_model_once_there_is_one(tmp_path):
     body = "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))\n"
     (tmp_path / "space.yaml").write_text(

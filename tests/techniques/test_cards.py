@@ -8,7 +8,7 @@ from autoaccel.techniques.cards import FAMILIES, card, card_lines, in_order, ref
 from autoaccel.techniques.effects import Effect, helpful, read_effects
 from autoaccel.techniques.registry import catalog
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 BETTER = Effect("ema", "image", "660 GFLOPs", "flops", "accuracy", 5, 0.01, 0.004, 1.02, 1.0)
 
 
@@ -26,7 +26,7 @@ def test_every_technique_says_what_it_is():
         assert info.family in FAMILIES and info.summary.endswith(".") and info.hooks and info.paper, info.name
 
 
-def test_a_card_names_ranges_clashes_and_effects():
+def test_a_card_names_ranges_conflicts_and_effects():
     info = catalog()["mixup"]
     text = "\n".join(card_lines(info, [BETTER], catalog()))
     assert "0.1 to 1" in text and "infobatch" in text and "+0.0100 ± 0.0040 accuracy (better)" in text

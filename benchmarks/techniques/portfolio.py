@@ -1,8 +1,8 @@
-"""The portfolio recipes of the shipped spaces against plain training at equal FLOPs, paired by seed.
+"""Compare the portfolios of the shipped spaces with plain training at equal FLOPs, paired by seed.
 
-    python benchmarks/techniques/known_good.py --seeds 3
+    python benchmarks/techniques/portfolio.py --seeds 3
 
-The two recipes of plain training are both there; gains are against the one with linear decay.
+Both plain recipes are included; gains are relative to the one with linear decay.
 """
 
 import argparse
@@ -26,7 +26,7 @@ TASKS = {
 
 
 def main() -> None:
-    """Train and print."""
+    """Train the recipes and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="Factor on all budgets")

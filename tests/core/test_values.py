@@ -9,12 +9,13 @@ from autoaccel.search_spaces import names, read
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoaccel.api import SearchSpace
-from autoaccel.core.budget import Budget, Cost, parse_budget, parse_flops
+from autoaccel.core.budget import Budget, parse_budget, parse_flops
 from autoaccel.core.catalog import check
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN, Choice, Recipe
 from autoaccel.core.schedules import Schedule, half_life_decay
 from autoaccel.errors import UsageError
+from autoaccel.spaces.space import SearchSpace
 from autoaccel.spaces.space import SearchSpace as Space
 from autoaccel.techniques.registry import catalog
 
@@ -32,7 +33,7 @@ from autoaccel.techniques.registry import catalog
     ],
 )
 def test_budgets_are_read(text, limits):
-    assert parse_budget(text).limits() == limits
+    assert parse_budget(text) == limits
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_unknown_names_in_a_space_get_a_suggestion():
         Space.from_data(data, catalog(), read, "mine.yaml")
 
 
-def test_a_space_can_be_extended_and_an_axis_fixed():
+def test_a_space_can_be_extended_and_a_parameter_fixed():
     data = {
         "extends": "vision",
         "optimizer": {"adamw": {"lr": 0.003}},

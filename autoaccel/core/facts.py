@@ -1,0 +1,65 @@
+"""Facts about a task, measured once by the profile, that a search plans with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from autoaccel.core.quantities import Cost
+from autoaccel.core.trial import Report
+
+SAVING = Cost(seconds=0.02)
+"""Cost of writing the weights of a small model to disk."""
+TEST_MARGIN = 1.1
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """Facts about a task and about training it with the plain recipe.
+
+    Args:
+        kind: image, tokens, table or series; determines the default search space.
+        capabilities: Capabilities that techniques may require: the kind, and `classes`, `square`, `flips`, ...
+        metric: The name of the metric.
+        maximize: Whether a larger metric is better.
+        n_train: Training samples after the split.
+        n_valid: Validation samples.
+        n_test: Test samples; 0 without a test set.
+        classes: Number of classes; 0 if the task is not classification.
+        parameters: Number of trainable parameters of the model.
+        train: Cost of training on one sample.
+        evaluation: Cost of one evaluation on the whole validation set.
+        setup: Cost from the request for a trial to its first step.
+        profile: Cost of the profile itself.
+        micro_batch: Largest batch that fits in the device's memory; 0 if no limit was found.
+        device: Where the costs were measured, for display.
+        fingerprint: Identifies the data. A run is resumed only with the same data.
+    """
+
+    kind: str
+    capabilities: frozenset[str]
+    metric: str
+    maximize: bool
+    n_train: int
+    n_valid: int
+    n_test: int = 0
+    classes: int = 0
+    parameters: int = 0
+    train: Cost = field(default_factory=Cost)
+    evaluation: Cost = field(default_factory=Cost)
+    setup: Cost = field(default_factory=Cost)
+    profile: Cost = field(default_factory=Cost)
+    micro_batch: int = 0
+    device: str = "cpu"
+    fingerprint: str = ""
+
+    def score(self, report: Report) -> tuple[float, float]:
+        """Return the sort key of a report, smaller is better: the metric, then the loss to break ties."""
+        return (-report.metric if self.maximize else report.metric), report.loss
+
+    def evaluation_cost(self, samples: int = 0) -> Cost:
+        """Return the expected cost of an evaluation on `samples` validation samples; 0 for all."""
+        return self.evaluation * (samples / self.n_valid if samples else 1.0)
+
+    def finalization_cost(self, test: bool) -> Cost:
+        """Return the expected cost after the last evaluation: saving, and scoring the test set if `test`."""
+        return self.evaluation * (TEST_MARGIN * self.n_test / self.n_valid if test else 0.0) + SAVING

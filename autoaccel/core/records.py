@@ -1,0 +1,127 @@
+"""The trials of a run, built from its events; used by the search, the terminal, the report and the exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from autoaccel.core.events import Event, Finished, Profiled, Reported, Start
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.quantities import Cost
+from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TrialRequest
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial: its request, its reports and its outcome.
+
+    Args:
+        request: The request that started it.
+        started: Seconds into the run when it was requested.
+        ended: Seconds into the run when its outcome arrived; None while it runs, or if the run was killed.
+        reports: Its evaluations, in order.
+        outcome: Its outcome; None while it runs, or if the run was killed.
+    """
+
+    request: TrialRequest
+    started: float = 0.0
+    ended: float | None = None
+    reports: tuple[Report, ...] = ()
+    outcome: Outcome | None = None
+
+    @property
+    def number(self) -> int:
+        """The trial's number within the run."""
+        return self.request.trial
+
+    @property
+    def purpose(self) -> Purpose:
+        """The reason for running it: baseline, search or final."""
+        return self.request.purpose
+
+    @property
+    def state(self) -> str:
+        """The outcome's kind, or `running`, for display."""
+        return self.outcome.kind.value.replace("_", " ") if self.outcome else "running"
+
+    @property
+    def running(self) -> bool:
+        """Whether it has no outcome yet."""
+        return self.outcome is None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it finished as complete."""
+        return self.outcome is not None and self.outcome.kind is OutcomeKind.COMPLETE
+
+    @property
+    def final(self) -> Report | None:
+        """The final evaluation of a complete trial."""
+        return self.outcome.final if self.outcome else None
+
+    @property
+    def latest(self) -> Report | None:
+        """The final evaluation, or the last report if there is none."""
+        return self.final or (self.reports[-1] if self.reports else None)
+
+    @property
+    def cost(self) -> Cost:
+        """The cost so far, as of the outcome or the last report."""
+        if self.outcome is not None:
+            return self.outcome.cost
+        return self.reports[-1].cost if self.reports else Cost()
+
+
+class Trials:
+    """All trials of a run by number, and the facts of the task.
+
+    Args:
+        log: Starts and events, each with its time in seconds since the start of the run.
+    """
+
+    def __init__(self, log: Iterable[tuple[float, Event | Start]] = ()):
+        self.facts: TaskFacts | None = None
+        self._records: dict[int, TrialRecord] = {}
+        for now, entry in log:
+            self.handle(entry, now)
+
+    def handle(self, entry: Event | Start, now: float) -> None:
+        """Update the records with a start or an event."""
+        match entry:
+            case Profiled(facts):
+                self.facts = facts
+            case Start(request):
+                self._records[request.trial] = TrialRecord(request, now)
+            case Reported(report):
+                record = self[report.trial]
+                self._records[record.number] = replace(record, reports=(*record.reports, report))
+            case Finished(number, outcome):
+                self._records[number] = replace(self[number], ended=now, outcome=outcome)
+            case _:
+                pass
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[TrialRecord]:
+        return iter(self._records.values())
+
+    def __getitem__(self, number: int) -> TrialRecord:
+        return self._records[number]
+
+    def get(self, number: int | None) -> TrialRecord | None:
+        """Return the trial with this number, or None."""
+        return None if number is None else self._records.get(number)
+
+    def running(self) -> list[TrialRecord]:
+        """Return the trials without an outcome."""
+        return [record for record in self if record.running]
+
+    def of(self, purpose: Purpose) -> list[TrialRecord]:
+        """Return the trials with this purpose."""
+        return [record for record in self if record.purpose is purpose]
+
+    def spent(self, purpose: Purpose | None = None) -> Cost:
+        """Return the total cost of the ended trials, or of those with one purpose."""
+        costs = (r.outcome.cost for r in self if r.outcome and purpose in (None, r.purpose))
+        return sum(costs, Cost())

@@ -1,0 +1,47 @@
+"""The executors by name. To add one, add a module or package here and an entry below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from autoaccel.core.clock import Clock
+from autoaccel.core.resources import Resources
+from autoaccel.core.target import task_ref
+from autoaccel.errors import UsageError, suggestion
+from autoaccel.execution.base import Executor, ExecutorFactory
+from autoaccel.execution.local.supervisor import Supervisor
+
+
+def local(task: Any, resources: Resources, clock: Clock, folder: Path) -> Executor:
+    """Run trials as processes on this machine."""
+    return Supervisor(task_ref(task, folder), resources, clock, folder)
+
+
+def inline(task: Any, resources: Resources, clock: Clock, folder: Path) -> Executor:
+    """Run trials in this process, for debugging."""
+    # Imported here: it loads torch, which this process does not need otherwise.
+    from autoaccel.execution.inline import InlineExecutor
+
+    return InlineExecutor(task, resources, clock, folder)
+
+
+DEFAULT = "local"
+EXECUTORS: Mapping[str, ExecutorFactory] = MappingProxyType({DEFAULT: local, "inline": inline})
+
+
+def find_executor(given: object) -> ExecutorFactory:
+    """Return the factory of the executor that the user asked for: a name in `EXECUTORS`, or a factory.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    if isinstance(given, str) and given in EXECUTORS:
+        return EXECUTORS[given]
+    if callable(given):
+        factory: ExecutorFactory = given
+        return factory
+    accepted = f"{', '.join(EXECUTORS)}, or a function (task, resources, clock, folder) -> Executor"
+    raise UsageError(f"executor = {given!r}; accepted is {accepted}{suggestion(str(given), EXECUTORS)}")

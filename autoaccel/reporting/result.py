@@ -1,0 +1,55 @@
+"""The result of a run as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoaccel.core.quantities import format_seconds
+
+SHOWN = 5
+"""Trials of the leaderboard that are shown."""
+
+
+def result_lines(data: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return what the command line prints at the end.
+
+    Args:
+        data: The contents of `result.json`.
+        folder: The run folder.
+    """
+    name, recipe, report = data["metric"]["name"], folder / "recipe.yaml", folder / "report.html"
+    train = f"    autoaccel train {data.get('target')} --recipe {recipe} --budget 30m"
+    return [
+        data["headline"],
+        *_final(name, data.get("final")),
+        *_delivered(name, data.get("delivered", {})),
+        *(
+            f"  trial {row['trial']:<4} {row['metric']:.4g}  {row['budget']:>14}  {row['origin']}"
+            for row in data.get("leaderboard", [])[:SHOWN]
+        ),
+        *(f"  failed: {failure}" for failure in data.get("failures", [])),
+        f"Everything is in {folder}. Load the model from there with:",
+        *(f"    {line}" for line in str(data.get("load", "")).splitlines()),
+        *([f"Next: open {report}, or train longer:"] if report.exists() else []),
+        train,
+    ]
+
+
+def _final(name: str, final: Mapping[str, Any] | None) -> list[str]:
+    if not final:
+        return []
+    early = f", {final['reason']}, after {format_seconds(final['cost']['seconds'])}" if final["reason"] else ""
+    return [f"Final training with {final['budget']}{early}: {_scores(name, final['validation'], final['test'])}"]
+
+
+def _delivered(name: str, delivered: Mapping[str, Any]) -> list[str]:
+    if delivered.get("what") not in ("trial", "plain"):
+        return []
+    return [f"Delivered is trial {delivered['trial']}: {_scores(name, delivered, delivered['test'])}"]
+
+
+def _scores(name: str, validation: Mapping[str, Any], test: Mapping[str, Any] | None) -> str:
+    tested = f", {test['metric']:.4g} on the test set" if test else ""
+    return f"{name} {validation['metric']:.4g} on the validation set{tested}"

@@ -1,0 +1,138 @@
+"""The interfaces of searches and samplers, which the rest of the package relies on.
+
+A search decides what to train. It does no I/O: it takes events and the time and returns actions. So the same search
+works with real processes and with a table of results under a simulated clock, and a resumed run can replay its log.
+A sampler proposes recipes to a search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from autoaccel.core.budget import Budget
+from autoaccel.core.events import Action, Event
+from autoaccel.core.recipe import Recipe
+from autoaccel.core.records import TrialRecord, Trials
+from autoaccel.core.trial import Outcome
+from autoaccel.spaces.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The comparison that a run reports: two trials with the same budget.
+
+    Args:
+        budget: The budget of each.
+        winner: The trial of the best recipe.
+        plain: The trial of the better plain recipe.
+    """
+
+    budget: Budget
+    winner: TrialRecord
+    plain: TrialRecord
+
+
+class Search(Protocol):
+    """Decides what to train."""
+
+    @property
+    def trials(self) -> Trials:
+        """All trials so far."""
+        ...
+
+    @property
+    def failure(self) -> Outcome | None:
+        """The outcome of plain training if it raised an error; the search then tries nothing else."""
+        ...
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Handle an event and return the actions to take.
+
+        The same events in the same order and at the same times give the same actions.
+
+        Args:
+            event: What happened; `Profiled` comes first.
+            now: Seconds since the start of the run.
+
+        Raises:
+            UsageError: If the profile shows that the budget is too small.
+        """
+        ...
+
+    def best(self) -> TrialRecord | None:
+        """Return the best complete trial of the search, which is a plain one if nothing beats it."""
+        ...
+
+    def final(self) -> TrialRecord | None:
+        """Return the final training if it is complete."""
+        ...
+
+    def baseline(self) -> TrialRecord | None:
+        """Return the complete plain trial with the largest budget."""
+        ...
+
+    def comparison(self) -> Comparison | None:
+        """Return the current comparison, or None while there is nothing to compare."""
+        ...
+
+    def describe(self) -> list[str]:
+        """Return the plan for display, one decision per line; empty before the profile."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """The arguments of a search.
+
+    Args:
+        space: The recipes that may be proposed.
+        budget: The budget of the run.
+        seed: Seed of all random choices.
+        reserve: Seconds to reserve for the report and the last files.
+        sampler: The source of recipes, see `samplers.find_sampler`; if None, the search chooses.
+    """
+
+    space: SearchSpace
+    budget: Budget
+    seed: int = 0
+    reserve: float = 1.5
+    sampler: object | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A recipe to try, and its origin.
+
+    Args:
+        recipe: The recipe.
+        origin: The source of the recipe, for display.
+        number: The sampler's own number for it, if any.
+    """
+
+    recipe: Recipe
+    origin: str
+    number: int | None = None
+
+
+class Sampler(Protocol):
+    """Proposes recipes and learns from their results."""
+
+    def propose(self, best: Sequence[Recipe], reference: bool = False) -> Proposal | None:
+        """Return a recipe that was not proposed before, or None if the space seems exhausted.
+
+        Args:
+            best: The best recipes so far, best first.
+            reference: Whether there is a finished model that a recipe may learn from.
+        """
+        ...
+
+    def tell(self, proposal: Proposal, value: float | None) -> None:
+        """Learn the result of a proposal.
+
+        Args:
+            proposal: The proposal that was tried.
+            value: Smaller is better, comparable across budgets; None if the recipe failed.
+        """
+        ...

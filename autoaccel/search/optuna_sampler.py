@@ -1,0 +1,132 @@
+"""Use any Optuna sampler as a source of recipes, through Optuna's public API only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import optuna
+from optuna.trial import TrialState
+
+from autoaccel.core.catalog import Domain
+from autoaccel.core.recipe import Recipe
+from autoaccel.core.schedules import Scalar
+from autoaccel.errors import UsageError
+from autoaccel.search.base import Proposal
+from autoaccel.spaces.choosers import is_switch
+from autoaccel.spaces.distributions import distribution
+from autoaccel.spaces.space import SearchSpace
+
+ATTEMPTS = 50
+"""Repeated recipes in a row before the space counts as exhausted."""
+
+
+class OptunaChooser:
+    """Lets an Optuna trial pick the values."""
+
+    def __init__(self, trial: optuna.Trial):
+        self._trial = trial
+
+    def choose(self, name: str, domain: Domain) -> Scalar:
+        """Return the trial's suggestion."""
+        if domain.options:
+            chosen: Any = self._trial.suggest_categorical(name, domain.options)
+            return cast(Scalar, chosen)
+        if domain.integer:
+            return self._trial.suggest_int(name, int(domain.low), int(domain.high), log=domain.log)
+        return self._trial.suggest_float(name, domain.low, domain.high, log=domain.log)
+
+
+class OptunaSampler:
+    """Proposes recipes from an Optuna sampler, by default after the space's portfolio.
+
+    Args:
+        space: The recipes that may be proposed.
+        sampler: Any sampler from Optuna or a package that extends it.
+        portfolio: Whether the portfolio is proposed first, by `Study.enqueue_trial`.
+    """
+
+    def __init__(self, space: SearchSpace, sampler: optuna.samplers.BaseSampler, portfolio: bool = True):
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._space = space
+        self._domains = space.domains()
+        self._study = optuna.create_study(sampler=sampler)
+        self._seen: set[Recipe] = set()
+        self._stopped = False
+        self._queue = portfolio_proposals(space) if portfolio else []
+        for proposal in self._queue:
+            values = self._values(proposal.recipe)
+            self._study.enqueue_trial({n: given for n, given in values.items() if self._domains[n].contains(given)})
+
+    def propose(self, best: Sequence[Recipe], reference: bool = False) -> Proposal | None:
+        """See `Sampler`."""
+        for _ in range(0 if self._stopped else ATTEMPTS + len(self._queue)):
+            known = self._queue.pop(0) if self._queue else None
+            proposal = self.ask(reference)
+            if known is not None:
+                # Keep the recipe's values outside the space; the sampler only needs those inside.
+                proposal = Proposal(known.recipe, known.origin, proposal.number)
+            if proposal.recipe not in self._seen:
+                self._seen.add(proposal.recipe)
+                return proposal
+            self.forget(proposal)
+        return None
+
+    def ask(self, reference: bool) -> Proposal:
+        """Return the sampler's next recipe, which may have been proposed before.
+
+        Raises:
+            UsageError: If the sampler cannot draw from this space.
+        """
+        trial = self._study.ask()
+        try:
+            return Proposal(self._space.draw(OptunaChooser(trial), reference), "model", trial.number)
+        except ValueError as error:
+            name = type(self._study.sampler).__name__
+            raise UsageError(f"{name} cannot draw from the search space {self._space.name}: {error}") from error
+
+    def forget(self, proposal: Proposal) -> None:
+        """Record that a proposal will not be tried."""
+        if proposal.number is not None:
+            self._tell(proposal.number, None)
+
+    def tell(self, proposal: Proposal, value: float | None) -> None:
+        """See `Sampler`."""
+        if proposal.number is not None:
+            self._tell(proposal.number, value)
+        elif value is not None:
+            self._observe(proposal.recipe, value)
+
+    def _tell(self, number: int, value: float | None) -> None:
+        state = TrialState.COMPLETE if value is not None else TrialState.FAIL
+        try:
+            self._study.tell(number, value, state=state)
+        except RuntimeError as error:
+            # A sampler that enumerates all combinations has none left. The trial has been told by then.
+            if "Study.stop" not in str(error):
+                raise
+            self._stopped = True
+
+    def _observe(self, recipe: Recipe, value: float) -> None:
+        """Add the result of a recipe from another source to the study if the recipe is inside the space."""
+        values = self._values(recipe)
+        if all(self._domains[name].contains(given) for name, given in values.items()):
+            distributions = {name: distribution(self._domains[name]) for name in values}
+            self._study.add_trial(
+                optuna.trial.create_trial(params=values, distributions=distributions, value=value)
+            )
+
+    def _values(self, recipe: Recipe) -> dict[str, Scalar]:
+        """Return the recipe's values of searched parameters; absent techniques are off."""
+        flat: Mapping[str, Scalar] = recipe.flat()
+        return {name: flat.get(name, False) for name in self._domains if name in flat or is_switch(name)}
+
+
+def portfolio_proposals(space: SearchSpace) -> list[Proposal]:
+    """Return the portfolio's recipes fitted to the space, except those that learn from a finished model."""
+    fitted = {name: space.fit(recipe) for name, recipe in space.portfolio.items()}
+    return [
+        Proposal(recipe, f"portfolio {name}")
+        for name, recipe in fitted.items()
+        if recipe is not None and not space.learns(recipe)
+    ]

@@ -1,0 +1,77 @@
+"""The JSON schema of a search space, made from the catalog: editors complete and check a YAML file with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoaccel.core.catalog import Catalog, Parameter, TechniqueInfo
+from autoaccel.core.recipe import COMPONENTS, Recipe
+from autoaccel.core.yaml_file import READABLE
+
+SCALAR: dict[str, Any] = {"type": ["boolean", "number", "string"]}
+RANGE: dict[str, Any] = {
+    "type": "object",
+    "required": ["low", "high"],
+    "additionalProperties": False,
+    "properties": {
+        "low": {"type": "number"},
+        "high": {"type": "number"},
+        "log": {"type": "boolean"},
+        "integer": {"type": "boolean"},
+    },
+}
+DOMAIN: dict[str, Any] = {"anyOf": [SCALAR, {"type": "array", "items": SCALAR, "minItems": 1}, RANGE]}
+SCHEDULE: dict[str, Any] = {
+    "type": "object",
+    "required": ["start"],
+    "properties": {part: {"$ref": "#/$defs/domain"} for part in ("start", "end", "since", "until", "shape")},
+}
+
+
+def space_schema(catalog: Catalog) -> dict[str, Any]:
+    """Return the JSON schema of a search space file.
+
+    Args:
+        catalog: The techniques that a space may offer.
+    """
+    recipe = Recipe.json_schema()
+    named = {name: [info for info in catalog.values() if info.component == name] for name in COMPONENTS}
+    optional = [info for info in catalog.values() if not info.component]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "autoaccel search space",
+        "type": "object",
+        "additionalProperties": False,
+        "$defs": {**recipe.pop("$defs"), "recipe": recipe, "domain": DOMAIN, "schedule": SCHEDULE},
+        "properties": {
+            "schema": {"enum": list(READABLE)},
+            "name": {"type": "string"},
+            "description": {"type": "string"},
+            "extends": {"type": "string"},
+            **{name: _object({info.name: _technique(info) for info in infos}) for name, infos in named.items()},
+            "techniques": _object({info.name: _optional(info) for info in optional}),
+            "portfolio": {"type": "object", "additionalProperties": {"$ref": "#/$defs/recipe"}},
+        },
+    }
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _technique(info: TechniqueInfo) -> dict[str, Any]:
+    parameters = {name: _parameter(parameter) for name, parameter in info.parameters.items()}
+    return {**_object(parameters), "type": ["object", "null"], "description": info.summary}
+
+
+def _optional(info: TechniqueInfo) -> dict[str, Any]:
+    """An optional technique may also be always on (true or `required`) or never (false)."""
+    given = _technique(info)
+    given["properties"]["required"] = {"type": "boolean"}
+    return {"anyOf": [{"type": "boolean"}, given], "description": given.pop("description")}
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    # The word `auto`, for the range that the technique declares, is a scalar too.
+    kinds = ("domain", "schedule") if parameter.scheduled else ("domain",)
+    return {"anyOf": [{"$ref": f"#/$defs/{kind}"} for kind in kinds]}

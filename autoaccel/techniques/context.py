@@ -1,0 +1,139 @@
+"""What a technique may see and change of the training that it takes part in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch.
+
+    Args:
+        inputs: The model's inputs: a tensor, or a tuple or dict of tensors, batch dimension first.
+        targets: Targets, batch dimension first.
+        index: Index of each sample in the training set, shape [n].
+        weight: Weight of each sample's loss, shape [n]; 1 on average over a pass.
+        other: Second targets of mixed samples, or None.
+        share: Share of `targets` in each mixed sample, shape [n], or None.
+    """
+
+    inputs: Any
+    targets: Tensor
+    index: Tensor
+    weight: Tensor
+    other: Tensor | None = None
+    share: Tensor | None = None
+
+    def replace(self, **changes: Any) -> Batch:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+class Context(Protocol):
+    """The part of a training that techniques may read and change.
+
+    Attributes:
+        p: Progress in [0, 1]; constant within a step and equal on all ranks.
+        model: The user's model, unwrapped.
+        optimizer: The optimizer, set by the optimizer component during `setup`.
+        device: The model's device.
+        kind: Kind of input: image, tokens, table or series.
+        classes: Number of classes; 0 for other targets.
+        class_weights: Loss weight of each class, shape [classes], or None.
+        batch_size: Samples per optimizer step over all ranks; may be changed between steps.
+        micro_batch: Largest number of samples computed at once; 0 for the whole batch.
+        lr_factor: Factor on every learning rate, for scaling it with the batch size.
+        mixed_precision: `no`, `bf16` or `fp16`; read after `setup`.
+        sample_loss: Latest task loss of each training sample, shape [n_train]; NaN for samples not seen yet. The
+            loop records it only if a technique overrides `select`, and only for samples that are not mixed.
+        generator: Random generator on `device`, seeded per trial and rank.
+        shared: Random generator on the CPU with the same state on all ranks.
+        variants: What the cost of a forward depends on besides shapes, such as the number of skipped blocks, keyed
+            by the name of the technique that sets it.
+        seen: Number of training samples drawn by all ranks together.
+    """
+
+    p: float
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    kind: str
+    classes: int
+    class_weights: Tensor | None
+    batch_size: int
+    micro_batch: int
+    lr_factor: float
+    mixed_precision: str
+    sample_loss: Tensor
+    generator: torch.Generator
+    shared: torch.Generator
+    variants: dict[str, Hashable]
+    seen: int
+
+    def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
+        """Run the model under autocast and the caller's grad mode, book the cost, and return the output.
+
+        Args:
+            inputs: The model's inputs.
+            model: Another model on the same device to run instead, such as a teacher.
+        """
+        ...
+
+    def per_sample(self, output: Any, targets: Tensor) -> Tensor:
+        """Return the task loss of each sample, shape [n]."""
+        ...
+
+    def recompute_gradients(self) -> None:
+        """Zero the gradients and recompute those of the current step's batch."""
+        ...
+
+    def swap(self, match: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]) -> int:
+        """Replace every child module that matches, rebuild if any did, and return how many were replaced."""
+        ...
+
+    def rebuild(self) -> None:
+        """Rebuild the optimizer and clear the cached costs, after parameters were replaced."""
+        ...
+
+    def training_batches(self, samples: int) -> Iterator[Any]:
+        """Yield the inputs of `samples` random training samples, the same at every call, without augmentation."""
+        ...
+
+    def one_epoch(self, size: int = 256) -> Iterator[Batch]:
+        """Yield every training sample once, in index order, without augmentation."""
+        ...
+
+    def begin_pass(self) -> None:
+        """End the pass over the data after the current batch, so that `select` is called again."""
+        ...
+
+    def reference(self) -> nn.Module:
+        """Return the run's best finished model in eval mode, for techniques that require `reference`.
+
+        Raises:
+            UsageError: If the trial was given none.
+        """
+        ...
+
+    def keep_data_on_device(self, share: float) -> bool:
+        """Move the training data to the device if they take less than `share` of its free memory.
+
+        Returns:
+            Whether the data were moved.
+        """
+        ...
+
+    def load_in_background(self, workers: int) -> bool:
+        """Prefetch samples in worker processes; return False if the data are in memory already.
+
+        Args:
+            workers: Number of worker processes; 0 for none, negative to choose the number by a measurement.
+        """
+        ...

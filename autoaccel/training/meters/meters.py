@@ -1,0 +1,130 @@
+"""All meters of a trial, read together as one cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from typing import Any
+
+import torch
+from torch import nn
+
+from autoaccel.core.budget import Budget
+from autoaccel.core.clock import Clock
+from autoaccel.core.quantities import Cost
+from autoaccel.errors import TaskError, UsageError
+from autoaccel.training.meters.base import Meter
+from autoaccel.training.meters.counts import SamplesMeter, SecondsMeter, StepsMeter
+from autoaccel.training.meters.flops import FlopsMeter
+
+BUILT_IN: Sequence[type[Meter]] = (SecondsMeter, FlopsMeter, StepsMeter, SamplesMeter)
+RESERVED = frozenset(
+    {*(meter.quantity for meter in BUILT_IN), "epochs", "trial", "purpose", "origin", "outcome", "metric", "loss"}
+    | {"standard_error", "budget", "reason", "parent", "fixed"}
+)
+"""Names of quantities that are taken, or that tables of trials use for something else."""
+_REGISTERED: dict[str, type[Meter]] = {}
+
+
+def register(meter: type[Meter]) -> type[Meter]:
+    """Measure another quantity in each training of this process, and of those forked from it; a class decorator.
+
+    A model file calls it. Another package offers its meter under the entry point `autoaccel.meters` instead.
+
+    Raises:
+        UsageError: If the quantity's name is taken.
+    """
+    if meter.quantity in RESERVED or not meter.quantity.isidentifier():
+        raise UsageError(f"a meter cannot be called {meter.quantity!r}: the name is taken, or no identifier")
+    _REGISTERED[meter.quantity] = meter
+    return meter
+
+
+def registered() -> list[Meter]:
+    """Return a new meter of each registered kind."""
+    for point in entry_points(group="autoaccel.meters"):
+        register(point.load())
+    return [make() for make in _REGISTERED.values()]
+
+
+class OverspentError(RuntimeError):
+    """A trial's set-up has exceeded the trial's budget."""
+
+
+class Meters:
+    """Measures the cost of a trial.
+
+    Args:
+        model: The model whose forward passes are measured by default.
+        clock: Measures the seconds.
+        started: Time on the clock when the trial was requested.
+        world: Number of data-parallel processes; each one measures for all of them.
+
+    Attributes:
+        variants: Conditions besides shapes that the cost of a forward pass depends on; see `Context`.
+    """
+
+    def __init__(self, model: nn.Module, clock: Clock, started: float, world: int = 1):
+        self.variants: dict[str, Hashable] = {}
+        self._model = model
+        self._world = world
+        self._seconds = SecondsMeter(clock, started)
+        self._flops = FlopsMeter(self.variants)
+        self._meters: list[Meter] = [self._seconds, self._flops, StepsMeter(), SamplesMeter(), *registered()]
+        self._allowed: Budget | None = None
+
+    def forward(self, inputs: Any, model: nn.Module | None = None) -> None:
+        """Measure a forward pass in the model's current mode, and its backward pass if gradients are enabled.
+
+        Raises:
+            OverspentError: If the trial's set-up exceeds its budget.
+        """
+        for meter in self._meters:
+            meter.forward(model or self._model, inputs, torch.is_grad_enabled())
+        if self._allowed is not None and self._allowed.share(self.spent()) > 1:
+            raise OverspentError(f"its set-up alone spends more than {self._allowed}")
+
+    @contextmanager
+    def setting_up(self, budget: Budget) -> Iterator[None]:
+        """Enforce the budget during set-up; after the first step, progress does."""
+        self._allowed = budget
+        try:
+            yield
+        finally:
+            self._allowed = None
+
+    def step(self, samples: int, update: Callable[[], bool], period: int = 1) -> None:
+        """Make an optimizer step over `samples` samples of this process and measure it.
+
+        Args:
+            samples: Number of samples in its gradient.
+            update: Makes the step; returns whether it was made.
+            period: Updates after which its matrix products repeat.
+        """
+        self._flops.update(update, period)
+        for meter in self._meters:
+            meter.step(samples)
+
+    def forget(self) -> None:
+        """Clear the FLOP counts, because the model or the set of trained parameters has changed."""
+        self._flops.forget()
+
+    def flops_of(self, inputs: Any, backward: bool, model: nn.Module | None = None) -> float:
+        """Return the FLOPs of a forward pass on inputs of this shape, with its backward pass if `backward`."""
+        return self._flops.flops_of(model or self._model, inputs, backward)
+
+    def seconds(self) -> float:
+        """Return the seconds since the trial was requested."""
+        return self._seconds.read()
+
+    def spent(self) -> Cost:
+        """Return the trial's cost so far over all processes; seconds count once."""
+        return Cost({meter.quantity: self._read(meter) for meter in self._meters})
+
+    def _read(self, meter: Meter) -> float:
+        amount = meter.read() * (1 if meter.shared else self._world)
+        if not math.isfinite(amount):
+            raise TaskError(f"the meter of {meter.quantity} reads {amount}")
+        return amount

@@ -1,0 +1,75 @@
+"""`config.json`: a run's configuration, and the fingerprint that is checked when it is resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from autoaccel import __version__
+from autoaccel.core.budget import Budget
+from autoaccel.core.clock import timestamp
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.resources import Resources
+from autoaccel.search_spaces import read as read_space
+from autoaccel.tuner.options import Options
+from autoaccel.tuner.summary import SCHEMA
+
+
+def config(
+    target: str,
+    budget: Budget,
+    options: Options,
+    resources: Resources,
+    space: str,
+    facts: TaskFacts,
+    model_space: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the resolved configuration of a run as plain data.
+
+    Args:
+        target: Name of the task.
+        budget: The budget of the run.
+        options: The user's options.
+        resources: The devices and settings of the workers.
+        space: Name or file of the search space.
+        facts: The facts of the task.
+        model_space: The hyperparameters of the user's model.
+    """
+    return {
+        "schema": SCHEMA,
+        "autoaccel": __version__,
+        "target": target,
+        "budget": dict(budget),
+        "space": options.space,
+        "model_space": dict(model_space),
+        "metric": options.metric,
+        "seed": options.seed,
+        "devices": options.devices,
+        "workers": resources.workers,
+        "fingerprint": _fingerprint(target, space, facts, options),
+        "started": timestamp(),
+        "environment": _environment(),
+    }
+
+
+def _fingerprint(target: str, name: str, facts: TaskFacts, options: Options) -> str:
+    digest = hashlib.sha256()
+    path = Path(target.split(":")[0])
+    if path.is_file():
+        digest.update(path.read_bytes())
+    digest.update(
+        repr((read_space(name), facts.fingerprint, options.seed, options.metric, options.parts())).encode()
+    )
+    digest.update(__version__.encode())
+    return digest.hexdigest()[:16]
+
+
+def _environment() -> dict[str, str]:
+    packages = {name: version(name) for name in ("torch", "accelerate", "optuna", "scikit-learn")}
+    cores = str(os.cpu_count())
+    return {"python": platform.python_version(), "platform": platform.platform(), "cores": cores, **packages}

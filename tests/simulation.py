@@ -1,0 +1,55 @@
+"""A search in the loop of real runs, against a table of results and a simulated clock."""
+
+import math
+
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.events import Profiled
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.quantities import Cost
+from autoaccel.execution.simulated import TableExecutor
+from autoaccel.search.base import SearchSettings
+from autoaccel.search.halving import HalvingSearch
+from autoaccel.spaces.space import SearchSpace
+from autoaccel.tuner.loop import Loop
+
+FACTS = TaskFacts(
+    kind="image",
+    capabilities=frozenset({"image", "classes", "continuous"}),
+    metric="loss",
+    maximize=False,
+    n_train=1000,
+    n_valid=200,
+    n_test=100,
+    train=Cost(seconds=1e-4, flops=1e6),
+    evaluation=Cost(seconds=0.02, flops=1e8),
+    setup=Cost(seconds=0.05),
+)
+
+
+def quality(request, p):
+    """A loss that depends on the learning rate, and falls with the budget and with progress."""
+    lr = float(request.recipe.optimizer.parameters["lr"])
+    amount = request.budget.seconds or request.budget["flops"] / 1e9
+    return 1 + abs(math.log10(lr) + 2) + 1 / math.sqrt(amount * max(p, 0.1))
+
+
+class Book:
+    def __init__(self):
+        self.entries = []
+
+    def handle(self, entry, now):
+        self.entries.append((now, entry))
+
+    def tick(self, now):
+        pass
+
+
+def make(budget, seed=0):
+    return HalvingSearch(SearchSettings(SearchSpace.load("vision"), budget, seed))
+
+
+def simulate(budget, table=quality, workers=1, seed=0, **options):
+    clock, book = SimulatedClock(2.0), Book()
+    search = make(budget, seed)
+    Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([Profiled(FACTS, workers)])
+    return search, clock, book
