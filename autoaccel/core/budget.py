@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
 
-from autoaccel.core.quantities import FLOPS, REPRODUCIBLE, SECONDS, Amounts, Cost, checked, format_amount
+from autoaccel.core.quantities import FLOPS, REPRODUCIBLE, SECONDS, Amounts, Cost, format_amount
 from autoaccel.errors import UsageError
 
 
@@ -23,7 +23,7 @@ class Budget(Amounts):
         named: Limits as keyword arguments: `Budget(seconds=3600, flops=2e18)`.
 
     Raises:
-        UsageError: If a limit is zero, negative or not finite.
+        UsageError: If a limit is not a number, or is zero, negative or not finite.
     """
 
     __slots__ = ()
@@ -32,7 +32,7 @@ class Budget(Amounts):
         if isinstance(limits, str):
             raise UsageError(f"Budget({limits!r}): text is read by parse_budget; or give Budget(seconds=...)")
         given = {**limits, **named}
-        super().__init__({name: checked(name, limit) for name, limit in given.items() if limit is not None})
+        super().__init__({name: _limit(name, limit) for name, limit in given.items() if limit is not None})
 
     def __eq__(self, other: object) -> bool:
         return not isinstance(other, Cost) and super().__eq__(other)
@@ -107,8 +107,8 @@ def _parse_part(text: str) -> tuple[str, float]:
         raise UsageError(f"budget {text!r} needs a unit; accepted is {_ACCEPTED}")
     try:
         if match := _FLOPS.fullmatch(text):
-            return FLOPS, _checked(text, float(match[1]) * _PREFIX[match[2]])
-        return SECONDS, _checked(text, _seconds(text))
+            return FLOPS, _checked(float(match[1]) * _PREFIX[match[2]], repr(text))
+        return SECONDS, _checked(_seconds(text), repr(text))
     except (ValueError, TypeError, OverflowError):
         raise refusal from None
 
@@ -128,9 +128,15 @@ def _seconds(text: str) -> float:
     return float(seconds)
 
 
-def _checked(text: str, amount: float) -> float:
+def _limit(name: str, amount: object) -> float:
+    if isinstance(amount, bool) or not isinstance(amount, int | float):
+        raise UsageError(f"a budget takes a number for {name}, got {amount!r}; parse_budget('4h') reads text")
+    return _checked(amount, f"{amount:g} {name}")
+
+
+def _checked(amount: float, shown: str) -> float:
     if not (math.isfinite(amount) and amount > 0):
-        raise UsageError(f"a budget must be positive and finite, got {text!r}")
+        raise UsageError(f"a budget must be positive and finite, got {shown}")
     return amount
 
 

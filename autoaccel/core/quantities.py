@@ -5,12 +5,9 @@ Few other files list their names: costs, budgets, progress and plans loop over t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
-
-from autoaccel.errors import UsageError
 
 SECONDS = "seconds"
 FLOPS = "flops"
@@ -121,19 +118,6 @@ class Cost(Amounts):
     def samples(self) -> float:
         """Training samples, repeated ones included."""
         return self["samples"]
-
-
-def checked(name: str, amount: object) -> float:
-    """Return a limit after checking it.
-
-    Raises:
-        UsageError: If it is not a number, or is zero, negative or not finite.
-    """
-    if isinstance(amount, bool) or not isinstance(amount, int | float):
-        raise UsageError(f"a budget takes a number for {name}, got {amount!r}; parse_budget('4h') reads text")
-    if not (math.isfinite(amount) and amount > 0):
-        raise UsageError(f"a budget must be positive and finite, got {amount:g} {name}")
-    return amount
 
 
 def format_seconds(seconds: float) -> str:

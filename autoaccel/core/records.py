@@ -64,13 +64,6 @@ class TrialRecord:
         """The final evaluation, or the last report if there is none."""
         return self.final or (self.reports[-1] if self.reports else None)
 
-    @property
-    def cost(self) -> Cost:
-        """The cost so far, as of the outcome or the last report."""
-        if self.outcome is not None:
-            return self.outcome.cost
-        return self.reports[-1].cost if self.reports else Cost()
-
 
 class Trials:
     """All trials of a run by number, and the facts of the task.
@@ -125,3 +118,12 @@ class Trials:
         """Return the total cost of the ended trials, or of those with one purpose."""
         costs = (r.outcome.cost for r in self if r.outcome and purpose in (None, r.purpose))
         return sum(costs, Cost())
+
+    def run_cost(self, now: float) -> Cost:
+        """Return what the run has spent: its wall-clock seconds; for the rest, the profile and the ended trials.
+
+        Args:
+            now: Seconds since the start of the run.
+        """
+        profile = self.facts.profile if self.facts else Cost()
+        return (profile + self.spent()).replace(seconds=now)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 
 def linear(t: float) -> float:
@@ -80,6 +80,8 @@ class Schedule:
         return asdict(self)
 
 
+PARTS = tuple(part.name for part in fields(Schedule))
+"""The keys of a schedule as plain data."""
 Number = float | Schedule
 """A number or a schedule: accepted wherever a technique's parameter may be scheduled."""
 Scalar = bool | int | float | str

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 from autoaccel.core.clock import Clock
+from autoaccel.core.parts import find_part
 from autoaccel.core.resources import Resources
 from autoaccel.core.target import task_ref
-from autoaccel.errors import UsageError, suggestion
 from autoaccel.execution.base import Executor, ExecutorFactory
 from autoaccel.execution.local.supervisor import Supervisor
 
@@ -38,10 +38,5 @@ def find_executor(given: object) -> ExecutorFactory:
     Raises:
         UsageError: If it is neither.
     """
-    if isinstance(given, str) and given in EXECUTORS:
-        return EXECUTORS[given]
-    if callable(given):
-        factory: ExecutorFactory = given
-        return factory
-    accepted = f"{', '.join(EXECUTORS)}, or a function (task, resources, clock, folder) -> Executor"
-    raise UsageError(f"executor = {given!r}; accepted is {accepted}{suggestion(str(given), EXECUTORS)}")
+    accepted = "a function (task, resources, clock, folder) -> Executor"
+    return find_part("executor", given, EXECUTORS, accepted)

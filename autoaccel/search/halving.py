@@ -23,7 +23,7 @@ from autoaccel.core.events import (
     Stop,
     Wake,
 )
-from autoaccel.core.quantities import SECONDS, Cost
+from autoaccel.core.quantities import SECONDS
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Reference, Report, TrialRequest
@@ -118,16 +118,11 @@ class HalvingSearch:
         """See `Search`."""
         return self.plan.describe() if self.plan else []
 
-    def _spent(self) -> Cost:
-        """Return the cost of the run so far: wall-clock seconds of the run, the sum over trials for the rest."""
-        assert self.plan is not None
-        return (self.plan.facts.profile + self.trials.spent()).replace(seconds=self._now)
-
     # Events
 
     def _begin(self, event: Profiled) -> None:
         facts, settings = event.facts, self._settings
-        spent = facts.profile.replace(seconds=self._now)
+        spent = self.trials.run_cost(self._now)
         self.plan = make_plan(self._budget, facts, spent, event.workers, settings.reserve)
         self._ladder = LadderTrials(self.trials, facts)
         space, _ = self._space.for_task(facts.capabilities)
@@ -195,7 +190,7 @@ class HalvingSearch:
         ladder = self.plan.ladder
         if not ladder:
             return None
-        left = self.plan.search_share - self._budget.share(self._spent()) - self._pending()
+        left = self.plan.search_share - self._budget.share(self.trials.run_cost(self._now)) - self._pending()
         baselines = self.trials.of(Purpose.BASELINE)
         if len(baselines) < len(PLAIN):
             name, recipe = list(PLAIN.items())[len(baselines)]
@@ -227,7 +222,7 @@ class HalvingSearch:
             return False
         if self._ladder.plateaued():
             self.plan = self.plan.plateaued()
-        left = self.plan.search_share - self._budget.share(self._spent())
+        left = self.plan.search_share - self._budget.share(self.trials.run_cost(self._now))
         ladder = self.plan.ladder
         if left < 3 * ladder[0] + (ladder[-1] if len(ladder) > 1 else 0.0):
             return False
@@ -265,7 +260,7 @@ class HalvingSearch:
 
     def _final_actions(self) -> list[Action]:
         assert self.plan is not None
-        tried, spent = self._ladder.finals(), self._spent()
+        tried, spent = self._ladder.finals(), self.trials.run_cost(self._now)
         # Reserve the cost of the test set: a trial delivered instead would be tested too.
         kept = self.plan.facts.finalization_cost(test=True).replace(seconds=self.plan.reserve)
         left = self._budget.less(spent + kept)

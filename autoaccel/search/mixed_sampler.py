@@ -12,7 +12,7 @@ from autoaccel.core.catalog import Domain
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.schedules import Scalar
 from autoaccel.search.base import Proposal
-from autoaccel.search.optuna_sampler import ATTEMPTS, OptunaSampler, portfolio_proposals
+from autoaccel.search.optuna_sampler import OptunaSampler, fresh, portfolio_proposals
 from autoaccel.spaces.choosers import RandomChooser, draw, is_switch
 from autoaccel.spaces.space import SearchSpace
 
@@ -75,13 +75,11 @@ class MixedSampler:
 
     def propose(self, best: Sequence[Recipe], reference: bool = False) -> Proposal | None:
         """See `Sampler`."""
-        for _ in range(ATTEMPTS):
-            proposal = self._queue.pop(0) if self._queue else self._draw(best, reference)
-            if proposal.recipe not in self._seen:
-                self._seen.add(proposal.recipe)
-                return proposal
-            self._model.forget(proposal)
-        return None
+
+        def draw() -> Proposal:
+            return self._queue.pop(0) if self._queue else self._draw(best, reference)
+
+        return fresh(draw, self._model.forget, self._seen)
 
     def tell(self, proposal: Proposal, value: float | None) -> None:
         """See `Sampler`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import optuna
@@ -60,17 +60,14 @@ class OptunaSampler:
 
     def propose(self, best: Sequence[Recipe], reference: bool = False) -> Proposal | None:
         """See `Sampler`."""
-        for _ in range(0 if self._stopped else ATTEMPTS + len(self._queue)):
-            known = self._queue.pop(0) if self._queue else None
-            proposal = self.ask(reference)
-            if known is not None:
-                # Keep the recipe's values outside the space; the sampler only needs those inside.
-                proposal = Proposal(known.recipe, known.origin, proposal.number)
-            if proposal.recipe not in self._seen:
-                self._seen.add(proposal.recipe)
-                return proposal
-            self.forget(proposal)
-        return None
+        attempts = 0 if self._stopped else ATTEMPTS + len(self._queue)
+        return fresh(lambda: self._next(reference), self.forget, self._seen, attempts)
+
+    def _next(self, reference: bool) -> Proposal:
+        known = self._queue.pop(0) if self._queue else None
+        proposal = self.ask(reference)
+        # Keep a portfolio recipe's values outside the space; the sampler only needs those inside.
+        return Proposal(known.recipe, known.origin, proposal.number) if known else proposal
 
     def ask(self, reference: bool) -> Proposal:
         """Return the sampler's next recipe, which may have been proposed before.
@@ -120,6 +117,29 @@ class OptunaSampler:
         """Return the recipe's values of searched parameters; absent techniques are off."""
         flat: Mapping[str, Scalar] = recipe.flat()
         return {name: flat.get(name, False) for name in self._domains if name in flat or is_switch(name)}
+
+
+def fresh(
+    draw: Callable[[], Proposal],
+    forget: Callable[[Proposal], None],
+    seen: set[Recipe],
+    attempts: int = ATTEMPTS,
+) -> Proposal | None:
+    """Draw until a recipe comes that was not seen before, and remember it; None after so many attempts.
+
+    Args:
+        draw: Makes a proposal.
+        forget: Called with a proposal whose recipe was seen before.
+        seen: The recipes proposed so far; the new one is added.
+        attempts: Number of draws.
+    """
+    for _ in range(attempts):
+        proposal = draw()
+        if proposal.recipe not in seen:
+            seen.add(proposal.recipe)
+            return proposal
+        forget(proposal)
+    return None
 
 
 def portfolio_proposals(space: SearchSpace) -> list[Proposal]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from autoaccel.errors import UsageError, suggestion
+from autoaccel.core.parts import find_part
 from autoaccel.search.base import Search, SearchSettings
 from autoaccel.search.halving import HalvingSearch
 
@@ -26,11 +26,4 @@ def find_search(given: object | None) -> SearchFactory:
     Raises:
         UsageError: If it is none of these.
     """
-    if callable(given):
-        factory: SearchFactory = given
-        return factory
-    name = given or DEFAULT
-    if not isinstance(name, str) or name not in SEARCHES:
-        accepted = f"{', '.join(SEARCHES)}, or a function SearchSettings -> Search"
-        raise UsageError(f"search = {name!r}; accepted is {accepted}{suggestion(str(name), SEARCHES)}")
-    return SEARCHES[name]
+    return find_part("search", given or DEFAULT, SEARCHES, "a function SearchSettings -> Search")

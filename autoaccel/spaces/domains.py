@@ -12,14 +12,13 @@ from typing import Any
 
 from autoaccel.core.catalog import Catalog, Domain, TechniqueInfo, check, parameter_faults
 from autoaccel.core.recipe import COMPONENTS, Recipe
-from autoaccel.core.schedules import Scalar
+from autoaccel.core.schedules import PARTS, Scalar
 from autoaccel.core.yaml_file import READABLE, SCHEMA
 from autoaccel.errors import TaskError, UsageError, suggestion
 
 ParameterDomain = Domain | Scalar
 ParameterDomains = Mapping[str, ParameterDomain]
 KEYS = ("schema", "name", "description", "extends", *COMPONENTS, "techniques", "portfolio")
-SCHEDULE_PARTS = frozenset({"start", "end", "since", "until", "shape"})
 _RANGE_KEYS = {"low", "high", "log", "integer"}
 
 
@@ -168,7 +167,7 @@ def _read_schedule(key: str, given: Mapping[str, Any], info: TechniqueInfo) -> P
     """
     if not info.parameters[key].scheduled:
         raise ValueError("takes a fixed value, not a schedule")
-    if "end" not in given or not SCHEDULE_PARTS.issuperset(given):
+    if "end" not in given or not set(PARTS).issuperset(given):
         raise ValueError(f"a schedule has start, end and any of since, until and shape, got {', '.join(given)}")
     domains = {part: read_domain(domain) for part, domain in given.items()}
     for part in ("start", "end"):

@@ -6,6 +6,7 @@ from typing import Any
 
 from autoaccel.core.catalog import Catalog, Parameter, TechniqueInfo
 from autoaccel.core.recipe import COMPONENTS, Recipe
+from autoaccel.core.schedules import PARTS
 from autoaccel.core.yaml_file import READABLE
 
 SCALAR: dict[str, Any] = {"type": ["boolean", "number", "string"]}
@@ -23,8 +24,9 @@ RANGE: dict[str, Any] = {
 DOMAIN: dict[str, Any] = {"anyOf": [SCALAR, {"type": "array", "items": SCALAR, "minItems": 1}, RANGE]}
 SCHEDULE: dict[str, Any] = {
     "type": "object",
-    "required": ["start"],
-    "properties": {part: {"$ref": "#/$defs/domain"} for part in ("start", "end", "since", "until", "shape")},
+    "required": ["start", "end"],
+    "additionalProperties": False,
+    "properties": {part: {"$ref": "#/$defs/domain"} for part in PARTS},
 }
 
 

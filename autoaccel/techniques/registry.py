@@ -45,7 +45,8 @@ def build(chosen: Mapping[str, Mapping[str, Value]]) -> list[Technique]:
     """
     if faults := check(chosen, catalog()):
         raise UsageError("\n  ".join(["this recipe cannot be trained:", *faults]))
-    made = [classes()[name](**parameters) for name, parameters in chosen.items()]
+    known = classes()
+    made = [known[name](**parameters) for name, parameters in chosen.items()]
     return sorted(made, key=lambda t: (t.info.order, t.info.name))
 
 

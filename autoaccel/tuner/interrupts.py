@@ -6,6 +6,9 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+PATIENCE = 0.5
+"""Longest wait for an event, in seconds, and so the delay before Ctrl-C is noticed."""
+
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:

@@ -15,14 +15,12 @@ from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError
 from autoaccel.execution.base import Executor
 from autoaccel.reporting.terminal import Display
-from autoaccel.tuner.interrupts import interrupts
+from autoaccel.tuner.interrupts import PATIENCE, interrupts
 from autoaccel.tuner.result import inference_lines
-from autoaccel.tuner.summary import SCHEMA, score_data
+from autoaccel.tuner.summary import SCHEMA, outcome_data
 
 RESERVE = 0.9
 """Seconds of the budget reserved for ending the processes."""
-PATIENCE = 0.5
-"""Longest wait for an event, in seconds."""
 
 
 def train_alone(executor: Executor, request: TrialRequest, clock: Clock, view: Display) -> Outcome:
@@ -70,13 +68,7 @@ def training_data(outcome: Outcome, recipe: Recipe, budget: Budget, target: str,
         "headline": f"Trained {outcome.cost.steps:.0f} steps: {outcome.metric} {final.metric:.4g}, "
         f"loss {final.loss:.4g} on the validation set.",
         "metric": {"name": outcome.metric},
-        "final": {
-            "budget": str(budget),
-            "validation": score_data(final),
-            "test": dict(outcome.test) or None,
-            "cost": dict(outcome.cost),
-            "reason": outcome.reason,
-        },
+        "final": outcome_data(budget, outcome, final),
         "recipe": recipe.to_data(),
         "target": target,
         "load": inference_lines(folder),

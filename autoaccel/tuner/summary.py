@@ -13,7 +13,7 @@ from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import COUNTS, Cost
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord, Trials
-from autoaccel.core.trial import OutcomeKind, Purpose, Report
+from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report
 from autoaccel.search.base import Comparison, Search
 
 SCHEMA = 2
@@ -174,6 +174,17 @@ def score_data(report: Report) -> dict[str, float]:
     return {"metric": report.metric, "loss": report.loss, "standard_error": report.standard_error}
 
 
+def outcome_data(budget: Budget, outcome: Outcome, final: Report) -> dict[str, Any]:
+    """Return how a complete training ended, as plain data: its budget, scores and cost."""
+    return {
+        "budget": str(budget),
+        "validation": score_data(final),
+        "test": dict(outcome.test) or None,
+        "cost": dict(outcome.cost),
+        "reason": outcome.reason,
+    }
+
+
 def _scored(record: TrialRecord) -> dict[str, Any]:
     assert record.final is not None
     return {"trial": record.number, "origin": record.request.origin, **score_data(record.final)}
@@ -193,12 +204,5 @@ def _baseline(record: TrialRecord | None) -> dict[str, Any] | None:
 def _final(record: TrialRecord | None) -> dict[str, Any] | None:
     if record is None or record.outcome is None or record.final is None:
         return None
-    return {
-        "trial": record.number,
-        "origin": record.request.origin,
-        "budget": str(record.request.budget),
-        "validation": score_data(record.final),
-        "test": dict(record.outcome.test) or None,
-        "cost": dict(record.outcome.cost),
-        "reason": record.outcome.reason,
-    }
+    ended = outcome_data(record.request.budget, record.outcome, record.final)
+    return {"trial": record.number, "origin": record.request.origin, **ended}

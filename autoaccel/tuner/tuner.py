@@ -25,7 +25,7 @@ from autoaccel.spaces.space import SearchSpace
 from autoaccel.storage.folder import LOG, RunFolder, read_json
 from autoaccel.storage.log import Log, read_log
 from autoaccel.tuner.config import config
-from autoaccel.tuner.interrupts import interrupts
+from autoaccel.tuner.interrupts import PATIENCE, interrupts
 from autoaccel.tuner.loop import Listener, Loop
 from autoaccel.tuner.options import Options
 from autoaccel.tuner.recorder import Recorder
@@ -33,8 +33,6 @@ from autoaccel.tuner.replay import replay
 from autoaccel.tuner.result import Result, inference_lines
 from autoaccel.tuner.summary import delivery
 
-PATIENCE = 0.5
-"""Longest wait for an event, in seconds, and so the delay before Ctrl-C is noticed."""
 PROFILE_SHARE = 0.5
 """Largest share of the budget for the profile, which is aborted beyond it."""
 SCORING_SECONDS = 1.2
@@ -59,9 +57,9 @@ class Tuner:
         self._task, self._target, self._budget, self._options = task, target, budget, options
         self._folder, self._resources = folder, resources
         self._old = read_json(folder.path / "config.json") if options.resume else {}
-        entries = read_log(folder.path / LOG) if options.resume else []
+        self._entries = read_log(folder.path / LOG) if options.resume else []
         spent = read_json(folder.path / "account.json").get("seconds", 0.0)
-        before = max([spent, *(now for now, _ in entries)]) if entries else spent
+        before = max([spent, *(now for now, _ in self._entries)])
         # A resumed run has only the rest of its budget left.
         self._clock = SystemClock(clock.now() + before)
         self._view = view
@@ -98,8 +96,7 @@ class Tuner:
         return closing(make(self._task, self._resources, self._clock, self._folder.path))
 
     def _facts(self, executor: Executor) -> tuple[TaskFacts, Mapping[str, Any]]:
-        entries = read_log(self._folder.path / LOG) if self._old else []
-        for _, entry in entries:
+        for _, entry in self._entries if self._old else ():
             if isinstance(entry, Profiled):
                 return entry.facts, self._old["model_space"]
         return executor.profile(PROFILE_SHARE * self._budget.seconds if self._budget.seconds else None)
@@ -146,8 +143,7 @@ class Tuner:
         if record.request.test or not facts.n_test:
             return {}
         cost = facts.finalization_cost(test=True) + Cost(seconds=SCORING_SECONDS)
-        spent = (facts.profile + search.trials.spent()).replace(seconds=self._clock.now())
-        left = self._budget.less(spent + cost)
+        left = self._budget.less(search.trials.run_cost(self._clock.now()) + cost)
         if left is None:
             return {}
         weights = self._folder.weights(record.number)

@@ -74,6 +74,9 @@ def _preload() -> None:
     ):
         importlib.import_module(name)
     prepare(TrialRequest, Outcome, Report, TaskFacts)
+    from autoaccel.training.meters.meters import discover
+
+    discover()
 
 
 class ForkServer:

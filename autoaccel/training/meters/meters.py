@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -19,7 +20,9 @@ from autoaccel.training.meters.base import Meter
 from autoaccel.training.meters.counts import SamplesMeter, SecondsMeter, StepsMeter
 from autoaccel.training.meters.flops import FlopsMeter
 
-BUILT_IN: Sequence[type[Meter]] = (SecondsMeter, FlopsMeter, StepsMeter, SamplesMeter)
+COUNTERS: Sequence[type[Meter]] = (StepsMeter, SamplesMeter)
+"""Built-in meters that need nothing to be made with."""
+BUILT_IN: Sequence[type[Meter]] = (SecondsMeter, FlopsMeter, *COUNTERS)
 RESERVED = frozenset(
     {*(meter.quantity for meter in BUILT_IN), "epochs", "trial", "purpose", "origin", "outcome", "metric", "loss"}
     | {"standard_error", "budget", "reason", "parent", "fixed"}
@@ -42,10 +45,16 @@ def register(meter: type[Meter]) -> type[Meter]:
     return meter
 
 
-def registered() -> list[Meter]:
-    """Return a new meter of each registered kind."""
+@cache
+def discover() -> None:
+    """Register the meters of other packages: once a process, since looking for them takes milliseconds."""
     for point in entry_points(group="autoaccel.meters"):
         register(point.load())
+
+
+def registered() -> list[Meter]:
+    """Return a new meter of each registered kind."""
+    discover()
     return [make() for make in _REGISTERED.values()]
 
 
@@ -72,7 +81,7 @@ class Meters:
         self._world = world
         self._seconds = SecondsMeter(clock, started)
         self._flops = FlopsMeter(self.variants)
-        self._meters: list[Meter] = [self._seconds, self._flops, StepsMeter(), SamplesMeter(), *registered()]
+        self._meters: list[Meter] = [self._seconds, self._flops, *(make() for make in COUNTERS), *registered()]
         self._allowed: Budget | None = None
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> None:
