@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
+from autoaccel.techniques.shared.frozen import hold, release
 from autoaccel.techniques.shared.modules import (
     Factor,
     Unfused,
@@ -73,7 +74,7 @@ class Lora(Technique):
             kept |= {id(p) for p in model.parameters() if p.dim() < 2}
         self.frozen = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in kept]
         for name in self.frozen:
-            model.get_parameter(name).requires_grad_(False)
+            hold(model.get_parameter(name))
         unfuse(model)
         for layer in projections(model).values():
             if layer not in head:
@@ -98,7 +99,7 @@ class Lora(Technique):
         for module in context.model.modules():
             restore(module, Unfused)
         for name in self.frozen:
-            context.model.get_parameter(name).requires_grad_(True)
+            release(context.model.get_parameter(name))
         del context.variants["lora"]
 
 

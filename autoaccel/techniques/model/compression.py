@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import field
-from typing import Any, cast
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.shared.frozen import frozen_tensors, own_weight
 from autoaccel.techniques.shared.modules import LAYERS, evaluating, is_transposed_linear, output_layers
 from autoaccel.techniques.shared.tensors import call
 
@@ -57,6 +59,8 @@ class StructuredPruning(Technique):
 def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> None:
     """Remove the channels of lowest L2 norm and everything that depends on them; outputs keep their shape.
 
+    Channels stay where removing them would change a tensor that the user froze, or a weight that is computed.
+
     Args:
         model: Changed in place.
         inputs: A batch for the model; dependencies are traced with it.
@@ -71,6 +75,13 @@ def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> 
             rounded: int = super()._round_to(n_pruned, current_channels, round_to)
             return min(rounded, max(0, current_channels - round_to))
 
+        def _check_pruning_ratio(self, group: Any) -> bool:
+            """Leave a group of channels whole if one of its tensors must keep its shape."""
+            if any(_keeps_shape(dep.target.module, frozen) for dep, _ in group):
+                return False
+            return bool(super()._check_pruning_ratio(group))
+
+    frozen = frozen_tensors(model)
     with evaluating(model):  # torch_pruning leaves the model in eval mode
         pruner = Pruner(
             model,
@@ -83,6 +94,14 @@ def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> 
         pruner.step()
     for trained in model.parameters():
         trained.grad = None
+
+
+def _keeps_shape(part: nn.Module | nn.Parameter, frozen: Collection[int]) -> bool:
+    if isinstance(part, nn.Parameter):
+        return id(part) in frozen
+    if isinstance(part, LAYERS) and own_weight(part) is None:
+        return True
+    return any(id(t) in frozen for t in chain(part.parameters(recurse=False), part.buffers(recurse=False)))
 
 
 @technique(
@@ -133,11 +152,11 @@ class MagnitudePruning(Technique):
 
 
 def _prunable(model: nn.Module) -> list[Tensor]:
-    """Return the weights of all layers, except those shared with an embedding."""
+    """Return the weights of all layers, except those that are frozen, computed, or shared with an embedding."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     layers = (m for m in model.modules() if isinstance(m, LAYERS) or is_transposed_linear(m))
-    weights = [cast(Tensor, layer.weight) for layer in layers]
-    return [weight for weight in weights if id(weight) not in tables]
+    weights = [own_weight(layer) for layer in layers]
+    return [weight for weight in weights if weight is not None and id(weight) not in tables]
 
 
 def _largest(weight: Tensor, share: float) -> Tensor:

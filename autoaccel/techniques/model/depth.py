@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import field
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
+from autoaccel.techniques.shared.frozen import frozen_tensors
 from autoaccel.techniques.shared.modules import evaluating, extend, first_calls, repeated_blocks, restore
 from autoaccel.techniques.shared.tensors import call
 
@@ -156,11 +157,12 @@ class DepthGrowth(Technique):
         """
         found = kinds_of_blocks(context.model, next(context.training_batches(2)))
         names = {module: name for name, module in context.model.named_modules()}
+        frozen = frozen_tensors(context.model)
         for kind in dict.fromkeys(found.values()):
             alike = [block for block, other in found.items() if other == kind]
             trained = -(-len(alike) // self.growth)
             for i, block in enumerate(alike[trained:]):
-                self.copies += [f"{names[block]}.{name}" for name in _share(alike[i % trained], block)]
+                self.copies += [f"{names[block]}.{name}" for name in _share(alike[i % trained], block, frozen)]
                 extend(block, BypassedBlock)
 
     @contextmanager
@@ -193,13 +195,16 @@ class DepthGrowth(Technique):
         context.rebuild()
 
 
-def _share(source: nn.Module, block: nn.Module) -> list[str]:
-    """Make `block` share the tensors of `source`; return the names of those that were not shared before."""
+def _share(source: nn.Module, block: nn.Module, frozen: Collection[int]) -> list[str]:
+    """Make `block` share the tensors of `source`, and return the names of those that were not shared before.
+
+    Tensors of `block` whose ids are in `frozen` stay its own.
+    """
     shared = []
     for path, part in block.named_modules():
         other = source.get_submodule(path)
         for key, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
-            if getattr(other, key) is not tensor:
+            if getattr(other, key) is not tensor and id(tensor) not in frozen:
                 setattr(part, key, getattr(other, key))
                 shared.append(f"{path}.{key}" if path else key)
     return shared

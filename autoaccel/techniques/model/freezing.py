@@ -11,6 +11,7 @@ from torch import nn
 
 from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.shared.frozen import hold, release
 from autoaccel.techniques.shared.modules import evaluating, layers_in_order
 
 
@@ -68,7 +69,7 @@ class LayerFreezing(Technique):
     def _thaw(self, model: nn.Module) -> None:
         parameters = dict(model.named_parameters())
         for name in self.frozen:
-            parameters[name].requires_grad_(True)
+            release(parameters[name])
         self.frozen = []
 
     def _freeze(self, context: Context, share: float) -> None:
@@ -81,6 +82,5 @@ class LayerFreezing(Technique):
         chosen = {p for part in early for p in part} - set(trained[-1])
         for name, held in context.model.named_parameters():
             if held in chosen:
-                held.requires_grad_(False)
-                held.grad = None
+                hold(held)
                 self.frozen.append(name)

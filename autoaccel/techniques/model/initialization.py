@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Context, Technique, technique
+from autoaccel.techniques.shared.frozen import own_weight, trainable
 from autoaccel.techniques.shared.modules import evaluating, first_calls, layers_in_order, removed, repeated_blocks
 from autoaccel.techniques.shared.tensors import call
 
@@ -38,14 +39,15 @@ class Whitening(Technique):
     def setup(self, context: Context) -> None:
         """Set the filters of the first convolution; filters beyond two per whitening direction stay random."""
         conv, patches = first_patches(context)
-        if conv is None:
+        weight = None if conv is None else own_weight(conv)
+        if conv is None or weight is None:
             return
         mean, directions = whitening_directions(patches)
-        half = directions[: max(1, len(conv.weight) // 2)]
-        filters = torch.cat([half, -half])[: len(conv.weight)]
+        half = directions[: max(1, len(weight) // 2)]
+        filters = torch.cat([half, -half])[: len(weight)]
         with torch.no_grad():
-            conv.weight[: len(filters)] = filters.view(-1, *conv.weight.shape[1:]).to(conv.weight)
-            if conv.bias is not None:
+            weight[: len(filters)] = filters.view(-1, *weight.shape[1:]).to(weight)
+            if conv.bias is not None and trainable(conv.bias):
                 conv.bias[: len(filters)] = -(filters @ mean).to(conv.bias)
 
 
@@ -112,11 +114,13 @@ class Dirac(Technique):
     def setup(self, context: Context) -> None:
         """Set the first filters of every convolution to the identity."""
         for module in context.model.modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-                identity = nn.init.dirac_(torch.empty_like(module.weight), module.groups).detach()
+            if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+                continue
+            if (weight := own_weight(module)) is not None:
+                identity = nn.init.dirac_(torch.empty_like(weight), module.groups).detach()
                 passing = identity.flatten(1).any(1)
                 with torch.no_grad():
-                    module.weight[passing] = identity[passing]
+                    weight[passing] = identity[passing]
 
 
 @technique(
@@ -162,7 +166,7 @@ def silence(block: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> 
     layers = [m for m in layers_in_order(block, run) if any(p.requires_grad for p in m.parameters(recurse=False))]
     layers.reverse()
     for chosen in chain(combinations(layers, 1), combinations(layers, 2)):
-        weights = [p for layer in chosen for p in layer.parameters(recurse=False)]
+        weights = [p for layer in chosen for p in layer.parameters(recurse=False) if p.requires_grad]
         saved = [p.detach().clone() for p in weights]
         torch._foreach_zero_([p.detach() for p in weights])
         if _passes(run(), x, chosen):

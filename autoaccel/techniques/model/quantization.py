@@ -9,6 +9,7 @@ from dataclasses import field
 from torch import nn
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
+from autoaccel.techniques.shared.frozen import own_weight
 from autoaccel.techniques.shared.modules import Unfused, extend, output_layers, own_layers, restore, unfuse
 from autoaccel.techniques.shared.quantized import FakeInt8, store_int8
 
@@ -38,12 +39,17 @@ class Quantization(Technique):
     layers: list[str] = field(init=False, default_factory=list, repr=False)
 
     def setup(self, context: Context) -> None:
-        """Choose the layers now: once compiled, the model does not show which layer runs last."""
+        """Choose the layers now: once compiled, the model does not show which layer runs last.
+
+        Layers that the user froze keep their weights, and complex ones have no int8 form.
+        """
         skipped: list[nn.Module] = []
         if not self.output:
             inputs = next(context.training_batches(2))
             skipped = output_layers(context.model, lambda: context.forward(inputs))
-        self.layers = [name for name, layer in own_layers(context.model).items() if layer not in skipped]
+        layers = {name: layer for name, layer in own_layers(context.model).items() if layer not in skipped}
+        weights = {name: own_weight(layer) for name, layer in layers.items()}
+        self.layers = [n for n, weight in weights.items() if weight is not None and not weight.is_complex()]
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:

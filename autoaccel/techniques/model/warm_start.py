@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
+from autoaccel.techniques.shared.frozen import frozen_tensors, trained
 from autoaccel.techniques.shared.quantized import plain_state
 
 
@@ -60,23 +61,26 @@ class WarmStart(ShrinkPerturb):
 
 @torch.no_grad()
 def take_over(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy every parameter and buffer whose name and shape match; the others stay unchanged.
+    """Copy every parameter and buffer whose name and shape match, except what the user froze.
 
     Raises:
         ValueError: If no parameter matches.
     """
-    fitting = {n: t for n, t in model.state_dict().items() if n in weights and weights[n].shape == t.shape}
+    frozen, own = frozen_tensors(model), model.state_dict(keep_vars=True)
+    alike = {n: t for n, t in own.items() if n in weights and isinstance(t, Tensor) and weights[n].shape == t.shape}
+    fitting = {name: t for name, t in alike.items() if id(t) not in frozen}
     if not fitting.keys() & dict(model.named_parameters()).keys():
         raise ValueError("warm_start: no weight of the finished model has a name and shape of this one's")
-    for name, own in fitting.items():
-        own.copy_(weights[name])
+    for name, tensor in fitting.items():
+        tensor.copy_(weights[name])
 
 
 @torch.no_grad()
 def shrink_and_perturb(model: nn.Module, shrink: float, noise: float, generator: torch.Generator) -> None:
     """Multiply matrices and kernels by `shrink` and add normal noise of `noise` times their standard deviation.
 
-    Gains and biases stay unchanged, since gains start at one, not at the zero mean of the noise.
+    What the user froze stays unchanged, and so do gains and biases, since gains start at one, not at the zero mean
+    of the noise.
 
     Args:
         model: Changed in place.
@@ -84,7 +88,8 @@ def shrink_and_perturb(model: nn.Module, shrink: float, noise: float, generator:
         noise: Standard deviation of the noise relative to that of each tensor before shrinking.
         generator: CPU generator, seeded alike on all ranks.
     """
-    for weight in model.parameters():
+    for weight in trained(model):
         if weight.dim() > 1:
-            drawn = torch.randn(weight.shape, generator=generator).to(weight)
+            dtype = torch.complex64 if weight.is_complex() else torch.float32
+            drawn = torch.randn(weight.shape, generator=generator, dtype=dtype).to(weight)
             weight.copy_(shrink * weight + noise * weight.std(correction=0) * drawn)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from autoaccel.core.schedules import half_life_decay
 from autoaccel.techniques.base import Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.shared.frozen import trained
 from autoaccel.techniques.shared.weights import in_place_of, measured_on
 
 
@@ -23,7 +24,7 @@ class Averaging(Technique):
     recalibrate: int
 
     def mean(self) -> list[Tensor]:
-        """Return one tensor for each of the model's parameters, or an empty list if there is no average yet."""
+        """Return one tensor for each of the model's trained parameters, or an empty list if there is no average."""
         raise NotImplementedError
 
     def evaluation_samples(self, context: Context) -> int:
@@ -42,7 +43,8 @@ class Averaging(Technique):
 
 
 def _weights(model: nn.Module) -> list[Tensor]:
-    return [p.detach() for p in model.parameters()]
+    """Return the weights that are averaged: those that the user froze stay as they are."""
+    return [p.detach() for p in trained(model)]
 
 
 def _alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
@@ -214,18 +216,18 @@ class Lookahead(Technique):
     def step(self, context: Context) -> Iterator[None]:
         """Interpolate the copy towards the updated weights, and set the weights to it."""
         if not self._fits(context.model):
-            self.slow, self.next = [p.clone() for p in _trained(context.model)], context.p + self.every
+            self.slow, self.next = [p.clone() for p in _moving(context.model)], context.p + self.every
         yield
         if context.p >= self.next and self._fits(context.model):
-            live = _trained(context.model)
+            live = _moving(context.model)
             torch._foreach_lerp_(self.slow, live, 1 - self.strength * context.p**3)
             torch._foreach_copy_(live, self.slow)
             self.next = context.p + self.every
 
     def _fits(self, model: nn.Module) -> bool:
-        return _alike(self.slow, _trained(model))
+        return _alike(self.slow, _moving(model))
 
 
-def _trained(model: nn.Module) -> list[Tensor]:
-    """Return the trained weights; frozen ones are not pulled."""
+def _moving(model: nn.Module) -> list[Tensor]:
+    """Return the weights that are trained now; none that a technique holds is pulled."""
     return [p.detach() for p in model.parameters() if p.requires_grad]

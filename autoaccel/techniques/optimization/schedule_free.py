@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 
 from autoaccel.techniques.base import Context, Number, parameter, technique, value
+from autoaccel.techniques.shared.frozen import trained
 from autoaccel.techniques.shared.groups import DecayedOptimizer, Group
 from autoaccel.techniques.shared.weights import measured_on, recalibrated
 
@@ -85,7 +86,7 @@ class ScheduleFree(DecayedOptimizer):
     def evaluate(self, context: Context) -> Iterator[None]:
         """Evaluate the average, with its own BatchNorm statistics."""
         optimizer = cast(Any, context.optimizer)
-        live = [p.detach() for p in context.model.parameters()]
+        live = [p.detach() for p in trained(context.model)]
         saved = [p.clone() for p in live]
         optimizer.eval()
         try:

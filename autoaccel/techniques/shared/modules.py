@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from autoaccel.techniques.shared.frozen import own_weight
 from autoaccel.techniques.shared.tensors import call, tensors_in
 
 _JOINED: dict[tuple[type[nn.Module], type[nn.Module]], type[nn.Module]] = {}
@@ -76,7 +77,7 @@ def own_layers(model: nn.Module) -> dict[str, nn.Module]:
         for name, module in model.named_modules()
         if (isinstance(module, LAYERS) or is_transposed_linear(module))
         and not isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear)
-        and owners[id(module.weight)] == 1
+        and owners[id(module._parameters.get("weight"))] == 1
     }
 
 
@@ -86,8 +87,9 @@ def is_transposed_linear(module: nn.Module) -> bool:
 
 
 def projections(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the linear layers among `own_layers`."""
-    return {n: m for n, m in own_layers(model).items() if isinstance(m, nn.Linear) or is_transposed_linear(m)}
+    """Return the linear layers among `own_layers` whose weight the user did not freeze."""
+    layers = {n: m for n, m in own_layers(model).items() if own_weight(m) is not None}
+    return {n: m for n, m in layers.items() if isinstance(m, nn.Linear) or is_transposed_linear(m)}
 
 
 def output_layers(model: nn.Module, run: Callable[[], Any]) -> list[nn.Module]:
@@ -244,10 +246,10 @@ def as_written(model: nn.Module) -> AbstractContextManager[None]:
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put the whole model in eval mode, and restore the mode of every module on exit."""
-    training = [module for module in model.modules() if module.training]
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        for module, mode in modes:
+            module.training = mode

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autoaccel.techniques.base import Context
+from autoaccel.techniques.shared.frozen import live_norms, trained
 from autoaccel.techniques.shared.modules import as_written, evaluating
 from autoaccel.techniques.shared.tensors import tensors_in
 
@@ -19,10 +20,10 @@ def in_place_of(context: Context, average: Sequence[Tensor], recalibrate: int) -
 
     Args:
         context: The training whose model is changed.
-        average: The weights to use: one tensor for each of the model's parameters, in order.
+        average: The weights to use: one tensor for each of the model's trained parameters, in order.
         recalibrate: Number of training samples for measuring BatchNorm statistics.
     """
-    live = [p.detach() for p in context.model.parameters()]
+    live = [p.detach() for p in trained(context.model)]
     saved = [p.clone() for p in live]
     torch._foreach_copy_(live, list(average))
     try:
@@ -35,30 +36,25 @@ def in_place_of(context: Context, average: Sequence[Tensor], recalibrate: int) -
 @contextmanager
 def recalibrated(context: Context, samples: int) -> Iterator[None]:
     """Measure BatchNorm statistics for the current weights, and restore the old ones on exit."""
-    buffers = {name: b.clone() for name, b in context.model.named_buffers()}
+    norms = live_norms(context.model)
+    before = [{name: b.clone() for name, b in norm.named_buffers()} for norm in norms]
     try:
         measure_norms(context, samples)
         yield
     finally:
-        for name, buffer in context.model.named_buffers():
-            if name in buffers:  # `finish` may have added buffers
-                buffer.data.copy_(buffers[name])
-
-
-def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """Return the BatchNorm layers that track running statistics."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    return [m for m in norms if m.track_running_stats]
+        for norm, statistics in zip(norms, before, strict=True):
+            for name, buffer in norm.named_buffers():
+                buffer.data.copy_(statistics[name])
 
 
 def measured_on(context: Context, samples: int) -> int:
-    """Return how many of `samples` training samples `measure_norms` uses: none without BatchNorm."""
-    return samples if batch_norms(context.model) else 0
+    """Return how many of `samples` training samples `measure_norms` uses: none without live BatchNorm."""
+    return samples if live_norms(context.model) else 0
 
 
 def measure_norms(context: Context, samples: int) -> None:
     """Measure BatchNorm's running statistics for the current weights on `samples` training samples."""
-    norms = batch_norms(context.model)
+    norms = live_norms(context.model)
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]

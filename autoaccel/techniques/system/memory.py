@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from autoaccel.techniques.base import Context, Technique, parameter, technique
+from autoaccel.techniques.shared.frozen import batch_norms
 from autoaccel.techniques.shared.modules import extend, repeated_blocks
-from autoaccel.techniques.shared.weights import batch_norms
 
 
 @technique(
