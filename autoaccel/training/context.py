@@ -262,8 +262,9 @@ class TrainingContext:
 
 def _fits(state: Mapping[str, Any], parameter: Tensor) -> bool:
     """Return whether a parameter's optimizer state has the parameter's shape; scalar counters are ignored."""
+    shape = torch.view_as_real(parameter).shape if parameter.is_complex() else parameter.shape
     tensors = [part for part in state.values() if isinstance(part, Tensor) and part.dim()]
-    return all(part.shape == parameter.shape for part in tensors)
+    return all(part.shape == shape for part in tensors)
 
 
 def free_memory(device: torch.device) -> int:

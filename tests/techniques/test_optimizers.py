@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file
 from sample_tasks import image_task
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from autoaccel.core.catalog import TechniqueInfo, check
 from autoaccel.core.clock import SimulatedClock
@@ -181,6 +182,7 @@ class Positioned(nn.Module):
 
 def test_muon_orthogonalizes_matrices_only_and_knows_their_rows():
     model, muon = Positioned(), classes()["muon"]()
+    muon.outputs = ["head"]
     split = muon.split(model)
     assert [p.shape for p in split["hidden"]] == [(16, 16)] and [p.shape for p in split["head"]] == [(3, 16)]
     assert [p.shape for p in split["transposed"]] == [(4, 16)]
@@ -195,6 +197,30 @@ def test_muon_orthogonalizes_matrices_only_and_knows_their_rows():
 
     gradient = torch.randn(4, 16)
     assert torch.allclose(moved("transposed", gradient), moved("hidden", gradient.T.contiguous()).T, atol=1e-6)
+
+
+class HeadFirst(nn.Module):
+    """A model that declares the layer that runs last before all others."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+        self.first, self.second = nn.Linear(4, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.head(self.second(self.first(x.flatten(1)).relu()).relu())
+
+
+@pytest.mark.parametrize("kind", [lambda: nn.Linear(8, 2), lambda: weight_norm(nn.Linear(8, 2))])
+def test_muons_output_layer_is_the_one_that_runs_last(kind):
+    task = Task(model=lambda: HeadFirst(kind()), train=(torch.rand(50, 4), torch.arange(50) % 2))
+    context = context_with("muon", task=task)
+    groups = {g["name"]: [id(p) for p in g["params"]] for g in context.optimizer.param_groups}
+    model = context.model
+    assert groups["hidden"] == [id(model.first.weight), id(model.second.weight)]
+    assert {id(p) for p in model.head.parameters() if p.dim() > 1} == set(groups["head"])
+    context.rebuild()
+    assert [id(p) for p in context.optimizer.param_groups[0]["params"]] == groups["hidden"]
 
 
 def average_by_hand(start, gradients, lr, beta, beta2, decay):

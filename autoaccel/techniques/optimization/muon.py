@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from autoaccel.techniques.base import Number, parameter, technique, value
+from autoaccel.techniques.base import Context, Number, parameter, technique, value
 from autoaccel.techniques.shared.groups import Group, GroupedOptimizer, vectors_in
-from autoaccel.techniques.shared.modules import is_transposed_linear
+from autoaccel.techniques.shared.modules import is_transposed_linear, output_layers
 
 
 def orthogonalized(update: Tensor, steps: int = 5) -> Tensor:
@@ -121,12 +122,23 @@ class Muon(GroupedOptimizer):
     adam_lr: Number = parameter(3e-3, 3e-4, 2e-2, log=True)
     momentum: Number = parameter(0.95, 0.8, 0.98)
     weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
+    outputs: list[str] = field(init=False, default_factory=list, repr=False)
+
+    def setup(self, context: Context) -> None:
+        """Build the optimizer. Which layer runs last is found once: a compiled model does not show it."""
+        if not self.outputs:
+            inputs = next(context.training_batches(2))
+            last = output_layers(context.model, lambda: context.forward(inputs))
+            self.outputs = [name for name, module in context.model.named_modules() if module in last]
+        super().setup(context)
 
     def split(self, model: nn.Module) -> dict[str, list[Tensor]]:
         """Separate hidden matrices and kernels, the last layer, and the rest: gains, biases and embeddings."""
         trained = [p for p in model.parameters() if p.requires_grad]
         vectors = vectors_in(model)
-        head = _head(model) - vectors
+        # The rows of the last layer are independent: they stand for classes.
+        last = [model.get_submodule(name) for name in self.outputs]
+        head = {id(p) for layer in last for p in layer.parameters()} - vectors
         rest = (vectors | {id(p) for p in trained if not _is_matrix(p)}) - head
         transposed = {id(m.weight) for m in model.modules() if is_transposed_linear(m)} - rest
         return {
@@ -150,11 +162,5 @@ class Muon(GroupedOptimizer):
 
 
 def _is_matrix(p: Tensor) -> bool:
-    """Return whether there are several rows and columns: a position table [1, t, d] is one long row."""
-    return p.dim() > 1 and len(p) > 1 and p.numel() > len(p)
-
-
-def _head(model: nn.Module) -> set[int]:
-    """Return the id of the last linear layer's weight, whose rows are independent: they stand for classes."""
-    last = [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
-    return {id(m.weight) for m in last}
+    """Return whether there are several real rows and columns: a position table [1, t, d] is one long row."""
+    return p.dim() > 1 and len(p) > 1 and p.numel() > len(p) and not p.is_complex()

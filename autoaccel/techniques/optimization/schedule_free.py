@@ -10,6 +10,7 @@ import torch
 
 from autoaccel.techniques.base import Context, Number, parameter, technique, value
 from autoaccel.techniques.shared.frozen import trained
+from autoaccel.techniques.shared.gradients import as_real
 from autoaccel.techniques.shared.groups import DecayedOptimizer, Group
 from autoaccel.techniques.shared.weights import measured_on, recalibrated
 
@@ -86,13 +87,15 @@ class ScheduleFree(DecayedOptimizer):
     def evaluate(self, context: Context) -> Iterator[None]:
         """Evaluate the average, with its own BatchNorm statistics."""
         optimizer = cast(Any, context.optimizer)
-        live = [p.detach() for p in trained(context.model)]
-        saved = [p.clone() for p in live]
-        optimizer.eval()
+        live = trained(context.model)
+        saved = [p.detach().clone() for p in live]
+        with as_real(live):
+            optimizer.eval()
         try:
             with recalibrated(context, self.recalibrate):
                 yield
         finally:
-            optimizer.train()
+            with as_real(live):
+                optimizer.train()
             # Switching to the average and back rounds the weights.
-            torch._foreach_copy_(live, saved)
+            torch._foreach_copy_([p.detach() for p in live], saved)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from autoaccel.core.schedules import Schedule
 from autoaccel.techniques.base import Context, Number, OptimizerTechnique, value
+from autoaccel.techniques.shared.gradients import as_real, make_dense, steps_as_real, with_dense_gradients
 from autoaccel.techniques.shared.modules import Factor
 
 Group = dict[str, Any]
@@ -38,14 +39,20 @@ class GroupedOptimizer(OptimizerTechnique):
         raise NotImplementedError
 
     def setup(self, context: Context) -> None:
-        """Build the optimizer for the current parameters of the model."""
+        """Build the optimizer for the current parameters of the model.
+
+        It gets dense gradients, also of embeddings with `sparse=True`, and real views of complex parameters.
+        """
+        with_dense_gradients(context.model)
         before = {} if context.optimizer is None else {g["name"]: g for g in context.optimizer.param_groups}
         groups = []
         for name, params in self.split(context.model).items():
             counted = {key: count for key, count in before.get(name, {}).items() if key in self.counters}
             if params:
                 groups.append({**self._group(name, context.p), **counted, "params": params})
-        context.optimizer = self.build(groups)
+        with as_real(context.model.parameters()):
+            context.optimizer = self.build(groups)
+        steps_as_real(context.optimizer)
 
     def _group(self, name: str, p: float) -> Group:
         numbers = self.numbers(name, p)
@@ -53,7 +60,11 @@ class GroupedOptimizer(OptimizerTechnique):
 
     @contextmanager
     def step(self, context: Context) -> Iterator[None]:
-        """Update the scheduled hyperparameters; the learning rate component then scales the peak `initial_lr`."""
+        """Update the scheduled hyperparameters; the learning rate component then scales the peak `initial_lr`.
+
+        Before other techniques see the gradients, those that are sparse become dense.
+        """
+        make_dense(p for group in context.optimizer.param_groups for p in group["params"])
         if any(isinstance(number, Schedule) for number in vars(self).values()):
             for group in context.optimizer.param_groups:
                 group.update(self.numbers(group["name"], context.p))
