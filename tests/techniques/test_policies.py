@@ -43,6 +43,25 @@ def test_every_change_keeps_the_shape_and_the_range_and_nothing_is_no_change(cha
 
 
 @needs_kornia
+def test_no_change_leaves_black_and_white_as_they_are():
+    from autoaccel.techniques.data.policies import changes
+
+    x = torch.stack([torch.zeros(1, 6, 6), torch.ones(1, 6, 6), torch.eye(6)[None]])
+    for number, change in enumerate(changes()):
+        assert torch.allclose(change(x, torch.zeros(3)), x, atol=1e-4), number
+
+
+@needs_kornia
+def test_solarizing_inverts_what_is_brighter_than_its_threshold():
+    from autoaccel.techniques.data.policies import changes
+
+    x = torch.tensor([0.0, 0.5, 0.7, 0.8, 1.0]).expand(2, 1, 1, 5)
+    made = changes()[11](x, torch.tensor([0.25, -1.0]))
+    assert torch.allclose(made[0, 0, 0], torch.tensor([0.0, 0.5, 0.7, 0.2, 0.0]))
+    assert torch.allclose(made[1, 0, 0], torch.tensor([0.0, 0.5, 0.3, 0.2, 0.0]))
+
+
+@needs_kornia
 def test_moving_and_turning_do_what_they_say():
     from autoaccel.techniques.data.policies import changes
 

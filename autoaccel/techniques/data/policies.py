@@ -80,7 +80,7 @@ def changes() -> tuple[Change, ...]:
     """Return the operations: functions of images and amounts that return the changed images.
 
     Images have shape [n, c, h, w] and values in [0, 1]; amounts have shape [n] and values in [-1, 1]. Amount 0
-    changes nothing, except that solarizing inverts values of exactly 1.
+    changes nothing, except that posterizing rounds to 256 levels.
     """
     from kornia import enhance, geometry
 
@@ -102,10 +102,15 @@ def changes() -> tuple[Change, ...]:
         lambda x, by: _away_from(x.mean(1, keepdim=True), x, by),
         lambda x, by: enhance.sharpness(x, 1 + 0.9 * by),
         lambda x, by: enhance.posterize(x, (8 - 4 * by.abs()).round().int()),
-        lambda x, by: enhance.solarize(x, 1 - by.abs()),
+        _solarized,
         lambda x, by: torch.lerp(x, _stretched(x), by.abs()[:, None, None, None]),
         lambda x, by: torch.lerp(x, enhance.equalize(x), by.abs()[:, None, None, None]),
     )
+
+
+def _solarized(x: Tensor, amount: Tensor) -> Tensor:
+    """Invert the values above a threshold, which falls from 1 to 0; kornia inverts those that equal it too."""
+    return torch.where(x > 1 - amount.abs()[:, None, None, None], 1 - x, x)
 
 
 def _factor(amount: Tensor) -> Tensor:
