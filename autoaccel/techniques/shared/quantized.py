@@ -81,8 +81,8 @@ def store_alike(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the model's state with float weights for the layers stored in int8, and without their scales."""
-    state: dict[str, Tensor] = model.state_dict()
+    """Return the model's tensors with float weights for the layers stored in int8, and without their scales."""
+    state = {name: part for name, part in model.state_dict().items() if isinstance(part, Tensor)}
     for name, layer in model.named_modules():
         if isinstance(layer, Int8):
             state[f"{name}.weight"] = layer.weight

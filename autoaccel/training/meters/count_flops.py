@@ -3,7 +3,7 @@
 PyTorch's own counter counts them on a copy of the model on the `meta` device, which holds no data, once per input
 shape and set of trained parameters. Plain CPU tensors would count zero for attention and recurrent layers. PyTorch
 omits matrix decompositions; these are counted by the formulas of Golub & Van Loan, Matrix Computations, 4th
-edition.
+edition. A model that needs values is counted on them, and one that cannot be copied, in place.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import is_dataclass
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +22,7 @@ from torch._subclasses import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from autoaccel.techniques.shared.tensors import call, map_tensors, random_numbers_kept
+from autoaccel.techniques.shared.tensors import call, map_tensors, random_numbers_kept, tensors_in
 
 T = TypeVar("T")
 NO_DRY_RUN = (RuntimeError, NotImplementedError, TypeError, ValueError, AssertionError)
@@ -39,12 +41,37 @@ def _eigh_flops(shape: torch.Size, *_: Any, **__: Any) -> int:
     return math.prod(shape[:-2]) * 9 * shape[-1] ** 3
 
 
-DECOMPOSITIONS = {torch.ops.aten.linalg_qr: _qr_flops, torch.ops.aten._linalg_eigh: _eigh_flops}
+def _of_tensors(formula: Callable[..., int]) -> Callable[..., int]:
+    """Let PyTorch pass a formula the tensors, not their shapes."""
+    cast(Any, formula)._get_raw = True
+    return formula
+
+
+@_of_tensors
+def _product_flops(a: Tensor, b: Tensor, *_: Any, **__: Any) -> int:
+    """Count a product of matrices, of which one may be sparse: then only its nonzeros are multiplied."""
+    if b.layout is not torch.strided:
+        return 2 * a.shape[0] * b._nnz()
+    return 2 * (a.numel() if a.layout is torch.strided else a._nnz()) * b.shape[1]
+
+
+@_of_tensors
+def _added_product_flops(_: Tensor, a: Tensor, b: Tensor, *__: Any, **___: Any) -> int:
+    return _product_flops(a, b)
+
+
+FORMULAS = {
+    torch.ops.aten.linalg_qr: _qr_flops,
+    torch.ops.aten._linalg_eigh: _eigh_flops,
+    torch.ops.aten.mm: _product_flops,
+    torch.ops.aten._sparse_addmm: _added_product_flops,
+}
+"""What PyTorch counts as nothing, or as if it were dense."""
 
 
 def counter() -> FlopCounterMode:
-    """Return PyTorch's FLOP counter, extended to matrix decompositions."""
-    return FlopCounterMode(display=False, custom_mapping=dict(DECOMPOSITIONS))
+    """Return PyTorch's FLOP counter, extended to matrix decompositions and sparse matrices."""
+    return FlopCounterMode(display=False, custom_mapping=dict(FORMULAS))
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -55,6 +82,8 @@ def meta_copy(model: nn.Module) -> nn.Module:
             torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad
         )
     for buffer in model.buffers():
+        if buffer.layout is not torch.strided:
+            raise NotImplementedError("without data, a sparse tensor does not say what its products cost")
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     return copy.deepcopy(model, memo)
 
@@ -86,35 +115,73 @@ def count_flops(model: nn.Module, inputs: Any, backward: bool) -> float:
     """Return the FLOPs of a forward pass, and of the backward pass that its trained parameters need.
 
     Args:
-        model: The model, in the mode (train or eval) to count.
+        model: The model, in the mode (train or eval) to count. Buffers, gradients and modes stay as they are.
         inputs: Example inputs; only shapes and dtypes matter unless the forward pass depends on values.
         backward: Whether to count the backward pass too.
+
+    Raises:
+        Exception: If the model runs in no way in which PyTorch can count: whatever the last way raised.
     """
     try:
         return dry_run(model, inputs, lambda copied, empty: _count(copied, empty, backward))
-    except NO_DRY_RUN:  # the forward pass needs values
-        return _count_on_values(model, inputs, backward)
-
-
-def _count_on_values(model: nn.Module, inputs: Any, backward: bool) -> float:
-    """Count on real inputs, on the CPU if possible, where math attention exposes its matrix products."""
-    device = next(model.parameters()).device
+    except Exception:  # the forward pass needs values, or the model cannot be copied
+        pass
     try:
-        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
-            warnings.simplefilter("ignore")  # torch warns about settings of other devices
-            with torch.backends.mkldnn.flags(enabled=False):
-                return _count(copy.deepcopy(model).cpu(), map_tensors(lambda t: t.cpu(), inputs), backward)
-    except NO_DRY_RUN:
-        if device.type != "cuda":
-            raise
-        # GPU-only kernels are not counted here, but everything else is.
-        with random_numbers_kept(device):
-            return _count(copy.deepcopy(model), inputs, backward)
+        return _count_on_cpu(model, inputs, backward)
+    except Exception:  # it needs kernels of a GPU, or cannot be copied
+        return _count_in_place(model, inputs, backward)
+
+
+def estimated_flops(model: nn.Module, inputs: Any, backward: bool) -> float:
+    """Return 2 FLOPs a parameter and sample for the forward pass, and twice that for the backward pass."""
+    samples = max((len(t) for t in tensors_in(inputs) if t.dim()), default=1)
+    return 2.0 * samples * sum(p.numel() for p in model.parameters()) * (3 if backward else 1)
+
+
+@contextmanager
+def _visible_products() -> Iterator[None]:
+    """Compute attention and recurrent layers as matrix products, which the counter sees, if they are on the CPU."""
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
+        warnings.simplefilter("ignore")  # torch warns about settings of other devices
+        yield
+
+
+def _count_on_cpu(model: nn.Module, inputs: Any, backward: bool) -> float:
+    """Count on real inputs with a copy of the model on the CPU."""
+    with _visible_products():
+        return _count(copy.deepcopy(model).cpu(), map_tensors(lambda t: t.cpu(), inputs), backward)
+
+
+def _count_in_place(model: nn.Module, inputs: Any, backward: bool) -> float:
+    """Count on real inputs with the model itself, where it is: kernels that only GPUs have are not counted."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    buffers = [
+        (m._buffers, n, b, b.clone()) for m in model.modules() for n, b in m._buffers.items() if b is not None
+    ]
+    visible = _visible_products() if device.type == "cpu" else nullcontext()
+    try:
+        with random_numbers_kept(device), visible, counter() as counted, torch.set_grad_enabled(backward):
+            output = call(model, inputs)
+            if backward and (outputs := _differentiable(output)):
+                # Not backward(), which would add to the gradients of the training.
+                wanted = [p for p in model.parameters() if p.requires_grad]
+                torch.autograd.grad(outputs, wanted, [torch.ones_like(t) for t in outputs], allow_unused=True)
+    finally:
+        with torch.no_grad():
+            for held, name, buffer, before in buffers:
+                held[name] = buffer.copy_(before)
+    return float(counted.get_total_flops())
 
 
 def _count(model: nn.Module, inputs: Any, backward: bool) -> float:
     with counter() as counted, torch.set_grad_enabled(backward):
         output = call(model, inputs)
-        if backward and isinstance(output, Tensor) and output.requires_grad:
-            output.sum().backward()
+        if backward and (outputs := _differentiable(output)):
+            torch.autograd.backward(outputs, [torch.ones_like(t) for t in outputs])
     return float(counted.get_total_flops())
+
+
+def _differentiable(output: Any) -> list[Tensor]:
+    """Return the tensors of an output that a loss may depend on."""
+    parts = vars(output) if is_dataclass(output) and not isinstance(output, Mapping) else output
+    return [t for t in tensors_in(parts) if t.requires_grad]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autoaccel.core.quantities import FLOPS
 from autoaccel.training.meters.base import Meter
-from autoaccel.training.meters.count_flops import count_flops, counter
+from autoaccel.training.meters.count_flops import count_flops, counter, estimated_flops
 
 
 class FlopsMeter(Meter):
@@ -18,11 +18,15 @@ class FlopsMeter(Meter):
 
     Args:
         variants: Conditions besides shapes that the cost of a forward pass depends on; see `Context`.
+
+    Attributes:
+        estimated: Whether a pass could not be counted, so that its FLOPs are an estimate.
     """
 
     quantity: ClassVar[str] = FLOPS
 
     def __init__(self, variants: Mapping[str, Hashable]):
+        self.estimated = False
         self._variants = variants
         self._spent = 0.0
         self._table: dict[Any, float] = {}
@@ -43,8 +47,15 @@ class FlopsMeter(Meter):
         if key not in self._table:
             # Restore the random state, so that the cache does not affect the training.
             with torch.random.fork_rng(devices=[]):
-                self._table[key] = count_flops(model, inputs, backward)
+                self._table[key] = self._counted(model, inputs, backward)
         return self._table[key]
+
+    def _counted(self, model: nn.Module, inputs: Any, backward: bool) -> float:
+        try:
+            return count_flops(model, inputs, backward)
+        except Exception:  # a model that trains need not be one whose FLOPs can be counted
+            self.estimated = True
+            return estimated_flops(model, inputs, backward)
 
     def update(self, step: Callable[[], bool], period: int) -> bool:
         """Make an optimizer step and add its matrix products; return whether it was made.
@@ -77,6 +88,6 @@ class FlopsMeter(Meter):
 def _shape(inputs: Any) -> Any:
     if isinstance(inputs, Tensor):
         return inputs.shape
-    if isinstance(inputs, dict):
+    if isinstance(inputs, Mapping):
         return tuple((key, _shape(part)) for key, part in inputs.items())
-    return tuple(_shape(part) for part in inputs) if isinstance(inputs, tuple) else None
+    return tuple(_shape(part) for part in inputs) if isinstance(inputs, tuple | list) else None

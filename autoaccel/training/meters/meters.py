@@ -124,6 +124,11 @@ class Meters:
         """Return the FLOPs of a forward pass on inputs of this shape, with its backward pass if `backward`."""
         return self._flops.flops_of(model or self._model, inputs, backward)
 
+    @property
+    def flops_estimated(self) -> bool:
+        """Whether some of the FLOPs are an estimate, because the model's could not be counted."""
+        return self._flops.estimated
+
     def seconds(self) -> float:
         """Return the seconds since the trial was requested."""
         return self._seconds.read()
