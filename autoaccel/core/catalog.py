@@ -11,8 +11,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Annotated, Any
 
-from autoaccel.core.schedules import Scalar, Schedule, Value
+from autoaccel.core.schedules import Option, Schedule, Value
+from autoaccel.core.values import Plain, frozen
 from autoaccel.errors import suggestion
 
 TAGS: Mapping[str, str] = MappingProxyType(
@@ -58,19 +60,37 @@ class Domain:
         log: Whether the range is searched on a logarithmic scale.
         integer: Whether only integers are allowed.
         options: The allowed values; empty for a range.
+        when: The parameters beside this one that decide whether there is one: it is proposed only where each has a
+            value in the domain given here.
     """
 
     low: int | float = 0.0
     high: int | float = 1.0
     log: bool = False
     integer: bool = False
-    options: tuple[Scalar, ...] = ()
+    options: tuple[Annotated[Any, Plain], ...] = ()
+    when: Mapping[str, Domain] = field(default_factory=dict)
+
+    def option(self, value: object) -> Option:
+        """Return the option that equals `value`, where a list equals a tuple of the same parts.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        for option in self.options:
+            if frozen(option) == frozen(value):
+                found: Option = option
+                return found
+        raise ValueError(f"{value!r} is not one of {', '.join(map(str, self.options))}")
 
     def fault(self, value: object) -> str | None:
         """Return why `value` is not accepted, or None if it is. Values outside the range are accepted."""
         if self.options:
-            accepted = ", ".join(map(str, self.options))
-            return None if value in self.options else f"= {value!r} is not one of {accepted}"
+            try:
+                self.option(value)
+            except ValueError as error:
+                return f"= {error}"
+            return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"= {value!r} is not a number"
         if not math.isfinite(value):
@@ -82,7 +102,7 @@ class Domain:
     def contains(self, value: object) -> bool:
         """Return whether the search could propose `value`."""
         if self.options or self.fault(value):
-            return value in self.options
+            return not self.fault(value)
         return isinstance(value, int | float) and self.low <= value <= self.high
 
 
@@ -93,7 +113,7 @@ class Parameter:
     A recipe may use any finite value that the technique accepts; only the search is limited to the domain.
     """
 
-    default: Value
+    default: Annotated[Value, Plain]
     domain: Domain
     scheduled: bool = False
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
-from autoaccel.core.schedules import Scalar, Schedule, Value
-from autoaccel.core.yaml_file import SCHEMA, load_yaml, plain_scalar, read_value
+from autoaccel.core.schedules import Option, Schedule, Value
+from autoaccel.core.values import frozen, plain_value, read_value
+from autoaccel.core.yaml_file import SCHEMA, load_yaml
 
 COMPONENTS = ("optimizer", "learning_rate", "batch_size")
 """The components: every recipe has exactly one technique for each. All other techniques are optional."""
@@ -48,7 +49,7 @@ class Recipe:
     model: Parameters = field(default_factory=dict)
 
     def __hash__(self) -> int:
-        return hash(frozenset(self.flat().items()))
+        return hash(frozenset((name, frozen(given)) for name, given in self.flat().items()))
 
     def chosen(self) -> dict[str, Parameters]:
         """Return all techniques, including those that fill components, with their parameters."""
@@ -117,9 +118,9 @@ class Recipe:
 
         return RecipeFile.model_json_schema(by_alias=True)
 
-    def flat(self) -> dict[str, Scalar]:
+    def flat(self) -> dict[str, Option]:
         """Return the recipe as flat parameters, such as `optimizer.adamw.lr` or `techniques.ema.half_life`."""
-        flat: dict[str, Scalar] = {}
+        flat: dict[str, Option] = {}
         for component in COMPONENTS:
             choice = self._component(component)
             flat[component] = choice.name
@@ -131,7 +132,7 @@ class Recipe:
         return flat
 
     @classmethod
-    def from_flat(cls, flat: Mapping[str, Scalar]) -> Recipe:
+    def from_flat(cls, flat: Mapping[str, Option]) -> Recipe:
         """Build a recipe from flat parameters; the inverse of `flat`. Techniques set to False are left out."""
         components = {
             component: Choice(str(flat[component]), _nested(f"{component}.{flat[component]}", flat))
@@ -165,10 +166,10 @@ def _choice(given: Any) -> Choice:
 
 
 def _plain(parameters: Parameters) -> dict[str, Any]:
-    return {k: v.to_data() if isinstance(v, Schedule) else plain_scalar(v) for k, v in parameters.items()}
+    return {name: plain_value(given) for name, given in parameters.items()}
 
 
-def _flatten(prefix: str, parameters: Parameters, flat: dict[str, Scalar]) -> None:
+def _flatten(prefix: str, parameters: Parameters, flat: dict[str, Option]) -> None:
     for key, given in parameters.items():
         if isinstance(given, Schedule):
             flat.update({f"{prefix}.{key}.{part}": amount for part, amount in given.to_data().items()})
@@ -176,7 +177,7 @@ def _flatten(prefix: str, parameters: Parameters, flat: dict[str, Scalar]) -> No
             flat[f"{prefix}.{key}"] = given
 
 
-def _nested(prefix: str, flat: Mapping[str, Scalar]) -> dict[str, Value]:
+def _nested(prefix: str, flat: Mapping[str, Option]) -> dict[str, Value]:
     nested: dict[str, Any] = {}
     for path, given in flat.items():
         if not path.startswith(f"{prefix}."):

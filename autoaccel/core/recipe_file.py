@@ -7,17 +7,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
 
-from autoaccel.core.yaml_file import read_value
+from autoaccel.core.values import TUPLE, read_value
 from autoaccel.errors import UsageError, suggestion
 
-_SCALARS = [{"type": kind} for kind in ("boolean", "number", "string")]
+TUPLE_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "required": [TUPLE],
+    "additionalProperties": False,
+    "properties": {TUPLE: {"type": "array"}},
+}
+_OPTIONS = [*({"type": kind} for kind in ("boolean", "number", "string", "null", "array")), TUPLE_SCHEMA]
 _SCHEDULE = {
     "type": "object",
     "required": ["start", "end"],
     "properties": {name: {"type": "number"} for name in ("start", "end", "since", "until")}
     | {"shape": {"type": "string"}},
 }
-ParameterValue = Annotated[Any, PlainValidator(read_value), WithJsonSchema({"anyOf": [*_SCALARS, _SCHEDULE]})]
+ParameterValue = Annotated[Any, PlainValidator(read_value), WithJsonSchema({"anyOf": [*_OPTIONS, _SCHEDULE]})]
 
 
 def _named(data: Any) -> Any:

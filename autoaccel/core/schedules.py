@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 
 def linear(t: float) -> float:
@@ -85,8 +86,10 @@ PARTS = tuple(part.name for part in fields(Schedule))
 Number = float | Schedule
 """A number or a schedule: accepted wherever a technique's parameter may be scheduled."""
 Scalar = bool | int | float | str
-Value = bool | int | str | Number
-"""A parameter's value: a scalar or a schedule."""
+Option = Scalar | None | tuple[Any, ...] | list[Any]
+"""What a parameter may be set to: a scalar, None, or a sequence of options."""
+Value = Option | Schedule
+"""A parameter's value: an option or a schedule."""
 
 
 def value(number: Number, p: float) -> float:

@@ -1,13 +1,9 @@
-"""YAML files of recipes and search spaces: their version, and how text and single values are read."""
+"""YAML files of recipes and search spaces: their version, and how their text is read."""
 
 from __future__ import annotations
 
-import numbers
-from typing import Any
-
 import yaml
 
-from autoaccel.core.schedules import Scalar, Schedule, Value, is_schedule
 from autoaccel.errors import UsageError
 
 SCHEMA = 2
@@ -15,31 +11,6 @@ READABLE = (1, 2)
 """Versions of the file format that are read. A recipe is the same in both."""
 LARGEST = 1_000_000
 """Characters; more is not a recipe or a search space."""
-
-
-def plain_scalar(data: Any) -> Scalar:
-    """Return a scalar of Python's own types: numpy's numbers cannot be written to YAML."""
-    if isinstance(data, bool | str):
-        return data
-    return int(data) if isinstance(data, numbers.Integral) else float(data)
-
-
-def read_value(data: Any) -> Value:
-    """Read a parameter's value from plain data: a mapping with `start` and `end` is a schedule.
-
-    Raises:
-        ValueError: If it is neither a scalar nor a valid schedule.
-    """
-    if isinstance(data, Schedule):
-        return data
-    if is_schedule(data):
-        try:
-            return Schedule(**data)
-        except TypeError as error:
-            raise ValueError(str(error).replace("Schedule.__init__() ", "")) from None
-    if isinstance(data, bool | str | numbers.Real):
-        return plain_scalar(data)
-    raise ValueError(f"{data!r} is neither a number, a word nor a schedule with start and end")
 
 
 def load_yaml(text: str, source: str) -> object:

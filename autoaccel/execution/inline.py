@@ -19,7 +19,7 @@ from autoaccel.core.facts import TaskFacts
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.resources import Resources
 from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
-from autoaccel.execution.local.worker import plain_space
+from autoaccel.spaces.domains import plain_space
 from autoaccel.techniques.registry import catalog
 from autoaccel.training.data.discovery import load_target, resolve
 from autoaccel.training.data.task import Task

@@ -17,6 +17,9 @@ def literal(value: object) -> str:
         return f"Schedule({literal(moved.pop('start'))}, {literal(moved.pop('end'))}{_more(moved)})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{literal(key)}: {literal(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        parts = ", ".join(map(literal, value))
+        return f"[{parts}]" if isinstance(value, list) else f"({parts}{',' * (len(value) == 1)})"
     written = repr(value)
     if isinstance(value, str) and not {"'", '"'} & set(value):
         return f'"{written[1:-1]}"'

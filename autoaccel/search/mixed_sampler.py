@@ -10,7 +10,7 @@ import optuna
 
 from autoaccel.core.catalog import Domain
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.schedules import Scalar
+from autoaccel.core.schedules import Option
 from autoaccel.search.base import Proposal
 from autoaccel.search.optuna_sampler import OptunaSampler, fresh, portfolio_proposals
 from autoaccel.spaces.choosers import RandomChooser, draw, is_switch
@@ -39,21 +39,21 @@ class MutationChooser:
         switched: Probability that an optional technique is switched on or off.
     """
 
-    def __init__(self, parent: Mapping[str, Scalar], source: random.Random, switched: float):
+    def __init__(self, parent: Mapping[str, Option], source: random.Random, switched: float):
         self._parent = parent
         self._source = source
         self._switched = switched
 
-    def choose(self, name: str, domain: Domain) -> Scalar:
+    def choose(self, name: str, domain: Domain) -> Option:
         """Return the parent's value, or a changed one."""
         if is_switch(name):
             return bool(self._parent.get(name, False)) != (self._source.random() < self._switched)
         kept = self._parent.get(name)
         changed = self._source.random() < CHANGED
-        if kept is None or (changed and domain.options):
+        if name not in self._parent or (changed and domain.options):
             return draw(domain, self._source)
         if domain.options or not isinstance(kept, int | float):
-            return kept if kept in domain.options else draw(domain, self._source)
+            return kept if domain.contains(kept) else draw(domain, self._source)
         return _moved(float(kept), domain, self._source) if changed else kept
 
 
@@ -109,7 +109,7 @@ def tpe(seed: int) -> optuna.samplers.BaseSampler:
         )
 
 
-def _moved(value: float, domain: Domain, source: random.Random) -> Scalar:
+def _moved(value: float, domain: Domain, source: random.Random) -> Option:
     if domain.log:
         moved = value * float((domain.high / domain.low) ** source.gauss(0, STEP))
     else:

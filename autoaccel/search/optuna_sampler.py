@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
 from autoaccel.core.catalog import Domain
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.schedules import Scalar
+from autoaccel.core.schedules import Option
 from autoaccel.errors import UsageError
 from autoaccel.search.base import Proposal
 from autoaccel.spaces.choosers import is_switch
-from autoaccel.spaces.distributions import distribution
+from autoaccel.spaces.distributions import choices, distribution, from_optuna, to_optuna
 from autoaccel.spaces.space import SearchSpace
 
 ATTEMPTS = 50
@@ -27,11 +27,11 @@ class OptunaChooser:
     def __init__(self, trial: optuna.Trial):
         self._trial = trial
 
-    def choose(self, name: str, domain: Domain) -> Scalar:
+    def choose(self, name: str, domain: Domain) -> Option:
         """Return the trial's suggestion."""
         if domain.options:
-            chosen: Any = self._trial.suggest_categorical(name, domain.options)
-            return cast(Scalar, chosen)
+            chosen: Any = self._trial.suggest_categorical(name, choices(domain))
+            return from_optuna(domain, chosen)
         if domain.integer:
             return self._trial.suggest_int(name, int(domain.low), int(domain.high), log=domain.log)
         return self._trial.suggest_float(name, domain.low, domain.high, log=domain.log)
@@ -55,8 +55,7 @@ class OptunaSampler:
         self._stopped = False
         self._queue = portfolio_proposals(space) if portfolio else []
         for proposal in self._queue:
-            values = self._values(proposal.recipe)
-            self._study.enqueue_trial({n: given for n, given in values.items() if self._domains[n].contains(given)})
+            self._study.enqueue_trial(self._parameters(self._values(proposal.recipe)))
 
     def propose(self, best: Sequence[Recipe], reference: bool = False) -> Proposal | None:
         """See `Sampler`."""
@@ -109,13 +108,19 @@ class OptunaSampler:
         values = self._values(recipe)
         if all(self._domains[name].contains(given) for name, given in values.items()):
             distributions = {name: distribution(self._domains[name]) for name in values}
+            params = self._parameters(values)
             self._study.add_trial(
-                optuna.trial.create_trial(params=values, distributions=distributions, value=value)
+                optuna.trial.create_trial(params=params, distributions=distributions, value=value)
             )
 
-    def _values(self, recipe: Recipe) -> dict[str, Scalar]:
+    def _parameters(self, values: Mapping[str, Option]) -> dict[str, Any]:
+        """Return those values that are inside the space, as Optuna knows them."""
+        domains = self._domains
+        return {name: to_optuna(domains[name], v) for name, v in values.items() if domains[name].contains(v)}
+
+    def _values(self, recipe: Recipe) -> dict[str, Option]:
         """Return the recipe's values of searched parameters; absent techniques are off."""
-        flat: Mapping[str, Scalar] = recipe.flat()
+        flat: Mapping[str, Option] = recipe.flat()
         return {name: flat.get(name, False) for name in self._domains if name in flat or is_switch(name)}
 
 

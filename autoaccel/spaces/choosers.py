@@ -6,13 +6,13 @@ import random
 from typing import Protocol
 
 from autoaccel.core.catalog import Domain
-from autoaccel.core.schedules import Scalar
+from autoaccel.core.schedules import Option
 
 
 class Chooser(Protocol):
     """Picks a value for each parameter of a draw, in a fixed order."""
 
-    def choose(self, name: str, domain: Domain) -> Scalar:
+    def choose(self, name: str, domain: Domain) -> Option:
         """Return a value in `domain` for the parameter `name`."""
         ...
 
@@ -29,7 +29,7 @@ class RandomChooser:
         self._random = random.Random(seed)
         self._on_share = on_share
 
-    def choose(self, name: str, domain: Domain) -> Scalar:
+    def choose(self, name: str, domain: Domain) -> Option:
         """Return a random value in `domain`."""
         if is_switch(name):
             return self._random.random() < self._on_share
@@ -41,10 +41,11 @@ def is_switch(name: str) -> bool:
     return name.startswith("techniques.") and name.count(".") == 1
 
 
-def draw(domain: Domain, source: random.Random) -> Scalar:
+def draw(domain: Domain, source: random.Random) -> Option:
     """Draw a value uniformly, or log-uniformly if the domain is logarithmic."""
     if domain.options:
-        return source.choice(domain.options)
+        option: Option = source.choice(domain.options)
+        return option
     if domain.log:
         drawn = domain.low * float((domain.high / domain.low) ** source.random())
     else:

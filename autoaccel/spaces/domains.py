@@ -1,7 +1,7 @@
 """Read a search space from plain data: domains, components, techniques and portfolio. Collect all faults.
 
 In YAML, a scalar fixes a parameter, a list gives its options, `{low: , high: , log: }` a range, and `auto` the
-range that the technique declares.
+range that the technique declares. `{options: , when: }` and `{low: , high: , when: }` have a condition.
 """
 
 from __future__ import annotations
@@ -12,32 +12,42 @@ from typing import Any
 
 from autoaccel.core.catalog import Catalog, Domain, TechniqueInfo, check, parameter_faults
 from autoaccel.core.recipe import COMPONENTS, Recipe
-from autoaccel.core.schedules import PARTS, Scalar
+from autoaccel.core.schedules import PARTS, Option
+from autoaccel.core.values import plain_value, read_option
 from autoaccel.core.yaml_file import READABLE, SCHEMA
 from autoaccel.errors import TaskError, UsageError, suggestion
+from autoaccel.spaces.conditions import ParameterDomain, ParameterDomains, conditional, take_condition
 
-ParameterDomain = Domain | Scalar
-ParameterDomains = Mapping[str, ParameterDomain]
 KEYS = ("schema", "name", "description", "extends", *COMPONENTS, "techniques", "portfolio")
 _RANGE_KEYS = {"low", "high", "log", "integer"}
 
 
 def read_domain(data: object) -> ParameterDomain:
-    """Read a domain from YAML or `Task(space=...)`: scalar, list of options, (low, high) or mapping.
+    """Read a domain from YAML or `Task(space=...)`: a fixed value, list of options, (low, high) or mapping.
 
     Raises:
         ValueError: If it is none of these, or an empty range.
     """
-    if isinstance(data, bool | int | float | str):
-        return data
     if isinstance(data, tuple) and len(data) == 2:
         whole = all(isinstance(end, int) for end in data)
         return _range({"low": data[0], "high": data[1], "integer": whole})
-    if isinstance(data, list) and data and all(isinstance(option, bool | int | float | str) for option in data):
-        return Domain(options=tuple(data))
     if isinstance(data, Mapping) and {"low", "high"} <= set(data) <= _RANGE_KEYS:
         return _range(data)
-    raise ValueError(f"{data!r} is no value, list of options, or range {{low: , high: , log: }}")
+    options = data["options"] if isinstance(data, Mapping) and set(data) == {"options"} else data
+    if isinstance(options, list) and options:
+        return Domain(options=tuple(map(_option, options)))
+    if isinstance(data, list | tuple):
+        raise ValueError(f"{data!r} is no value, list of options, or range (low, high)")
+    return _option(data)
+
+
+def _option(data: object) -> Option:
+    try:
+        return read_option(data)
+    except ValueError:
+        accepted = "a value, list of options, or range {low: , high: , log: }"
+        also = "; give names, which the factory looks up" if callable(data) else ""
+        raise ValueError(f"{data!r} is not {accepted}{also}") from None
 
 
 def _range(data: Mapping[str, Any]) -> Domain:
@@ -137,6 +147,7 @@ def read_techniques(
 
 def _read_domains(path: str, data: object, info: TechniqueInfo, faults: list[str]) -> ParameterDomains:
     domains: dict[str, ParameterDomain] = {}
+    conditions: dict[str, Mapping[str, object]] = {}
     if not isinstance(data, Mapping | None):
         faults.append(f"{path} = {data!r} must be a mapping from parameters to values")
         return domains
@@ -145,7 +156,8 @@ def _read_domains(path: str, data: object, info: TechniqueInfo, faults: list[str
             faults.append(f"{path}.{key}: unknown parameter{suggestion(str(key), info.parameters)}")
             continue
         try:
-            if given == "auto":
+            given, conditions[key] = take_condition(given)
+            if given == "auto" or (given == {} and conditions[key]):
                 domains[key] = info.parameters[key].domain
             elif isinstance(given, Mapping) and "start" in given:
                 domains.update(_read_schedule(str(key), given, info))
@@ -154,9 +166,9 @@ def _read_domains(path: str, data: object, info: TechniqueInfo, faults: list[str
         except ValueError as error:
             faults.append(f"{path}.{key}: {error}")
             continue
-        ends = _ends(domains.get(key))
+        ends = _ends(domains[key]) if key in domains else []
         faults += [fault for end in ends for fault in parameter_faults(info, {key: end})]
-    return domains
+    return conditional(path, domains, conditions, faults)
 
 
 def _read_schedule(key: str, given: Mapping[str, Any], info: TechniqueInfo) -> ParameterDomains:
@@ -177,9 +189,7 @@ def _read_schedule(key: str, given: Mapping[str, Any], info: TechniqueInfo) -> P
     return {f"{key}.{part}": domain for part, domain in domains.items()}
 
 
-def _ends(domain: ParameterDomain | None) -> list[Scalar]:
-    if domain is None:
-        return []
+def _ends(domain: ParameterDomain) -> list[Option]:
     if not isinstance(domain, Domain):
         return [domain]
     return list(domain.options) or [domain.low, domain.high]
@@ -204,18 +214,43 @@ def read_portfolio(data: object, catalog: Catalog, faults: list[str]) -> dict[st
 
 
 def model_domains(space: Mapping[str, object]) -> ParameterDomains:
-    """Read the domains of `Task(space=...)`.
+    """Read the domains of `Task(space=...)`, or of its plain data.
 
     Raises:
         TaskError: With all faults.
     """
     domains: dict[str, ParameterDomain] = {}
-    faults = []
-    for name, data in space.items():
+    conditions: dict[str, Mapping[str, object]] = {}
+    faults: list[str] = []
+    for name, given in space.items():
         try:
+            data, conditions[name] = take_condition(given)
+            if data == {} and conditions[name]:
+                raise ValueError("`when` stands beside a range {low: , high: } or {options: [...]}")
             domains[name] = read_domain(data)
         except ValueError as error:
             faults.append(f"space.{name}: {error}")
+    ordered = conditional("space", domains, conditions, faults)
     if faults:
         raise TaskError("\n  ".join(["Task(space=...):", *faults]))
-    return domains
+    return ordered
+
+
+def plain_space(space: Mapping[str, object]) -> dict[str, Any]:
+    """Return `Task(space=...)` as plain data, which `model_domains` reads as the same.
+
+    Raises:
+        TaskError: With all faults.
+    """
+    return {name: _plain(domain) for name, domain in model_domains(space).items()}
+
+
+def _plain(domain: ParameterDomain) -> Any:
+    if not isinstance(domain, Domain):
+        return plain_value(domain)
+    options = [plain_value(option) for option in domain.options]
+    flags = {name: True for name in ("log", "integer") if getattr(domain, name)}
+    when = {name: _plain(wanted) for name, wanted in domain.when.items()}
+    if options:
+        return {"options": options, "when": when} if when else options
+    return {"low": domain.low, "high": domain.high, **flags, **({"when": when} if when else {})}

@@ -6,22 +6,37 @@ from typing import Any
 
 from autoaccel.core.catalog import Catalog, Parameter, TechniqueInfo
 from autoaccel.core.recipe import COMPONENTS, Recipe
+from autoaccel.core.recipe_file import TUPLE_SCHEMA
 from autoaccel.core.schedules import PARTS
 from autoaccel.core.yaml_file import READABLE
 
-SCALAR: dict[str, Any] = {"type": ["boolean", "number", "string"]}
+VALUE: dict[str, Any] = {"anyOf": [{"type": ["boolean", "number", "string", "null"]}, TUPLE_SCHEMA]}
+OPTIONS: dict[str, Any] = {"type": "array", "minItems": 1, "items": {"anyOf": [VALUE, {"type": "array"}]}}
+_INTERVAL = {"low": {"type": "number"}, "high": {"type": "number"}}
+_CONDITION = {"type": "object", "minProperties": 2, "additionalProperties": False, "properties": _INTERVAL}
+WHEN: dict[str, Any] = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": {"anyOf": [VALUE, OPTIONS, _CONDITION]},
+}
 RANGE: dict[str, Any] = {
     "type": "object",
     "required": ["low", "high"],
     "additionalProperties": False,
     "properties": {
-        "low": {"type": "number"},
-        "high": {"type": "number"},
+        **_INTERVAL,
         "log": {"type": "boolean"},
         "integer": {"type": "boolean"},
+        "when": WHEN,
     },
 }
-DOMAIN: dict[str, Any] = {"anyOf": [SCALAR, {"type": "array", "items": SCALAR, "minItems": 1}, RANGE]}
+CONDITIONAL: dict[str, Any] = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": False,
+    "properties": {"options": OPTIONS, "when": WHEN},
+}
+DOMAIN: dict[str, Any] = {"anyOf": [VALUE, OPTIONS, RANGE, CONDITIONAL]}
 SCHEDULE: dict[str, Any] = {
     "type": "object",
     "required": ["start", "end"],

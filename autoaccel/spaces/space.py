@@ -2,7 +2,7 @@
 
 In YAML, a scalar fixes a parameter, a list gives its options, `{low: , high: , log: }` a range, and `auto` the
 range that the technique declares. Parameters that are not mentioned keep the technique's default. Nesting makes
-parameters conditional: `momentum` under `sgd` exists only if SGD is chosen.
+parameters conditional: `momentum` under `sgd` exists only if SGD is chosen. `when` does the rest.
 """
 
 from __future__ import annotations
@@ -12,19 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from autoaccel.core.catalog import REFERENCE, Catalog, Domain, check
 from autoaccel.core.recipe import COMPONENTS, Choice, Recipe
-from autoaccel.core.schedules import Scalar, Schedule, Value
+from autoaccel.core.schedules import Option, Value
 from autoaccel.errors import UsageError
 from autoaccel.search_spaces import read as read_space
 from autoaccel.search_spaces import suggestion
 from autoaccel.spaces.choosers import Chooser, RandomChooser
-from autoaccel.spaces.domains import (
-    KEYS,
-    ParameterDomains,
-    extended,
-    read_component,
-    read_portfolio,
-    read_techniques,
-)
+from autoaccel.spaces.conditions import ParameterDomains, holds, needs
+from autoaccel.spaces.domains import KEYS, extended, read_component, read_portfolio, read_techniques
 
 ON_OFF = Domain(options=(False, True))
 ON_SHARE = 0.2
@@ -64,7 +58,7 @@ class SearchSpace:
             chooser: Picks the values.
             reference: Whether there is a finished model that a recipe may learn from.
         """
-        flat: dict[str, Scalar] = {}
+        flat: dict[str, Option] = {}
         names: list[str] = []
         for component in COMPONENTS:
             offered = [name for name in self.components[component] if self._leads_on(component, name, names)]
@@ -238,14 +232,16 @@ class SearchSpace:
         )
 
 
-def _pick(chooser: Chooser, name: str, options: tuple[str, ...]) -> Scalar:
+def _pick(chooser: Chooser, name: str, options: tuple[str, ...]) -> Option:
     return options[0] if len(options) == 1 else chooser.choose(name, Domain(options=options))
 
 
-def _choose_parameters(chooser: Chooser, prefix: str, domains: ParameterDomains, flat: dict[str, Scalar]) -> None:
+def _choose_parameters(chooser: Chooser, prefix: str, domains: ParameterDomains, flat: dict[str, Option]) -> None:
+    chosen: dict[str, Option] = {}
     for path, domain in domains.items():
-        name = f"{prefix}.{path}"
-        flat[name] = chooser.choose(name, domain) if isinstance(domain, Domain) else domain
+        if holds(domain, chosen):
+            chosen[path] = chooser.choose(f"{prefix}.{path}", domain) if isinstance(domain, Domain) else domain
+    flat.update({f"{prefix}.{path}": given for path, given in chosen.items()})
 
 
 def _searched(prefix: str, domains: ParameterDomains) -> dict[str, Domain]:
@@ -253,12 +249,19 @@ def _searched(prefix: str, domains: ParameterDomains) -> dict[str, Domain]:
 
 
 def _fitted(parameters: Mapping[str, Value], domains: ParameterDomains, fill: bool = True) -> dict[str, Value]:
-    """Set fixed parameters and clip searched ones to their domains; fill in options if `fill`."""
+    """Set fixed parameters and clip searched ones to their domains; fill in options if `fill`.
+
+    A parameter whose condition does not hold is left out; that of one which is not mentioned may hold by default.
+    """
     fitted = dict(parameters)
+    dropped: set[str] = set()
     for path, domain in domains.items():
         if "." in path:
             continue
-        if not isinstance(domain, Domain):
+        if (fitted.keys() | dropped) & needs(domain) and not holds(domain, fitted):
+            fitted.pop(path, None)
+            dropped.add(path)
+        elif not isinstance(domain, Domain):
             fitted[path] = domain
         elif path in fitted:
             fitted[path] = _clip(fitted[path], domain)
@@ -268,7 +271,9 @@ def _fitted(parameters: Mapping[str, Value], domains: ParameterDomains, fill: bo
 
 
 def _clip(given: Value, domain: Domain) -> Value:
-    if isinstance(given, Schedule | str | bool) or domain.options:
-        return given if given in domain.options or not domain.options else domain.options[0]
+    if domain.options:
+        return domain.option(given) if domain.contains(given) else domain.options[0]
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return given
     clipped = min(max(given, domain.low), domain.high)
     return int(clipped) if domain.integer else clipped

@@ -20,10 +20,11 @@ from autoaccel.core.catalog import Domain
 from autoaccel.core.codec import to_data
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord
-from autoaccel.core.schedules import Scalar
+from autoaccel.core.schedules import Option
 from autoaccel.core.trial import OutcomeKind, Purpose
+from autoaccel.core.values import plain_value
 from autoaccel.spaces.choosers import is_switch
-from autoaccel.spaces.distributions import distribution
+from autoaccel.spaces.distributions import distribution, to_optuna
 
 STATES = {OutcomeKind.COMPLETE: TrialState.COMPLETE, OutcomeKind.PRUNED: TrialState.PRUNED,
           OutcomeKind.INFEASIBLE: TrialState.PRUNED}  # fmt: skip
@@ -71,9 +72,13 @@ class StudyFile:
     def _trial(self, record: TrialRecord) -> FrozenTrial:
         request, outcome = record.request, record.outcome
         assert outcome is not None
-        flat: Mapping[str, Scalar] = request.recipe.flat()
+        flat: Mapping[str, Option] = request.recipe.flat()
         values = {name: flat.get(name, False) for name in self._domains if name in flat or is_switch(name)}
-        params = {name: given for name, given in values.items() if self._domains[name].contains(given)}
+        params = {
+            name: to_optuna(self._domains[name], given)
+            for name, given in values.items()
+            if self._domains[name].contains(given)
+        }
         state = STATES.get(outcome.kind, TrialState.FAIL)
         attributes: dict[str, Any] = {
             "trial": request.trial,
@@ -86,7 +91,7 @@ class StudyFile:
             "reason": outcome.reason,
             "loss": record.final.loss if record.final else None,
             # Parameters that are not searched, or whose values are outside their domains.
-            "fixed": {name: given for name, given in flat.items() if name not in params},
+            "fixed": {name: plain_value(given) for name, given in flat.items() if name not in params},
         }
         complete = state is TrialState.COMPLETE and record.final is not None
         return optuna.trial.create_trial(
@@ -109,7 +114,7 @@ def widened(domains: Mapping[str, Domain], recipes: Iterable[Recipe]) -> dict[st
     return found
 
 
-def _holding(domain: Domain, value: Scalar) -> Domain:
+def _holding(domain: Domain, value: Option) -> Domain:
     if domain.contains(value):
         return domain
     if domain.options:

@@ -38,4 +38,4 @@ def test_recipes_are_valid():
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"optimizer": {"lr": 0.1}}, Recipe.json_schema())
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"batch_size": {"name": "constant_batch", "size": [1]}}, Recipe.json_schema())
+        jsonschema.validate({"batch_size": {"name": "constant_batch", "size": {"start": 1}}}, Recipe.json_schema())

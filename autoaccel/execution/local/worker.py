@@ -22,6 +22,7 @@ from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import Report, TrialRequest
 from autoaccel.errors import AutoaccelError, TaskError, UsageError
 from autoaccel.execution.local.messages import Channel
+from autoaccel.spaces.domains import plain_space
 from autoaccel.training.data.discovery import load_target, resolve, user_line
 from autoaccel.training.profile import measure_sizes, profile_task
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
@@ -165,18 +166,6 @@ def _stop_on_sigterm() -> list[bool]:
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return stopped
-
-
-def plain_space(space: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the hyperparameters of the user's model as plain data, with tuples as explicit ranges."""
-
-    def plain(domain: Any) -> Any:
-        if isinstance(domain, tuple) and len(domain) == 2:
-            low, high = domain
-            return {"low": low, "high": high, "integer": isinstance(low, int) and isinstance(high, int)}
-        return domain
-
-    return {name: plain(domain) for name, domain in space.items()}
 
 
 def main() -> None:
