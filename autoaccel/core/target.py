@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import sysconfig
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ def target_name(task: Any) -> str:
         return task
     path = Path(location)
     _check_syntax(path)
+    module_of(path)
     return f"{path.resolve()}:{name}" if name else str(path.resolve())
 
 
@@ -42,6 +46,39 @@ def split_target(target: str) -> tuple[str, str]:
     """Split a target into the file or module and the name in it, which is empty if not given."""
     location, colon, name = target.rpartition(":")
     return (location, name) if colon and name.isidentifier() else (target, "")
+
+
+def module_of(path: Path) -> tuple[Path, str]:
+    """Return the folder from which a file is imported, and its module's name: dotted inside a package.
+
+    Raises:
+        TaskError: If the file would hide a module that other code imports by this name.
+    """
+    path = path.resolve()
+    folder, parts = path.parent, [] if path.stem == "__init__" else [path.stem]
+    while path.stem.isidentifier() and (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        folder, parts = folder.parent, [folder.name, *parts]
+    name = parts[0] if parts else path.stem
+    if _is_installed(name, folder):
+        what = "folder" if len(parts) > 1 or path.stem == "__init__" else "file"
+        raise TaskError(f"{path}: hides the module {name!r}, which is installed; give the {what} another name")
+    return folder, ".".join(parts) or path.stem
+
+
+_HARMLESS = ("test", "tests", "example", "examples", "benchmark", "benchmarks", "docs", "scripts", "src")
+"""Names that people use, of modules that nobody imports; some packages install such by mistake."""
+
+
+def _is_installed(name: str, folder: Path) -> bool:
+    """Return whether Python or an installed package has a module of this name, other than in `folder`."""
+    if name in _HARMLESS:
+        return False
+    if name in sys.stdlib_module_names or name == "autoaccel":
+        return True
+    places = [sysconfig.get_path(place) for place in ("purelib", "platlib")]
+    found = PathFinder.find_spec(name, places)
+    # A folder without `__init__.py` has no loader; nobody imports such a rest of an installation.
+    return found is not None and found.loader is not None and folder not in map(Path, places)
 
 
 def _check_syntax(path: Path) -> None:

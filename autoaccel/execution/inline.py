@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from autoaccel.core.resources import Resources
 from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
 from autoaccel.spaces.domains import plain_space
 from autoaccel.techniques.registry import catalog
-from autoaccel.training.data.discovery import load_target, resolve
+from autoaccel.training.data.discovery import load_target, with_data
 from autoaccel.training.data.task import Task
 from autoaccel.training.profile import profile_task
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
@@ -42,10 +43,11 @@ class InlineExecutor:
         self._given = task
         self._resources = resources
         self._clock = clock
-        self._folder = folder
+        self._folder = folder.absolute()
         self._waiting: list[TrialRequest] = []
         self._ended: list[Event] = []
         self._task: Task | None = None
+        self._theirs = Path.cwd()
 
     def load(self, limit: float | None) -> dict[str, TechniqueInfo]:
         """Load the task and return the catalog of techniques. The limit is not enforced.
@@ -54,7 +56,10 @@ class InlineExecutor:
             TaskError: If the task cannot be loaded.
         """
         set_seed(self._resources.split_seed)
-        task = resolve(load_target(self._given) if isinstance(self._given, str) else self._given)
+        with chdir(Path.cwd()):  # come back from where the user's file may go
+            target = load_target(self._given) if isinstance(self._given, str) else self._given
+            task = with_data(target, self._resources.split_seed)
+            self._theirs = Path.cwd()
         self._task = (
             replace(task, metric=self._resources.metric, direction=None) if self._resources.metric else task
         )
@@ -68,9 +73,10 @@ class InlineExecutor:
         """
         assert self._task is not None
         self._forget_precision()
-        facts = profile_task(
-            self._task, self._clock, self._clock.now(), self._resources.split_seed, self._resources.cpu
-        )
+        with chdir(self._theirs):
+            facts = profile_task(
+                self._task, self._clock, self._clock.now(), self._resources.split_seed, self._resources.cpu
+            )
         return facts, plain_space(self._task.space)
 
     def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
@@ -78,7 +84,9 @@ class InlineExecutor:
         assert self._task is not None
         self._forget_precision()
         resources = self._resources
-        return score_weights(self._task, recipe, weights, self._clock, resources.split_seed, resources.cpu)
+        path = weights.absolute()
+        with chdir(self._theirs):
+            return score_weights(self._task, recipe, path, self._clock, resources.split_seed, resources.cpu)
 
     def start(self, request: TrialRequest) -> None:
         """Queue a trial; `poll` trains it."""
@@ -114,7 +122,8 @@ class InlineExecutor:
         )
         self._forget_precision()
         assert self._task is not None
-        outcome = run_trial(self._task, request, environment)
+        with chdir(self._theirs):
+            outcome = run_trial(self._task, request, environment)
         gc.collect()  # a compiled model and a scaled optimizer are in reference cycles
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -1,12 +1,14 @@
 """The fork server: a warm process that has imported torch and the user's file, and forks a worker for each job.
 
 It never computes, since neither a thread pool nor a CUDA context survives a fork. If forking is unsafe, it starts
-fresh worker processes instead.
+fresh worker processes instead. The user's functions that make data are called here once, so that workers share the
+memory.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import selectors
@@ -15,7 +17,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +31,24 @@ from autoaccel.execution.local.messages import Channel
 def main() -> None:
     """Serve the supervisor on the socket whose file descriptor is the first argument."""
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    del sys.argv[1:]  # the user's file may read it
+    folder = Path.cwd()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     messages = channel.receive()
     if not messages:
         return
     try:
-        target = _load(messages[0])
+        target, forks = _load(messages[0])
         techniques = _catalog()
     except AutoaccelError as error:
         channel.send("error", code=error.exit_code, message=str(error), traceback=traceback.format_exc())
         return
     channel.send("ready", catalog=techniques)
-    ForkServer(channel, target, messages[0]).serve()
+    ForkServer(channel, target, messages[0] if not forks else None, folder).serve()
 
 
-def _load(message: Mapping[str, Any]) -> Any:
+def _load(message: Mapping[str, Any]) -> tuple[Any, bool]:
+    """Return the user's task, with its data where workers can share them, and whether workers may be forked."""
     # The default CUDA check initializes CUDA, which then fails in every process that is forked later.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     import torch
@@ -51,9 +56,17 @@ def _load(message: Mapping[str, Any]) -> Any:
     # One thread while importing the user's file: the threads of a pool would not exist in the forked workers.
     torch.set_num_threads(1)
     _preload()
+    from autoaccel.execution.local.sharing import share, threads
     from autoaccel.execution.local.worker import load
 
-    return load(message)
+    before = threads()
+    target = load(message)
+    if not may_fork(before):
+        return target, False
+    shared = share(target, message["seed"])
+    # The collector of a worker would otherwise touch, and so copy, the pages that it shares.
+    gc.freeze()
+    return shared, may_fork(before)
 
 
 def _catalog() -> list[Any]:
@@ -85,15 +98,16 @@ class ForkServer:
     Args:
         channel: The channel to the supervisor.
         target: The user's task, or the function that returns it.
-        loaded: The message that it was loaded from, for fresh workers.
+        fresh: The message that it was loaded from, if workers must be fresh processes; None if they are forked.
+        folder: Where fresh workers start; the user's file may have left it.
     """
 
-    def __init__(self, channel: Channel, target: Any, loaded: Mapping[str, Any]):
+    def __init__(self, channel: Channel, target: Any, fresh: Mapping[str, Any] | None, folder: Path):
         self._channel = channel
         self._target = target
-        self._loaded = dict(loaded)
+        self._fresh = fresh
+        self._folder = folder
         self._workers: dict[int, int] = {}
-        self._may_fork = may_fork()
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
 
@@ -126,8 +140,8 @@ class ForkServer:
         return messages is not None
 
     def _start(self, job: Mapping[str, Any], descriptor: int) -> int:
-        if not self._may_fork:
-            return _spawn({**job, "load": self._loaded}, descriptor)
+        if self._fresh is not None:
+            return _spawn({**job, "load": self._fresh}, descriptor, self._folder)
         pid = os.fork()
         if pid == 0:
             self._become_worker(job, descriptor)
@@ -167,16 +181,23 @@ class ForkServer:
                 self._channel.send("exited", trial=trial, status=os.waitstatus_to_exitcode(status))
 
 
-def may_fork() -> bool:
-    """Return whether a forked process can compute: not on macOS, or if the user's file initialized CUDA."""
+def may_fork(before: Set[str]) -> bool:
+    """Return whether a forked process can compute: not on macOS, or if the user's file has left CUDA or threads.
+
+    Args:
+        before: The threads before the user's file was imported.
+    """
     import torch
+
+    from autoaccel.execution.local.sharing import threads
 
     if torch.cuda.is_initialized() or sys.platform == "darwin":
         return False
     pid = os.fork()
     if pid == 0:
         os._exit(int(torch.cuda._is_in_bad_fork()))
-    return os.waitpid(pid, 0)[1] == 0
+    # Counted after a fork, before which those of OpenBLAS end by themselves; a forked process starts them anew.
+    return os.waitpid(pid, 0)[1] == 0 and threads() <= before
 
 
 def _environment(job: Mapping[str, Any]) -> dict[str, str]:
@@ -184,12 +205,18 @@ def _environment(job: Mapping[str, Any]) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": job["device"]} if job["device"] else {}
 
 
-def _spawn(job: Mapping[str, Any], descriptor: int) -> int:
+def _spawn(job: Mapping[str, Any], descriptor: int, folder: Path) -> int:
     command = [sys.executable, "-m", "autoaccel.execution.local.worker", str(descriptor), json.dumps(job)]
     environment = {**os.environ, **_environment(job)}
     with Path(job["log"]).open("ab") as log:
         started = subprocess.Popen(
-            command, pass_fds=[descriptor], start_new_session=True, stdout=log, stderr=log, env=environment
+            command,
+            pass_fds=[descriptor],
+            start_new_session=True,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=folder,
         )
     return started.pid
 

@@ -44,7 +44,7 @@ class Supervisor:
     def __init__(self, task: TaskRef, resources: Resources, clock: Clock, folder: Path):
         self._resources = resources
         self._clock = clock
-        self._folder = folder
+        self._folder = folder.absolute()  # the user's file may leave the folder that it is imported in
         self._jobs: dict[int, Job] = {}
         self._events: list[Event] = []
         self._selector = selectors.DefaultSelector()
@@ -129,7 +129,7 @@ class Supervisor:
         Raises:
             TaskError: If it fails, or takes longer than the limit.
         """
-        return self._wait("score", "score", limit, recipe=recipe.to_data(), weights=str(weights))[-1]
+        return self._wait("score", "score", limit, recipe=recipe.to_data(), weights=str(weights.absolute()))[-1]
 
     def start(self, request: TrialRequest) -> None:
         """Start a trial in its own process."""

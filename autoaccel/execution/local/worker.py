@@ -23,7 +23,7 @@ from autoaccel.core.trial import Report, TrialRequest
 from autoaccel.errors import AutoaccelError, TaskError, UsageError
 from autoaccel.execution.local.messages import Channel
 from autoaccel.spaces.domains import plain_space
-from autoaccel.training.data.discovery import load_target, resolve, user_line
+from autoaccel.training.data.discovery import load_target, user_line, with_data
 from autoaccel.training.profile import measure_sizes, profile_task
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
 from autoaccel.training.scoring import score_weights
@@ -61,7 +61,7 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, elapsed: float =
     try:
         if job["device"] and not torch.cuda.is_available():
             raise UsageError(f"--devices {job['device']}: torch finds no such GPU")
-        task = resolve(target)
+        task = with_data(target, job["split_seed"])
         where = task.where
         if job["metric"]:
             task = replace(task, metric=job["metric"], direction=None)
@@ -170,8 +170,9 @@ def _stop_on_sigterm() -> list[bool]:
 
 def main() -> None:
     """Run a worker in a fresh process, for a fork server that cannot fork."""
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    job = json.loads(sys.argv[2])
+    _, descriptor, text = sys.argv
+    channel, job = Channel(socket.socket(fileno=int(descriptor))), json.loads(text)
+    del sys.argv[1:]  # the user's functions may read it
     work(load(job["load"]), job, channel, seconds_since_process_start())
 
 

@@ -7,11 +7,18 @@ import importlib.util
 import sys
 import sysconfig
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from autoaccel.core.target import split_target
+import torch
+from accelerate.utils import set_seed
+from torch.utils.data import DataLoader, Dataset
+
+from autoaccel.core.target import module_of, split_target
 from autoaccel.errors import TaskError
 from autoaccel.training.data.task import Task
 
@@ -64,6 +71,61 @@ def resolve(target: Any) -> Task:
     return task
 
 
+@contextmanager
+def user_code(script: str) -> Iterator[None]:
+    """Run the user's code as a script without arguments, and take back what would break a training.
+
+    Whether gradients are computed and where tensors are made is ours to say. The default dtype stays as the file
+    sets it, since the user's factory counts on it.
+
+    Args:
+        script: What `sys.argv` shows as the script.
+    """
+    arguments, device = sys.argv, torch.get_default_device()
+    sys.argv = [script]
+    try:
+        with torch.set_grad_enabled(torch.is_grad_enabled()):
+            yield
+    finally:
+        sys.argv = arguments
+        if torch.get_default_device() != device:
+            torch.set_default_device(None if device.type == "cpu" else device)
+
+
+def with_data(target: Any, seed: int) -> Task:
+    """Return the task with its data: the functions that make them, and the task itself, are called.
+
+    Args:
+        target: A `Task`, or a function that returns one.
+        seed: Functions that draw random numbers yield the same data in every process of a run.
+
+    Raises:
+        TaskError: If the target is no task, or a function raises; with the user's line.
+    """
+    if isinstance(target, Task) and not _functions(target):
+        return target
+    # Not the seed itself: what the file drew when it was imported would be drawn again.
+    set_seed(seed + 1)
+    where = getattr(target, "where", None)
+    try:
+        with user_code(sys.argv[0]):
+            task = resolve(target)
+            where = task.where
+            made = replace(task, **{name: function() for name, function in _functions(task).items()})
+    except TaskError as error:
+        raise error if error.where else TaskError(error.message, where) from error
+    except Exception as error:
+        raise TaskError(f"{type(error).__name__}: {error}", user_line(error) or where) from error
+    object.__setattr__(made, "where", where)  # a copy has the line of its own making
+    return made
+
+
+def _functions(task: Task) -> dict[str, Callable[[], Any]]:
+    """Return the parts of a task's data that are functions."""
+    parts = {name: getattr(task, name) for name in ("train", "valid", "test")}
+    return {n: p for n, p in parts.items() if callable(p) and not isinstance(p, Dataset | DataLoader)}
+
+
 def user_line(error: BaseException) -> str:
     """Return `file:line` of the innermost frame in the user's own code, or an empty string."""
     if isinstance(error, SyntaxError) and error.filename:
@@ -78,13 +140,19 @@ def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise TaskError(f"{path}: no such file")
     path = path.resolve()
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    folder, name = module_of(path)
+    _search_first(folder)
+    if folder != path.parent:
+        # In a package a file's neighbors are found too, as where it is run as a script, but hide nothing.
+        sys.path.append(str(path.parent))
+        _forget_package(name, path)
+        return _import_user_code(lambda: importlib.import_module(name), str(path))
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TaskError(f"{path}: cannot be imported")
     module = importlib.util.module_from_spec(spec)
     # Register it before running it, as an import does: dataclasses and pickles in the file look it up.
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     loader = spec.loader
 
     def load() -> ModuleType:
@@ -95,16 +163,33 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _from_package(name: str) -> ModuleType:
-    sys.path.insert(0, str(Path.cwd()))
+    _search_first(Path.cwd())
     return _import_user_code(lambda: importlib.import_module(name), name)
 
 
-def _import_user_code(load: Any, location: str) -> ModuleType:
+def _search_first(folder: Path) -> None:
+    if sys.path[:1] != [str(folder)]:
+        sys.path.insert(0, str(folder))
+
+
+def _forget_package(name: str, path: Path) -> None:
+    """Make the next import run the file, and not return a module of an earlier import or another folder."""
+    top = name.partition(".")[0]
+    loaded = getattr(sys.modules.get(top), "__file__", None)
+    moved = loaded is not None and Path(loaded).resolve().parent not in path.parents
+    for each in list(sys.modules):
+        if each == name or (moved and each.partition(".")[0] == top):
+            del sys.modules[each]
+
+
+def _import_user_code(load: Callable[[], ModuleType], location: str) -> ModuleType:
     try:
-        module: ModuleType = load()
+        with user_code(location):
+            return load()
     except TaskError:
         raise
     except (Exception, SystemExit) as error:
         what = error.msg if isinstance(error, SyntaxError) else f"{type(error).__name__}: {error}"
-        raise TaskError(f"{what}", user_line(error) or location) from error
-    return module
+        if isinstance(error, SystemExit):
+            what = f"it ends the process when it is imported (exit {error.code}); it gets no arguments"
+        raise TaskError(what, user_line(error) or location) from error

@@ -1,0 +1,67 @@
+"""What forked workers may share with the process that they are forked from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autoaccel.training.data.discovery import with_data
+
+
+class _NeedsGpuError(BaseException):
+    """The user's function uses the GPU. Not an `Exception`, which that function might catch."""
+
+
+def share(target: Any, seed: int) -> Any:
+    """Return the task with its data, or the target itself where every worker must make the data for itself.
+
+    A GPU does not survive a fork, and two processes that share an open file share its position.
+
+    Raises:
+        TaskError: If one of the user's functions raises.
+    """
+    files = _open_files()
+    try:
+        with _no_gpu():
+            made = with_data(target, seed)
+    except _NeedsGpuError:
+        return target
+    return made if _open_files() <= files else target
+
+
+def threads() -> set[str]:
+    """Return the threads of this process: those of Python, and on Linux those of libraries too."""
+    known = {str(thread.native_id): type(thread).__name__ for thread in threading.enumerate()}
+    tasks = Path("/proc/self/task")
+    found = {task.name for task in tasks.iterdir()} if tasks.is_dir() else set(known)
+    # The monitor of a progress bar only redraws it.
+    return {thread for thread in found if known.get(thread) != "TMonitor"}
+
+
+def _open_files() -> set[tuple[str, Path]]:
+    found = set()
+    numbers = Path("/proc/self/fd")
+    for number in numbers.iterdir() if numbers.is_dir() else ():
+        with suppress(OSError):  # the listing itself was one of them
+            found.add((number.name, number.readlink()))
+    return {(number, path) for number, path in found if path.is_absolute() and path.parts[1] not in ("dev", "proc")}
+
+
+@contextmanager
+def _no_gpu() -> Iterator[None]:
+    """Stop code that would initialize CUDA, before it does: no process could be forked afterwards."""
+    initialize = torch.cuda._lazy_init
+
+    def refuse() -> None:
+        raise _NeedsGpuError
+
+    torch.cuda._lazy_init = refuse
+    try:
+        yield
+    finally:
+        torch.cuda._lazy_init = initialize
