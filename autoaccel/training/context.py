@@ -73,7 +73,7 @@ class TrainingContext:
         self.evaluation_batch = BATCH
         self.lr_factor = 1.0
         self.mixed_precision = "no"
-        self.sample_loss = torch.full((len(data.train),), float("nan"), device=device)
+        self.sample_loss = torch.full((len(data.train),), float("nan"), dtype=torch.float32, device=device)
         self.generator = torch.Generator(device).manual_seed(seed + PartialState().process_index)
         self.shared = torch.Generator().manual_seed(seed)
         self.variants = meter.variants
