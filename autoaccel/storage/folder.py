@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from autoaccel.core.target import split_target
 from autoaccel.errors import StoreError, UsageError
 
 WEIGHTS = "model.safetensors"
@@ -116,6 +117,32 @@ def read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError):
         return {}
+
+
+def relocated(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return what a run has written about itself, as it is true for where its folder lies now.
+
+    A folder that was moved has its files still inside. A model file that is gone may have moved along with it, as
+    where a project was renamed.
+
+    Args:
+        data: The contents of `result.json` or `config.json`.
+        path: The run folder.
+    """
+    old, new = data.get("folder", ""), path.resolve()
+    if not old or Path(old) == new:
+        return dict(data)
+    location, name = split_target(data["target"])
+    beside = new / os.path.relpath(location, old)
+    if location.endswith(".py") and not Path(location).exists() and beside.is_file():
+        location = str(beside.resolve())
+    moved = {
+        "folder": str(new),
+        "target": f"{location}:{name}" if name else location,
+        "paths": {file: str(new / file) for file in data.get("paths", ())},
+        "load": data.get("load", "").replace(repr(old), repr(str(new))),
+    }
+    return {**data, **{key: given for key, given in moved.items() if key in data}}
 
 
 def is_finished(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.records import Trials
 from autoaccel.errors import UsageError
-from autoaccel.storage.folder import LOG, read_json
+from autoaccel.storage.folder import LOG, read_json, relocated
 from autoaccel.storage.log import read_log
 from autoaccel.storage.upgrade import upgraded_result
 
@@ -43,11 +43,11 @@ def read_record(path: Path) -> RunRecord:
     Raises:
         UsageError: If the folder holds no run.
     """
-    config = read_json(path / "config.json")
+    config = relocated(read_json(path / "config.json"), path)
     if not config:
         raise UsageError(f"{path} holds no run")
     seconds = float(read_json(path / "account.json").get("seconds", 0.0))
-    result = upgraded_result(read_json(path / "result.json"))
+    result = relocated(upgraded_result(read_json(path / "result.json")), path)
     return RunRecord(config, read_trials(path), seconds, result)
 
 

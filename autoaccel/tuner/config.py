@@ -15,6 +15,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import timestamp
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.resources import Resources
+from autoaccel.core.target import split_target
 from autoaccel.search_spaces import read as read_space
 from autoaccel.tuner.options import Options
 from autoaccel.tuner.summary import SCHEMA
@@ -59,7 +60,7 @@ def config(
 
 def _fingerprint(target: str, name: str, facts: TaskFacts, options: Options) -> str:
     digest = hashlib.sha256()
-    path = Path(target.split(":")[0])
+    path = Path(split_target(target)[0])
     if path.is_file():
         digest.update(path.read_bytes())
     digest.update(

@@ -137,6 +137,7 @@ class Recorder:
         data["paths"] = {name: str(self._folder.path / name) for name in names}
         data["load"] = self._load
         data["target"] = self._target
+        data["folder"] = str(self._folder.path.resolve())
         data["leaderboard"] = leaderboard(trials, trials.facts.maximize) if trials.facts else []
         data["failures"] = failures(trials)
         data["environment"] = read_json(self._folder.path / "config.json").get("environment", {})

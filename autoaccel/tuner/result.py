@@ -10,6 +10,7 @@ from typing import Any
 
 from autoaccel.core.recipe import Recipe
 from autoaccel.errors import StoreError
+from autoaccel.storage.folder import relocated
 from autoaccel.storage.records import read_trials
 from autoaccel.storage.upgrade import upgraded_result
 from autoaccel.tuner.summary import leaderboard
@@ -34,7 +35,8 @@ class Result:
 
         Args:
             folder: The run folder.
-            task: The task, which `model` needs if it was not loaded from a file or module.
+            task: The task, which `model` needs if it was not loaded from a file or module; or a target such as
+                `model.py`, if that file has moved.
 
         Raises:
             StoreError: If the folder holds no result.
@@ -42,7 +44,8 @@ class Result:
         path = Path(folder) / "result.json"
         if not path.is_file():
             raise StoreError(f"{folder} holds no result.json, so nothing was delivered there")
-        return cls(Path(folder), upgraded_result(json.loads(path.read_text())), task)
+        data = relocated(upgraded_result(json.loads(path.read_text())), Path(folder))
+        return cls(Path(folder), data, task)
 
     def __repr__(self) -> str:
         return f"Result({str(self.folder)!r}): {self.data['headline']}"
@@ -58,12 +61,14 @@ class Result:
         Raises:
             TaskError: If the task can no longer be loaded.
         """
+        weights = (self.folder / "model.safetensors").absolute()  # the user's file may go to another folder
         from autoaccel.training.checkpoint import load_weights
         from autoaccel.training.data.discovery import load_target, resolve
 
-        task = resolve(load_target(self.data["target"]) if self._task is None else self._task)
+        given = self.data["target"] if self._task is None else self._task
+        task = resolve(load_target(given) if isinstance(given, str) else given)
         model = task.model(**self.best_recipe.model)
-        load_weights(model, self.folder / "model.safetensors")
+        load_weights(model, weights)
         return model.eval()
 
     def leaderboard(self) -> Any:

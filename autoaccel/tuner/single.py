@@ -71,6 +71,7 @@ def training_data(outcome: Outcome, recipe: Recipe, budget: Budget, target: str,
         "final": outcome_data(budget, outcome, final),
         "recipe": recipe.to_data(),
         "target": target,
+        "folder": str(folder.resolve()),
         "load": inference_lines(folder),
         "spent": {"final": dict(outcome.cost)},
     }

@@ -120,6 +120,7 @@ class Tuner:
                 f"{self._folder.path} was made with another task file, space, seed, metric, search, sampler or "
                 "version; choose another folder with --out"
             )
+        made["folder"] = str(self._folder.path.resolve())
         self._folder.write_json("config.json", {**made, "started": self._old.get("started", made["started"])})
 
     def _loop(self, search: Search, space: SearchSpace, executor: Executor, facts: TaskFacts) -> Result:
