@@ -66,7 +66,7 @@ def _load(message: Mapping[str, Any]) -> tuple[Any, bool]:
     shared = share(target, message["seed"])
     # The collector of a worker would otherwise touch, and so copy, the pages that it shares.
     gc.freeze()
-    return shared, may_fork(before)
+    return shared, threads() <= before or may_fork(before)
 
 
 def _catalog() -> list[Any]:
