@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from autoaccel.core.quantities import Cost
@@ -54,7 +55,13 @@ class TaskFacts:
 
     def score(self, report: Report) -> tuple[float, float]:
         """Return the sort key of a report, smaller is better: the metric, then the loss to break ties."""
-        return (-report.metric if self.maximize else report.metric), report.loss
+        loss = math.inf if report.loss is None else report.loss
+        return (-report.metric if self.maximize else report.metric), loss
+
+    def error(self, *reports: Report) -> float | None:
+        """Return the standard error of the difference of reports' metrics, or None if that of one is unknown."""
+        errors = [report.standard_error for report in reports]
+        return None if None in errors else math.hypot(*(error for error in errors if error is not None))
 
     def evaluation_cost(self, samples: int = 0) -> Cost:
         """Return the expected cost of an evaluation on `samples` validation samples; 0 for all."""

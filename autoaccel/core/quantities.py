@@ -5,6 +5,7 @@ Few other files list their names: costs, budgets, progress and plans loop over t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -118,6 +119,11 @@ class Cost(Amounts):
     def samples(self) -> float:
         """Training samples, repeated ones included."""
         return self["samples"]
+
+
+def known(value: float | None) -> float | None:
+    """Return a value, or None if it is NaN or infinite: an unknown value is None, and no file says NaN."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def format_seconds(seconds: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from autoaccel.core.budget import Budget
-from autoaccel.core.quantities import Cost
+from autoaccel.core.quantities import Cost, known
 from autoaccel.core.recipe import Recipe
 
 COOLDOWN = 0.15
@@ -95,19 +95,28 @@ class Report:
         trial: The trial's number.
         milestone: Index of the milestone, from 0.
         progress: Share of the trial's budget spent, in [0, 1].
-        metric: The task's metric, in the user's units and direction.
-        loss: Mean task loss on the validation set.
-        standard_error: Standard error of the metric due to the size of the validation set.
+        metric: The task's metric, in the user's units and direction; finite.
+        loss: Mean task loss on the validation set; None if unknown.
+        standard_error: Standard error of the metric due to the size of the validation set; None if unknown.
         cost: Cost of the trial so far.
+
+    Raises:
+        ValueError: If the metric is not finite.
     """
 
     trial: int
     milestone: int
     progress: float
     metric: float
-    loss: float
-    standard_error: float
+    loss: float | None
+    standard_error: float | None
     cost: Cost
+
+    def __post_init__(self) -> None:
+        if known(self.metric) is None:
+            raise ValueError(f"trial {self.trial} reports the metric {self.metric}, which is not finite")
+        for name in ("loss", "standard_error"):
+            object.__setattr__(self, name, known(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ class Outcome:
         kind: One of `OutcomeKind`.
         cost: Total cost of the trial.
         final: The evaluation at the end of a complete trial.
-        test: Metric and loss on the test set, if requested.
+        test: Metric, loss and standard error on the test set, if requested; None for what is unknown.
         reason: One line for display: why it was infeasible or failed, or that it was asked to finish early.
         where: `file:line` in the user's code that caused a failure.
         first_step: Seconds from the request to the first training step.
@@ -128,8 +137,11 @@ class Outcome:
     kind: OutcomeKind
     cost: Cost = field(default_factory=Cost)
     final: Report | None = None
-    test: Mapping[str, float] = field(default_factory=dict)
+    test: Mapping[str, float | None] = field(default_factory=dict)
     reason: str = ""
     where: str = ""
     first_step: float = 0.0
     metric: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "test", {name: known(value) for name, value in self.test.items()})

@@ -56,7 +56,7 @@ class Executor(Protocol):
             limit: Seconds after which scoring is aborted; None for no limit.
 
         Returns:
-            `metric`, `loss` and `standard_error`, and `cost`, a `Cost` as plain data.
+            `metric`, `loss` and `standard_error`, each None if unknown, and `cost`, a `Cost` as plain data.
 
         Raises:
             TaskError: If it fails, or takes longer than the limit.

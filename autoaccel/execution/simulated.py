@@ -32,7 +32,7 @@ class TableExecutor:
         table: Returns the metric of a request at a given progress; NaN for a recipe that diverges.
         clock: Advanced from event to event.
         cost_factor: Duration of every trial relative to its budget.
-        standard_error: Standard error in the reports.
+        standard_error: Standard error in the reports; None if unknown.
         flops_per_second: Speed of the simulated machine, in FLOPs per second.
         catalog: The known techniques.
         facts: The facts that `profile` returns; needed only if it is called.
@@ -43,7 +43,7 @@ class TableExecutor:
         table: Table,
         clock: SimulatedClock,
         cost_factor: float = 1.0,
-        standard_error: float = 0.0,
+        standard_error: float | None = 0.0,
         flops_per_second: float = 1e9,
         catalog: Catalog | None = None,
         facts: TaskFacts | None = None,

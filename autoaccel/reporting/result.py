@@ -51,5 +51,5 @@ def _delivered(name: str, delivered: Mapping[str, Any]) -> list[str]:
 
 
 def _scores(name: str, validation: Mapping[str, Any], test: Mapping[str, Any] | None) -> str:
-    tested = f", {test['metric']:.4g} on the test set" if test else ""
+    tested = f", {test['metric']:.4g} on the test set" if test and test["metric"] is not None else ""
     return f"{name} {validation['metric']:.4g} on the validation set{tested}"

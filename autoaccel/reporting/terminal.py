@@ -60,7 +60,8 @@ class Display:
     def report(self, report: Report, now: float) -> None:
         """Print an evaluation of a single training."""
         if not self._quiet:
-            found = f"{report.progress:.0%}: metric {report.metric:.4g}, loss {report.loss:.4g}"
+            loss = "unknown" if report.loss is None else f"{report.loss:.4g}"
+            found = f"{report.progress:.0%}: metric {report.metric:.4g}, loss {loss}"
             self._console.print(Text(f"[{now:6.1f} s] {found}"))
 
     def finishing(self, request: TrialRequest, started: float, now: float) -> None:

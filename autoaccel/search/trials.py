@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from statistics import median
 
@@ -153,15 +152,16 @@ class LadderTrials:
         plain = self.plain(0)
         if plain is None or plain.final is None:
             return False
-        behind = self._facts.score(report)[0] - self.score(plain)[0]
-        return behind > CLEARLY_WORSE * math.hypot(report.standard_error, plain.final.standard_error)
+        behind, error = self._facts.score(report)[0] - self.score(plain)[0], self._facts.error(report, plain.final)
+        return error is not None and behind > CLEARLY_WORSE * error
 
     def plateaued(self) -> bool:
         """Return whether the typical promotion gains less than the standard error of the metric."""
         gains = []
         for record in self.records:
             parent = self.records.get(record.request.parent)
-            if record.purpose is not Purpose.FINAL and parent and parent.final and record.final:
-                gain = self.score(parent)[0] - self.score(record)[0]
-                gains.append(gain - record.final.standard_error)
+            if record.purpose is Purpose.FINAL or not (parent and parent.final and record.final):
+                continue
+            if (error := record.final.standard_error) is not None:
+                gains.append(self.score(parent)[0] - self.score(record)[0] - error)
         return bool(gains) and median(gains) < 0

@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from autoaccel.core.quantities import known
 from autoaccel.core.target import split_target
 from autoaccel.errors import StoreError, UsageError
 
@@ -38,6 +39,19 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def json_text(data: Any, indent: int | None = None) -> str:
+    """Return data as JSON that every parser reads: a number that is not finite becomes null."""
+    return json.dumps(_nulled(data), indent=indent, default=str, allow_nan=False)
+
+
+def _nulled(data: Any) -> Any:
+    if isinstance(data, float):
+        return known(data)
+    if isinstance(data, Mapping):
+        return {key: _nulled(part) for key, part in data.items()}
+    return [_nulled(part) for part in data] if isinstance(data, list | tuple) else data
 
 
 class RunFolder:
@@ -67,7 +81,7 @@ class RunFolder:
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> Path:
         """Write a JSON file and return its path."""
-        return self.write(name, json.dumps(data, indent=2, default=str) + "\n")
+        return self.write(name, json_text(data, indent=2) + "\n")
 
     def write(self, name: str, content: str | bytes) -> Path:
         """Write a file and return its path."""

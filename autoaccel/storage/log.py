@@ -15,6 +15,7 @@ from types import MappingProxyType
 from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.events import Event, Finished, Interrupted, Profiled, Reported, Start, Tick
 from autoaccel.errors import StoreError
+from autoaccel.storage.folder import json_text
 from autoaccel.storage.upgrade import upgraded
 
 LogEntry = tuple[float, Event | Start]
@@ -45,7 +46,7 @@ class Log:
         Raises:
             StoreError: If the file cannot be written.
         """
-        body = json.dumps([now, type(entry).__name__.lower(), to_data(entry)])
+        body = json_text([now, type(entry).__name__.lower(), to_data(entry)])
         try:
             self._file.write(f"{zlib.crc32(body.encode()):08x} {body}\n".encode())
             self._file.flush()

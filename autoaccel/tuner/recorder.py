@@ -10,6 +10,7 @@ from typing import Any
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import Clock
 from autoaccel.core.events import Event, Finished, Start
+from autoaccel.core.quantities import known
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.target import slug
 from autoaccel.errors import UsageError
@@ -92,7 +93,7 @@ class Recorder:
         self._folder.drop_weights(set())
         data = self._result(clock.now(), status)
         if tested:
-            data["delivered"]["test"] = {key: tested[key] for key in ("metric", "loss", "standard_error")}
+            data["delivered"]["test"] = {key: known(tested[key]) for key in ("metric", "loss", "standard_error")}
             data["spent"]["test"] = dict(tested["cost"])
         self._write_recipe(data)
         self._folder.write_json("result.json", data)

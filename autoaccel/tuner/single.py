@@ -66,7 +66,7 @@ def training_data(outcome: Outcome, recipe: Recipe, budget: Budget, target: str,
         "schema": SCHEMA,
         "status": "interrupted" if outcome.reason else "complete",
         "headline": f"Trained {outcome.cost.steps:.0f} steps: {outcome.metric} {final.metric:.4g}, "
-        f"loss {final.loss:.4g} on the validation set.",
+        f"loss {'unknown' if final.loss is None else f'{final.loss:.4g}'} on the validation set.",
         "metric": {"name": outcome.metric},
         "final": outcome_data(budget, outcome, final),
         "recipe": recipe.to_data(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -66,8 +65,8 @@ def _clearly_better(search: Search, one: TrialRecord, other: TrialRecord) -> boo
     # The best of many noisy values is too optimistic, so require a clear margin.
     facts = search.trials.facts
     assert facts and one.final and other.final
-    error = math.hypot(one.final.standard_error, other.final.standard_error)
-    return facts.score(one.final)[0] < facts.score(other.final)[0] - CLEARLY * error
+    error = facts.error(one.final, other.final)
+    return error is not None and facts.score(one.final)[0] < facts.score(other.final)[0] - CLEARLY * error
 
 
 def comparison(found: Comparison | None, facts: TaskFacts) -> dict[str, Any] | None:
@@ -81,7 +80,7 @@ def comparison(found: Comparison | None, facts: TaskFacts) -> dict[str, Any] | N
         "winner": _scored(found.winner),
         "plain": _scored(found.plain),
         "gain": facts.score(plain)[0] - facts.score(winner)[0],
-        "standard_error": max(winner.standard_error, plain.standard_error),
+        "standard_error": _larger(winner.standard_error, plain.standard_error),
     }
 
 
@@ -93,10 +92,17 @@ def headline(facts: TaskFacts, compared: Mapping[str, Any] | None) -> str:
     values = f"{facts.metric} {ours:.4g} against {plain:.4g} with {compared['budget']} each"
     if compared["gain"] <= 0:
         return f"No better than plain: {values}."
-    within = compared["gain"] <= compared["standard_error"]
-    return f"Better than plain: {values}" + (
-        ", which is within the noise of the validation set." if within else "."
-    )
+    return f"Better than plain: {values}{_caveat(compared['gain'], compared['standard_error'])}."
+
+
+def _caveat(gain: float, standard_error: float | None) -> str:
+    if standard_error is None:
+        return "; the noise of the validation set is not known"
+    return ", which is within the noise of the validation set" if gain <= standard_error else ""
+
+
+def _larger(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else max(one, other)
 
 
 def spent_by_phase(trials: Trials, now: float) -> dict[str, dict[str, float]]:
@@ -169,7 +175,7 @@ def _amount(name: str, cost: Cost) -> float:
     return round(cost[name]) if name in COUNTS else cost[name]
 
 
-def score_data(report: Report) -> dict[str, float]:
+def score_data(report: Report) -> dict[str, float | None]:
     """Return a report's metric, loss and standard error as plain data."""
     return {"metric": report.metric, "loss": report.loss, "standard_error": report.standard_error}
 

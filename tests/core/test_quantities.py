@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,7 +50,6 @@ RECIPE = Recipe(
     {"ema": {}},
     {"width": 16, "bias": False},
 )
-REPORT = Report(3, 1, 1.0, math.nan, math.inf, 0.1, Cost(seconds=1.0, flops=2e9))
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,16 @@ def test_values_cross_a_process_unchanged(value):
         assert repr(getattr(again, "parameters", 0)) == repr(getattr(value, "parameters", 0))
 
 
-def test_what_is_not_finite_crosses_a_process():
-    again = from_data(Report, json.loads(json.dumps(to_data(REPORT))))
-    assert math.isnan(again.metric) and again.loss == math.inf
+def test_what_is_not_finite_is_unknown():
+    made = Report(3, 1, 1.0, 0.5, math.inf, math.nan, Cost(seconds=1.0, flops=2e9))
+    assert made.loss is None and made.standard_error is None
+    assert from_data(Report, json.loads(json.dumps(to_data(made), allow_nan=False))) == made
+    assert Outcome(OutcomeKind.COMPLETE, test={"metric": 0.5, "standard_error": math.nan}).test == {
+        "metric": 0.5,
+        "standard_error": None,
+    }
+    with pytest.raises(ValueError, match="trial 3 reports the metric nan"):
+        replace(made, metric=math.nan)
 
 
 def test_a_recipe_of_numpys_numbers_is_written():
