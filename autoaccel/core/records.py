@@ -56,8 +56,9 @@ class TrialRecord:
 
     @property
     def final(self) -> Report | None:
-        """The final evaluation of a complete trial."""
-        return self.outcome.final if self.outcome else None
+        """The final evaluation of a complete trial; None if it took no step, which is no result."""
+        trained = self.outcome and self.outcome.cost.get("steps") != 0
+        return self.outcome.final if self.outcome and trained else None
 
     @property
     def latest(self) -> Report | None:

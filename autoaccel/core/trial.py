@@ -12,6 +12,8 @@ from autoaccel.core.recipe import Recipe
 
 COOLDOWN = 0.15
 """A training that is asked to finish early anneals over this share of what it has used so far."""
+SLOWER = 4.0
+"""A recipe's step may take this many times as long as expected: other forwards, augmentation, a busy machine."""
 
 
 class Purpose(StrEnum):
@@ -66,6 +68,7 @@ class TrialRequest:
         valid_samples: Validation samples used at milestones; 0 for all.
         evaluation: Expected cost of one evaluation, reserved until one has been measured.
         finalization: Cost reserved for what follows the last evaluation: saving, and scoring the test set.
+        step: Expected cost of one training step of the plain recipe with this batch size; empty if unknown.
         grace: Seconds past its time budget after which it is killed; None for never.
         reference: The finished model that the recipe learns from, if any.
     """
@@ -83,6 +86,7 @@ class TrialRequest:
     valid_samples: int = 0
     evaluation: Cost = field(default_factory=Cost)
     finalization: Cost = field(default_factory=Cost)
+    step: Cost = field(default_factory=Cost)
     grace: float | None = None
     reference: Reference | None = None
 

@@ -76,7 +76,10 @@ class Executor(Protocol):
         ...
 
     def finish_early(self, trial: int) -> None:
-        """Ask a trial to finish early, with its schedules run to the end. It finishes as complete."""
+        """Ask a trial to finish early, with its schedules run to the end.
+
+        It finishes as complete, or as pruned if it has not taken a step yet.
+        """
         ...
 
     def poll(self, timeout: float) -> list[Event]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from autoaccel.core.budget import Budget
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.trial import Purpose, TrialRequest
-from autoaccel.search.plan import Plan
+from autoaccel.core.trial import SLOWER, Purpose, TrialRequest
+from autoaccel.search.plan import PLAIN_BATCH, Plan
 
 HANG_SHARE = 0.5
 """A trial that is late by this share of its budget counts as hung; a shorter delay may be due to a busy machine."""
@@ -33,7 +34,8 @@ def search_request(
         valid_samples=plan.valid_samples,
         evaluation=plan.facts.evaluation_cost(plan.valid_samples),
         finalization=plan.facts.finalization_cost(test=False),
-        grace=_grace(plan, budget),
+        step=_step(plan, recipe),
+        grace=_grace(plan, budget, recipe),
     )
 
 
@@ -56,13 +58,21 @@ def final_request(
         parent=parent,
         evaluation=evaluation,
         finalization=plan.facts.finalization_cost(test=True),
-        grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget),
+        step=_step(plan, recipe),
+        grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget, recipe),
     )
 
 
-def _grace(plan: Plan, budget: Budget) -> float | None:
+def _step(plan: Plan, recipe: Recipe) -> Cost:
+    """Return what a step of plain training with the recipe's batch size costs."""
+    size = recipe.batch_size.parameters.get("size", PLAIN_BATCH)
+    samples = size if isinstance(size, int | float) else PLAIN_BATCH  # it may be a schedule
+    return plan.facts.train * min(samples, plan.facts.n_train)
+
+
+def _grace(plan: Plan, budget: Budget, recipe: Recipe) -> float | None:
     if budget.seconds:
-        return max(2.0, HANG_SHARE * budget.seconds)
+        return max(2.0, HANG_SHARE * budget.seconds, SLOWER * _step(plan, recipe).seconds)
     grace = 60.0 + 20 * plan.expected_seconds(budget)
     return grace if math.isfinite(grace) else None
 

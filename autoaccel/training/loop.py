@@ -18,6 +18,7 @@ from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
 from autoaccel.training.batches import BatchSampler, chunks
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.evaluate import Score, evaluate
+from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
 
 CHECK_EVERY = 50
@@ -59,6 +60,7 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
 
     Raises:
         NotFiniteError: If the loss diverges.
+        OverspentError: If the budget leaves no room for a single step.
     """
     accelerator = context.accelerator
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
@@ -70,6 +72,10 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
         context.p = progress.read(context.meter.spent())
         if world > 1 and progress.timed:
             context.p = _agreed(context.p, context)
+        if context.p == 1 and not context.seen:  # an untrained model is no result
+            if progress.finishing_early:
+                return None
+            raise OverspentError(f"set-up and evaluation leave nothing of {progress.budget} for a step")
         while reached < len(shares) and context.p >= shares[reached]:
             score = evaluate_milestone(context, progress, milestones.samples)
             if not milestones.report(reached, score, context.meter.spent()):

@@ -170,6 +170,7 @@ def _progress(context: TrainingContext, request: TrialRequest, finishing: Callab
         evaluation=evaluation + entering,
         evaluations=len(request.milestones),
         finalization=finalization + entering,
+        step=request.step,
         finishing=finishing,
     )
 

@@ -51,10 +51,10 @@ def train_alone(executor: Executor, request: TrialRequest, clock: Clock, view: D
 
 
 def _completed(outcome: Outcome) -> Outcome:
+    if outcome.kind is OutcomeKind.PRUNED:
+        raise KeyboardInterrupt  # asked to finish before its first step: there is nothing to keep
     if outcome.kind is not OutcomeKind.COMPLETE or outcome.final is None:
         raise TaskError(f"training ended as {outcome.kind.value}: {outcome.reason}", outcome.where or None)
-    if outcome.reason and not outcome.cost.steps:
-        raise KeyboardInterrupt  # asked to finish before its first step: there is nothing to keep
     return outcome
 
 

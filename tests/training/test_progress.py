@@ -1,5 +1,7 @@
 """Progress from made-up costs, mostly without training."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -121,3 +123,46 @@ def test_a_training_that_is_asked_to_finish_is_complete_and_annealed(budget, tmp
     assert [report.progress for report in reports][-1] == 1 and outcome.final == reports[-1]
     assert outcome.test["loss"] > 0 and (tmp_path / "model.safetensors").exists()
     assert rates[99] > 0.6 * max(rates) and rates[-1] < 0.1 * max(rates)
+
+
+def trained(budget, seconds, **changes):
+    """Return the progress before each step of a training whose steps take these seconds, and when it ends."""
+    made, spent, found = progress(Budget(seconds=budget), **changes), Cost(), []
+    for step in seconds:
+        found.append(made.read(spent))
+        if found[-1] == 1:
+            return found, spent.seconds
+        spent = spent + Cost(seconds=step, steps=1)
+    raise AssertionError("it did not end")
+
+
+@pytest.mark.parametrize("stalled", [0, 1, 50, 200])
+def test_one_slow_step_does_not_end_a_training(stalled):
+    """A stall of most of the budget: all steps that still fit are taken, down to the end of the schedules."""
+    seconds = [0.01] * 2000
+    seconds[stalled] = 6.0
+    found, ended = trained(10.0, seconds)
+    assert len(found) - 1 == (10.0 - 6.0) / 0.01 + 1
+    assert found[-2] > 0.99 and 9.9 < ended <= 10.0
+
+
+@pytest.mark.parametrize("step", [0.3, 1.75])
+def test_steps_that_are_all_slow_end_in_time(step):
+    found, ended = trained(4.0, [step] * 100)
+    assert len(found) - 1 == 4.0 // step and ended <= 4.0
+
+
+def test_an_expected_cost_tells_a_slow_first_step_from_slow_steps():
+    assert trained(4.0, [2.5] * 9, step=Cost(seconds=2.0))[1] == 2.5
+    assert trained(4.0, [2.5, *[0.1] * 99], step=Cost(seconds=0.1))[1] > 3.7
+
+
+def test_a_training_of_no_steps_is_no_result(tmp_path):
+    task = Task(model=lambda: nn.Linear(8, 3), train=(torch.randn(200, 8), torch.arange(200) % 3))
+    for more, kind in (({}, OutcomeKind.INFEASIBLE), ({"finishing": lambda: True}, OutcomeKind.PRUNED)):
+        request = TrialRequest(0, PLAIN["plain"], Budget(seconds=1.0), evaluation=Cost(seconds=0.6))
+        request = replace(request, milestones=(0.5, 1.0) if not more else (1.0,))
+        environment = TrialEnvironment(SimulatedClock(), 0.0, lambda _: True, tmp_path, cpu=True, **more)
+        outcome = run_trial(task, request, environment)
+        assert outcome.kind is kind and outcome.cost.steps == 0
+    assert not (tmp_path / "model.safetensors").exists()

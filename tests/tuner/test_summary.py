@@ -2,14 +2,19 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
-from simulation import quality, simulate
+from simulation import FACTS, make, quality, simulate
 
 from autoaccel.core.budget import Budget
-from autoaccel.core.events import Finished, Reported
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.events import Finished, Profiled, Reported
+from autoaccel.core.trial import Purpose
+from autoaccel.execution.simulated import TableExecutor
 from autoaccel.storage.folder import RunFolder, json_text
 from autoaccel.storage.log import Log, read_log
+from autoaccel.tuner.loop import Loop
 from autoaccel.tuner.summary import delivery, result_data
 
 
@@ -54,3 +59,28 @@ def test_a_log_with_unknown_errors_is_read_back(tmp_path):
     again = [entry for _, entry in read_log(tmp_path / "events.log")]
     kinds = (Reported, Finished)
     assert [e for e in again if isinstance(e, kinds)] == [e for _, e in book.entries if isinstance(e, kinds)]
+
+
+def untrained(purpose):
+    """A run in which each training with this purpose ends before its first step."""
+
+    class Executor(TableExecutor):
+        def poll(self, timeout):
+            return [self._untrained(event) for event in super().poll(timeout)]
+
+        def _untrained(self, event):
+            record = search.trials.get(event.trial) if isinstance(event, Finished) else None
+            if record is None or record.purpose is not purpose:
+                return event
+            return replace(event, outcome=replace(event.outcome, cost=event.outcome.cost.replace(steps=0)))
+
+    clock, search = SimulatedClock(2.0), make(Budget(seconds=600))
+    Loop(search, Executor(quality, clock), clock).run([Profiled(FACTS)])
+    return search
+
+
+def test_a_final_training_of_no_steps_is_not_delivered():
+    search = untrained(Purpose.FINAL)
+    what, record = delivery(search)
+    assert what == "trial" and record.purpose is Purpose.SEARCH and search.final() is None
+    assert result(search, Budget(seconds=600))["final"] is None

@@ -5,17 +5,25 @@ finalization is reserved first, so that p = 1 leaves just enough to evaluate and
 
 A training that is asked to finish early moves through its remaining progress faster. Schedules depend only on
 progress, so each of them, above all the learning rate decay, still reaches its end.
+
+Whether another step fits is judged by what steps usually take. A first step that compiles, or one during which the
+machine was busy, costs time once; it must not end a training whose schedules are far from their end.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median_low
 from typing import ClassVar
 
 from autoaccel.core.budget import Budget
-from autoaccel.core.quantities import COUNTS, Cost
-from autoaccel.core.trial import COOLDOWN
+from autoaccel.core.quantities import COUNTS, REPRODUCIBLE, Cost
+from autoaccel.core.trial import COOLDOWN, SLOWER
+
+RECENT = 9
+"""Steps whose median says what the next one takes."""
 
 
 @dataclass
@@ -28,6 +36,7 @@ class Progress:
         evaluation: Expected cost of one evaluation; raised if one costs more.
         evaluations: Number of evaluations planned, including the last one.
         finalization: Cost reserved for saving and ending the trial.
+        step: Expected cost of a step, used while only the first one is known; empty if unknown.
         finishing: Called at every reading; returns whether the training was asked to finish early.
 
     Attributes:
@@ -40,6 +49,7 @@ class Progress:
     evaluation: Cost
     evaluations: int
     finalization: Cost
+    step: Cost = Cost()  # noqa: RUF009 - a frozen value
     finishing: Callable[[], bool] = lambda: False
     evaluated: Cost = Cost()  # noqa: RUF009 - a frozen value
     p: float = 0.0
@@ -47,25 +57,38 @@ class Progress:
     def __post_init__(self) -> None:
         self._limits = list(self.budget.items())
         self._used = dict.fromkeys(self.budget, 0.0)
+        self._recent: dict[str, deque[float]] = {name: deque(maxlen=RECENT) for name in self.budget}
+        self._started = False
         # Progress is linear in each quantity: from `_since`, where `_begun` was used, to 1, where all is used.
         self._since, self._begun, self._share = 0.0, dict(self._used), float("inf")
 
     def read(self, spent: Cost) -> float:
         """Return progress in [0, 1] after spending `spent`; it never decreases.
 
-        Call it once per step. It returns 1 as soon as another step like the last one would not fit.
+        Call it before each step. It returns 1 as soon as another step would not fit.
         """
         for name, limit in self._limits:
             overhead = self.setup[name] + self.evaluated[name]
             allowed = limit - overhead - self.finalization[name] - self.evaluations * self.evaluation[name]
             used = spent[name] - overhead
-            step, self._used[name] = used - self._used[name], used
+            last, self._used[name] = used - self._used[name], used
+            step = self._next_step(name, last) if self._started else 0.0
             self.p = max(self.p, self._on_line(name, used, step, allowed))
+        self._started = True
         if self.p < 1 and self.finishing():
             self.finish_early()
             if not spent.steps:  # no training yet, so there is nothing to anneal
                 self.p = 1.0
         return self.p
+
+    def _next_step(self, name: str, last: float) -> float:
+        """Return what the next step is expected to cost; `last` is the cost of the last one."""
+        if name in REPRODUCIBLE:  # nothing disturbs it, so the last step is the best guess
+            return last
+        recent = self._recent[name]
+        recent.append(last)
+        # The first step may include all kinds of set-up. If nothing else is known, the second step shows it.
+        return min(last, SLOWER * self.step[name]) if len(recent) == 1 else median_low(recent)
 
     def _on_line(self, name: str, used: float, step: float, allowed: float) -> float:
         begun = self._begun[name]
