@@ -141,7 +141,9 @@ class Display:
         search = [r for r in self._trials if r.final and r.purpose is not Purpose.FINAL]
         if not search or facts is None:
             return ""
-        top = max(record.request.budget.size for record in search)
+        # As in the comparison: the largest budget that both plain and another recipe had.
+        sizes = [{r.request.budget.size for r in search if (r.purpose is Purpose.BASELINE) is p} for p in (0, 1)]
+        top = max(sizes[0] & sizes[1] or sizes[0] | sizes[1])
         level = [record for record in search if record.request.budget.size == top]
         plain = [record for record in level if record.purpose is Purpose.BASELINE]
         best = self._first(level)

@@ -29,6 +29,8 @@ from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Reference, Report, TrialRequest
 from autoaccel.search.base import Comparison, Proposal, Sampler, SearchSettings
 from autoaccel.search.brackets import Brackets
+from autoaccel.search.candidates import candidates, recommended
+from autoaccel.search.optuna_sampler import portfolio_proposals
 from autoaccel.search.plan import Plan, make_plan
 from autoaccel.search.pruner import falls_behind
 from autoaccel.search.requests import final_request, search_request
@@ -76,6 +78,7 @@ class HalvingSearch:
         self._ladder: LadderTrials
         self._sampler: Sampler
         self._brackets: Brackets
+        self._portfolio: list[Proposal] = []
         self._proposed = 0
         self._exhausted = False
         self._now = 0.0
@@ -126,6 +129,8 @@ class HalvingSearch:
         self.plan = make_plan(self._budget, facts, spent, event.workers, settings.reserve)
         self._ladder = LadderTrials(self.trials, facts)
         space, _ = self._space.for_task(facts.capabilities)
+        self._portfolio = portfolio_proposals(space)
+        self.plan = replace(self.plan, alone=recommended(self._portfolio)[0].origin)
         self._sampler = find_sampler(settings.sampler)(space, settings.seed)
         self._brackets = Brackets(self._ladder, [self.plan.quota(rung) for rung in range(len(self.plan.ladder))])
         self.phase = Phase.SEARCH
@@ -191,15 +196,13 @@ class HalvingSearch:
         if not ladder:
             return None
         left = self.plan.search_share - self._budget.share(self.trials.run_cost(self._now)) - self._pending()
-        baselines = self.trials.of(Purpose.BASELINE)
+        baselines = self._ladder.baselines()
         if len(baselines) < len(PLAIN):
             name, recipe = list(PLAIN.items())[len(baselines)]
             return self._start(recipe, 0, name, Purpose.BASELINE)
-        if len(baselines) == len(PLAIN) and len(ladder) > 1 and not any(record.running for record in baselines):
-            if found := self._ladder.plain(0):
-                request = found.request
-                return self._start(request.recipe, len(ladder) - 1, request.origin, Purpose.BASELINE)
-            return None
+        again = len(baselines) == len(PLAIN) and len(ladder) > 1 and not any(r.running for r in baselines)
+        if again and (found := self._ladder.plain(0)):
+            return self._start(found.request.recipe, len(ladder) - 1, found.request.origin, Purpose.BASELINE)
         for rung in reversed(range(len(ladder) - 1)):
             if left >= ladder[rung + 1] and (record := self._brackets.promotable(rung)):
                 return self._promote(record)
@@ -269,12 +272,11 @@ class HalvingSearch:
         if done or left is None:
             self.phase = Phase.DONE
             return []
-        failed = {record.request.recipe for record in tried}
-        recipe, origin, parent = PLAIN["plain"], "plain", None
-        if chosen := next((r.request for r in self._ladder.ranked() if r.request.recipe not in failed), None):
-            recipe, origin, parent = chosen.recipe, chosen.origin, chosen.trial
-        seed = self._settings.seed
-        request = final_request(self.plan, left, len(self.trials), recipe, seed, origin, parent)
+        chosen = next(candidates(self._ladder, self._portfolio, searched=bool(self.plan.ladder)), None)
+        if chosen is None:
+            self.phase = Phase.DONE
+            return []
+        request = final_request(self.plan, left, len(self.trials), chosen, self._settings.seed)
         return [Start(self._add(request, Standing(FINAL)))]
 
     def _reference(self, recipe: Recipe) -> Reference | None:

@@ -51,6 +51,7 @@ class Plan:
         workers: Number of parallel trials.
         valid_samples: Validation samples that search trials use; 0 for all.
         width: Recipes of a bracket on the top rung, in addition to the plain one.
+        alone: Origin of the recipe that is trained if no search fits, for display.
     """
 
     budget: Budget
@@ -61,6 +62,7 @@ class Plan:
     workers: int = 1
     valid_samples: int = 0
     width: int = 2
+    alone: str = "plain"
 
     def quota(self, rung: int) -> int:
         """Return how many recipes of a bracket reach a rung."""
@@ -87,7 +89,7 @@ class Plan:
         """Return the plan for display, one decision per line."""
         lines = [f"budget: {self.budget}, everything included"]
         if not self.ladder:
-            nothing = "search: none fits; the plain recipe is trained with the whole budget"
+            nothing = f"search: none fits; {self.alone} is trained with the whole budget"
             return [*lines, nothing, self._expected(1)]
         rungs = ", ".join(f"{self.quota(i)} x {self.trial_budget(i)}" for i in range(len(self.ladder)))
         again = ", the better again on the top rung" if len(self.ladder) > 1 else ""

@@ -8,6 +8,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import SLOWER, Purpose, TrialRequest
+from autoaccel.search.candidates import Candidate
 from autoaccel.search.plan import PLAIN_BATCH, Plan
 
 HANG_SHARE = 0.5
@@ -39,14 +40,12 @@ def search_request(
     )
 
 
-def final_request(
-    plan: Plan, budget: Budget, trial: int, recipe: Recipe, seed: int, origin: str, parent: int | None
-) -> TrialRequest:
+def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, seed: int) -> TrialRequest:
     """Return a request for the final training with all that is left; see `TrialRequest` for the arguments."""
     evaluation = plan.facts.evaluation_cost()
     return TrialRequest(
         trial=trial,
-        recipe=recipe,
+        recipe=chosen.recipe,
         budget=budget,
         purpose=Purpose.FINAL,
         seed=seed,
@@ -54,12 +53,12 @@ def final_request(
         milestones=(0.25, 0.5, 0.75, 1.0) if budget.share(evaluation) < 0.01 else (1.0,),
         micro_batch=_micro_batch(plan),
         test=plan.facts.n_test > 0,
-        origin=origin,
-        parent=parent,
+        origin=chosen.origin,
+        parent=chosen.parent,
         evaluation=evaluation,
         finalization=plan.facts.finalization_cost(test=True),
-        step=_step(plan, recipe),
-        grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget, recipe),
+        step=_step(plan, chosen.recipe),
+        grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget, chosen.recipe),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from autoaccel.core.events import Start
@@ -19,6 +19,8 @@ LEARNED = (OutcomeKind.COMPLETE, OutcomeKind.PRUNED)
 """Outcomes whose metric a sampler can learn from."""
 FINAL = -1
 """The rung of a final training, which is not on the ladder."""
+FORMER = -2
+"""The rung of a trial whose ladder was replaced by another."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Standing:
     """A trial's position on the ladder.
 
     Args:
-        rung: Its rung; `FINAL` for a final training.
+        rung: Its rung; `FINAL` for a final training, `FORMER` for a trial on a ladder that was replaced.
         proposal: The proposal of its recipe; None for baselines and final trainings.
     """
 
@@ -74,6 +76,15 @@ class LadderTrials:
         assert record.final is not None
         return self._facts.score(record.final)
 
+    def new_ladder(self) -> None:
+        """Take all trials off the ladder, because it is being replaced."""
+        for number, standing in self._standings.items():
+            self._standings[number] = replace(standing, rung=FORMER)
+
+    def baselines(self) -> list[TrialRecord]:
+        """Return the plain trials on the ladder, running or ended."""
+        return [record for record in self.records.of(Purpose.BASELINE) if self.rung(record) != FORMER]
+
     def on(self, rung: int, baseline: bool | None = None) -> list[TrialRecord]:
         """Return a rung's complete trials, best first; `baseline` selects plain trials or the others."""
         found = [
@@ -91,12 +102,19 @@ class LadderTrials:
 
     def ranked(self, baseline: bool | None = None) -> list[TrialRecord]:
         """Return the complete trials of the search, ordered by rung (highest first), then best first."""
-        highest = max((standing.rung for standing in self._standings.values()), default=FINAL)
-        return [record for rung in range(highest, FINAL, -1) for record in self.on(rung, baseline)]
+        rungs = {standing.rung for standing in self._standings.values()} - {FINAL}
+        return [record for rung in sorted(rungs, reverse=True) for record in self.on(rung, baseline)]
 
     def best(self) -> TrialRecord | None:
-        """Return the best trial on the highest rung with a complete one; it may be a plain trial."""
-        return next(iter(self.ranked()), None)
+        """Return the longest trial of the recipe that wins the comparison, which may be plain.
+
+        Without a comparison, return the best trial on the highest rung with a complete one.
+        """
+        found = self.comparison()
+        if found is None:
+            return next(iter(self.ranked()), None)
+        best = min(found.plain, found.winner, key=self.score)
+        return next(record for record in self.ranked() if record.request.recipe == best.request.recipe)
 
     def searched(self, rung: int) -> list[TrialRecord]:
         """Return the trials of proposed recipes on a rung, whatever their outcome."""
@@ -136,16 +154,19 @@ class LadderTrials:
         outcomes = [record.outcome.kind for record in self.records if record.outcome and self.proposal(record)]
         return len(outcomes) >= FRUITLESS and not any(kind in LEARNED for kind in outcomes[-FRUITLESS:])
 
-    def normalized(self, record: TrialRecord, report: Report) -> float | None:
+    def normalized(self, record: TrialRecord, report: Report) -> float:
         """Return the metric minus that of plain training with the same budget, comparable across rungs.
 
-        A rung without a plain trial uses that of the nearest rung. Return None if there is no plain trial at all.
+        A rung without a plain trial uses that of the nearest rung. If plain training fails on all of them, the
+        median of the complete trials on the nearest rung takes its place.
         """
-        plain = self.ranked(baseline=True)
-        if not plain:
-            return None
-        nearest = min(plain, key=lambda r: (abs(self.rung(r) - self.rung(record)), self.score(r)))
-        return self._facts.score(report)[0] - self.score(nearest)[0]
+        value, rung = self._facts.score(report)[0], self.rung(record)
+        if known := self.ranked(baseline=True) or self.ranked():
+            nearest = min((self.rung(other) for other in known), key=lambda other: abs(other - rung))
+            plain = self.plain(nearest)
+            middle = median(self.score(other)[0] for other in self.on(nearest))
+            return value - (self.score(plain)[0] if plain else middle)
+        return 0.0  # the first result is where all others are measured from
 
     def hopeless(self, report: Report) -> bool:
         """Return whether a final training is clearly worse than plain training was on the lowest rung."""

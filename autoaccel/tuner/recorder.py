@@ -122,7 +122,10 @@ class Recorder:
     def _keep_weights(self) -> None:
         running = [record.request for record in self._search.trials.running()]
         learned_from = {request.reference.trial for request in running if request.reference}
-        kept = {record.number for record in (self._search.best(), self._search.final()) if record is not None}
+        search = self._search
+        # The longest plain trial too: a comparison on a higher rung may yet find that nothing beats it.
+        found = (search.best(), search.final(), search.baseline())
+        kept = {record.number for record in found if record is not None}
         self._folder.drop_weights(kept | learned_from | {request.trial for request in running})
 
     def _promote_weights(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import COUNTS, Cost
-from autoaccel.core.recipe import Recipe
+from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report
 from autoaccel.search.base import Comparison, Search
@@ -37,7 +37,7 @@ def result_data(search: Search, budget: Budget, now: float, status: str) -> dict
     return {
         "schema": SCHEMA,
         "status": status,
-        "headline": headline(facts, compared),
+        "headline": headline(search.trials, compared, record),
         "metric": {"name": facts.metric, "direction": "max" if facts.maximize else "min"},
         "comparison": compared,
         "final": _final(search.final()),
@@ -84,15 +84,37 @@ def comparison(found: Comparison | None, facts: TaskFacts) -> dict[str, Any] | N
     }
 
 
-def headline(facts: TaskFacts, compared: Mapping[str, Any] | None) -> str:
-    """Return one line: the scores of the recipe and of plain training at equal budget, and whether it is better."""
+def headline(trials: Trials, compared: Mapping[str, Any] | None, delivered: TrialRecord | None) -> str:
+    """Return one line: the scores of the recipe and of plain training at equal budget, and whether it is better.
+
+    Args:
+        trials: All trials of the run.
+        compared: The comparison as plain data, if there is one.
+        delivered: The trial whose model is delivered, if any.
+    """
+    metric = trials.facts.metric if trials.facts else "metric"
     if compared is None:
-        return "The plain recipe was trained: the budget leaves no room to compare it with another."
+        return _uncompared(trials, metric, delivered)
     ours, plain = compared["winner"]["metric"], compared["plain"]["metric"]
-    values = f"{facts.metric} {ours:.4g} against {plain:.4g} with {compared['budget']} each"
+    values = f"{metric} {ours:.4g} against {plain:.4g} with {compared['budget']} each"
     if compared["gain"] <= 0:
         return f"No better than plain: {values}."
+    if delivered and delivered.request.recipe in PLAIN.values():
+        return f"Plain is delivered, although another recipe won the comparison: {values}."
     return f"Better than plain: {values}{_caveat(compared['gain'], compared['standard_error'])}."
+
+
+def _uncompared(trials: Trials, metric: str, delivered: TrialRecord | None) -> str:
+    found = delivered.final if delivered else None
+    value = f": {metric} {found.metric:.4g} on the validation set" if found else ""
+    origin = delivered.request.origin if delivered else "nothing"
+    ended = [(record, record.outcome) for record in trials.of(Purpose.BASELINE) if record.outcome]
+    if ended and not any(record.final for record, _ in ended):
+        fault = ended[0][1]
+        return f"Plain training fails ({fault.kind.value}: {fault.reason}); delivered is {origin}{value}."
+    if delivered is None or delivered.request.recipe in PLAIN.values():
+        return "The plain recipe was trained: the budget leaves no room to compare it with another."
+    return f"The budget leaves no room to compare with plain; delivered is {origin}{value}."
 
 
 def _caveat(gain: float, standard_error: float | None) -> str:

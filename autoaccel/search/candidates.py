@@ -1,0 +1,59 @@
+"""Which recipes the final training may use, the most promising one first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from autoaccel.core.recipe import PLAIN, Recipe
+from autoaccel.core.records import TrialRecord
+from autoaccel.core.trial import OutcomeKind, Purpose
+from autoaccel.search.base import Proposal
+from autoaccel.search.trials import LadderTrials
+
+AT_FAULT = (OutcomeKind.INFEASIBLE, OutcomeKind.FAILED)
+"""Outcomes that are due to the recipe."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe for the final training.
+
+    Args:
+        recipe: The recipe.
+        origin: Its source, for display.
+        parent: Number of its best trial, if it has one.
+    """
+
+    recipe: Recipe
+    origin: str
+    parent: int | None = None
+
+
+def recommended(portfolio: Sequence[Proposal]) -> list[Candidate]:
+    """Return what to train without any result of a search: the portfolio, with plain as the second choice."""
+    found = [Candidate(proposal.recipe, proposal.origin) for proposal in portfolio]
+    return [*found[:1], Candidate(PLAIN["plain"], "plain"), *found[1:]]
+
+
+def candidates(trials: LadderTrials, portfolio: Sequence[Proposal], searched: bool) -> Iterator[Candidate]:
+    """Yield the recipes for the final training that have not failed.
+
+    Args:
+        trials: The trials so far.
+        portfolio: The recipes that the space recommends for the task, best first.
+        searched: Whether there was a search; without one, its recommendation counts more than two plain trials.
+    """
+    failed = {record.request.recipe for record in trials.records if _fails(record)}
+    best = trials.best()
+    ranked = [best, *trials.ranked()] if best else []
+    found = [Candidate(record.request.recipe, record.request.origin, record.number) for record in ranked]
+    untried = recommended(portfolio)
+    for candidate in [*found, *untried] if searched else [*untried, *found]:
+        if candidate.recipe not in failed:
+            yield candidate
+
+
+def _fails(record: TrialRecord) -> bool:
+    """Return whether a trial's recipe is at fault, or had its chance in a final training."""
+    return record.purpose is Purpose.FINAL or (record.outcome is not None and record.outcome.kind in AT_FAULT)
