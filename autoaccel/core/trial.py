@@ -123,6 +123,25 @@ class Report:
             object.__setattr__(self, name, known(getattr(self, name)))
 
 
+def estimated_cost(request: TrialRequest, latest: Report | None, seconds: float) -> Cost:
+    """Estimate what a trial that can no longer tell has spent.
+
+    It is assumed to have gone on as before its last report, or else as the plan expects, up to its budget.
+
+    Args:
+        request: Its request.
+        latest: Its last report, if any.
+        seconds: Seconds from its request to its end.
+    """
+    known = latest.cost if latest else request.step
+    if not known.seconds:
+        return known.replace(seconds=seconds) if latest else Cost(seconds=seconds)
+    going_on = known * (seconds / known.seconds)
+    most = {name: min(amount, request.budget.get(name, amount)) for name, amount in going_on.items()}
+    spent = latest.cost | Cost(most) if latest else Cost(most)
+    return spent.replace(seconds=seconds)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a trial ended, and its results.

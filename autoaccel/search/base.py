@@ -133,6 +133,6 @@ class Sampler(Protocol):
 
         Args:
             proposal: The proposal that was tried.
-            value: Smaller is better, comparable across budgets; None if the recipe failed.
+            value: Smaller is better, comparable across budgets; None if the recipe is infeasible or failed.
         """
         ...

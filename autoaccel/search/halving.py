@@ -158,9 +158,10 @@ class HalvingSearch:
         proposal = self._ladder.proposal(record)
         if proposal is None or outcome.kind is OutcomeKind.LOST:
             return
-        learned = outcome.kind in LEARNED and record.latest is not None
-        value = self._ladder.normalized(record, record.latest) if learned and record.latest else None
-        self._sampler.tell(proposal, value)
+        if outcome.kind not in LEARNED:
+            self._sampler.tell(proposal, None)
+        elif record.latest is not None:  # else it was stopped before it could say anything
+            self._sampler.tell(proposal, self._ladder.normalized(record, record.latest))
 
     def _end(self) -> list[Action]:
         """Start no more trials, let a running final training finish early, and stop all other trials."""

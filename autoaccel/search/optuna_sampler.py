@@ -19,6 +19,8 @@ from autoaccel.spaces.space import SearchSpace
 
 ATTEMPTS = 50
 """Repeated recipes in a row before the space counts as exhausted."""
+INFEASIBLE = ("infeasible", 1.0)
+"""The constraint that a recipe violates if it does not fit, diverges or fails; a positive value is a violation."""
 
 
 class OptunaChooser:
@@ -52,6 +54,7 @@ class OptunaSampler:
         self._domains = space.domains()
         self._study = optuna.create_study(sampler=sampler)
         self._seen: set[Recipe] = set()
+        self._asked: dict[int, optuna.Trial] = {}
         self._stopped = False
         self._queue = portfolio_proposals(space) if portfolio else []
         for proposal in self._queue:
@@ -75,6 +78,7 @@ class OptunaSampler:
             UsageError: If the sampler cannot draw from this space.
         """
         trial = self._study.ask()
+        self._asked[trial.number] = trial
         try:
             return Proposal(self._space.draw(OptunaChooser(trial), reference), "model", trial.number)
         except ValueError as error:
@@ -84,17 +88,21 @@ class OptunaSampler:
     def forget(self, proposal: Proposal) -> None:
         """Record that a proposal will not be tried."""
         if proposal.number is not None:
-            self._tell(proposal.number, None)
+            self._tell(proposal.number, None, TrialState.FAIL)
 
     def tell(self, proposal: Proposal, value: float | None) -> None:
         """See `Sampler`."""
-        if proposal.number is not None:
-            self._tell(proposal.number, value)
-        elif value is not None:
-            self._observe(proposal.recipe, value)
+        # Samplers learn nothing from a failed trial, but from a pruned one that violates a constraint they do.
+        state = TrialState.COMPLETE if value is not None else TrialState.PRUNED
+        if proposal.number is None:
+            self._observe(proposal.recipe, value, state)
+            return
+        if value is None:
+            self._asked[proposal.number].set_constraint(*INFEASIBLE)
+        self._tell(proposal.number, value, state)
 
-    def _tell(self, number: int, value: float | None) -> None:
-        state = TrialState.COMPLETE if value is not None else TrialState.FAIL
+    def _tell(self, number: int, value: float | None, state: TrialState) -> None:
+        del self._asked[number]
         try:
             self._study.tell(number, value, state=state)
         except RuntimeError as error:
@@ -103,14 +111,20 @@ class OptunaSampler:
                 raise
             self._stopped = True
 
-    def _observe(self, recipe: Recipe, value: float) -> None:
+    def _observe(self, recipe: Recipe, value: float | None, state: TrialState) -> None:
         """Add the result of a recipe from another source to the study if the recipe is inside the space."""
         values = self._values(recipe)
         if all(self._domains[name].contains(given) for name, given in values.items()):
             distributions = {name: distribution(self._domains[name]) for name in values}
             params = self._parameters(values)
             self._study.add_trial(
-                optuna.trial.create_trial(params=params, distributions=distributions, value=value)
+                optuna.trial.create_trial(
+                    state=state,
+                    value=value,
+                    params=params,
+                    distributions=distributions,
+                    constraints=dict([INFEASIBLE]) if value is None else None,
+                )
             )
 
     def _parameters(self, values: Mapping[str, Option]) -> dict[str, Any]:

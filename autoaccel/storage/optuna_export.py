@@ -100,6 +100,7 @@ class StudyFile:
             params=params,
             distributions={name: distribution(self._domains[name]) for name in params},
             user_attrs=attributes,
+            constraints={"infeasible": float(outcome.kind is OutcomeKind.INFEASIBLE)},
             intermediate_values={report.milestone: report.metric for report in record.reports},
         )
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autoaccel.core.events import Action, Event, Finished, Interrupted, Start
-from autoaccel.core.trial import Outcome, OutcomeKind
+from autoaccel.core.records import TrialRecord
+from autoaccel.core.trial import Outcome, OutcomeKind, estimated_cost
 from autoaccel.errors import StoreError
 from autoaccel.search.base import Search
 from autoaccel.storage.log import LogEntry
 
 
-def replay(search: Search, entries: Sequence[LogEntry]) -> tuple[list[Event], list[Action]]:
+def replay(search: Search, entries: Sequence[LogEntry], ended: float = 0.0) -> tuple[list[Event], list[Action]]:
     """Replay the log of a killed run so that a new search reaches the same state.
 
     Args:
         search: A new search with the same space, budget and seed.
         entries: The log of the killed run.
+        ended: Seconds into the run when it was killed, as far as is known; at least the last entry's.
 
     Returns:
         Events to handle first, which mark running trials as lost; and starts that were not carried out.
@@ -37,5 +39,11 @@ def replay(search: Search, entries: Sequence[LogEntry]) -> tuple[list[Event], li
         logged = begun.get(action.request.trial)
         if logged is not None and logged.recipe != action.request.recipe:
             raise StoreError(f"the log does not replay: trial {logged.trial} had another recipe")
-    lost = [Finished(n, Outcome(OutcomeKind.LOST, reason="the run was killed")) for n in sorted(running)]
+    ended = max([ended, *(now for now, _ in entries)])
+    lost = [_lost(search.trials[number], ended) for number in sorted(running)]
     return [*lost], [action for action in decided if action.request.trial not in begun]
+
+
+def _lost(record: TrialRecord, ended: float) -> Finished:
+    cost = estimated_cost(record.request, record.latest, ended - record.started)
+    return Finished(record.number, Outcome(OutcomeKind.LOST, cost, reason="the run was killed"))

@@ -61,6 +61,7 @@ class Tuner:
         spent = read_json(folder.path / "account.json").get("seconds", 0.0)
         before = max([spent, *(now for now, _ in self._entries)])
         # A resumed run has only the rest of its budget left.
+        self._before = before
         self._clock = SystemClock(clock.now() + before)
         self._view = view
 
@@ -163,7 +164,7 @@ class Tuner:
         self, search: Search, executor: Executor, facts: TaskFacts, log: Log, recorder: Recorder
     ) -> bool:
         """Run until the search is done; return whether it was interrupted."""
-        events, actions = replay(search, log.entries)
+        events, actions = replay(search, log.entries, self._before)
         if not log.entries:
             events = [Profiled(facts, self._resources.workers)]
         listeners: list[Listener] = [recorder]

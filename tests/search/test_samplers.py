@@ -12,7 +12,7 @@ from autoaccel.core.events import Profiled, Start
 from autoaccel.core.trial import Purpose
 from autoaccel.errors import UsageError
 from autoaccel.execution.simulated import TableExecutor
-from autoaccel.search.base import SearchSettings
+from autoaccel.search.base import Proposal, SearchSettings
 from autoaccel.search.optuna_sampler import OptunaSampler
 from autoaccel.search.samplers import SAMPLERS, find_sampler
 from autoaccel.search.searches import find_search
@@ -72,11 +72,15 @@ def test_a_sampler_knows_the_portfolios_results():
     assert all(flat.get(name, False) == given for name, given in trial.params.items() if name in flat)
 
 
-def test_an_infeasible_recipe_is_a_failed_trial():
+def test_an_infeasible_recipe_is_pruned_and_violates_a_constraint():
+    """A failed trial would teach the sampler nothing. A recipe from another source is told in the same way."""
     space, _ = SearchSpace.load("vision").for_task(FACTS.capabilities)
     sampler = OptunaSampler(space, optuna.samplers.RandomSampler(seed=0), portfolio=False)
     sampler.tell(sampler.propose([]), None)
-    assert [trial.state for trial in sampler._study.trials] == [optuna.trial.TrialState.FAIL]
+    sampler.tell(Proposal(sampler.propose([]).recipe, "mutation"), None)
+    told = [trial for trial in sampler._study.trials if trial.state.is_finished()]
+    assert [trial.state for trial in told] == [optuna.trial.TrialState.PRUNED] * 2
+    assert all(max(trial.constraints.values()) > 0 for trial in told)
 
 
 def test_a_seeded_sampler_replays():

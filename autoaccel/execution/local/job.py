@@ -12,11 +12,11 @@ from typing import Any
 
 from autoaccel.core.codec import from_data
 from autoaccel.core.quantities import Cost
-from autoaccel.core.trial import Outcome, OutcomeKind, Report
+from autoaccel.core.trial import SLOWER, Outcome, OutcomeKind, Report, TrialRequest, estimated_cost
 from autoaccel.execution.local.messages import Channel
 
 POLITE_SECONDS = 1.0
-"""Seconds between asking a worker to stop and killing it."""
+"""Fewest seconds between asking a worker to stop and killing it."""
 
 
 @dataclass
@@ -26,12 +26,14 @@ class Job:
     Args:
         channel: The channel to the worker.
         trial: Number of the trial.
+        request: The request of the trial; None for a measurement.
         started: Time on the supervisor's clock when it was requested.
         log: The file for the worker's output.
         device: CUDA name of its GPU; empty for any available device.
         limit: Seconds after which it is asked to stop; None for never.
         pid: ID of the process and of its group; 0 until known.
         asked: Time on the supervisor's clock when it was asked to stop; None if it was not.
+        overdue: Whether it was asked because its time was up.
         killed: Whether it was killed because it did not stop.
         done: Messages from the worker other than reports.
         latest: Its last evaluation, which says what it has spent if it dies.
@@ -43,19 +45,31 @@ class Job:
     log: Path
     device: str
     limit: float | None = None
+    request: TrialRequest | None = None
     pid: int = 0
     asked: float | None = None
+    overdue: bool = False
     killed: bool = False
     done: list[Mapping[str, Any]] = field(default_factory=list)
     latest: Report | None = None
 
     def enforce(self, now: float) -> None:
         """Ask it to stop when its time is up, and kill it if it does not stop in time."""
-        if self.asked is None and self.limit is not None and now - self.started > self.limit:
+        if self.limit is not None and now - self.started > self.limit and not self.overdue:
+            # It also ends the patience with a trial that was asked before.
             self.ask(now)
-        if self.asked is not None and not self.killed and now - self.asked > POLITE_SECONDS:
+            self.overdue, self.asked = True, now
+        if self.asked is not None and not self.killed and now - self.asked > self._patience():
             self.killed = True
             self.signal(signal.SIGKILL)
+
+    def _patience(self) -> float:
+        """Return the seconds to wait after asking it to stop, which it does between two steps or evaluations."""
+        if self.overdue or self.request is None:
+            return POLITE_SECONDS
+        cost = self.latest.cost if self.latest else Cost()
+        step = max(self.request.step.seconds, cost.seconds / cost.steps if cost.steps else 0.0)
+        return max(POLITE_SECONDS, SLOWER * max(step, self.request.evaluation.seconds))
 
     def tell(self, word: str) -> None:
         """Send a message to a trial, which checks before every step and waits for answers to some reports."""
@@ -94,7 +108,10 @@ class Job:
         """
         if told := self.said("outcome"):
             return from_data(Outcome, told[0]["outcome"])
-        cost = (self.latest.cost if self.latest else Cost()).replace(seconds=now - self.started)
+        seconds = now - self.started
+        cost = estimated_cost(self.request, self.latest, seconds) if self.request else Cost(seconds=seconds)
+        if self.killed and not self.overdue:
+            return Outcome(OutcomeKind.PRUNED, cost, reason="stopped; it did not end in time and was killed")
         if self.killed:
             return Outcome(OutcomeKind.TIMED_OUT, cost, reason="did not end in time and was killed")
         if broken := self.said("broken"):

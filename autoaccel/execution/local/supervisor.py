@@ -136,6 +136,7 @@ class Supervisor:
         limit = None if request.grace is None else (request.budget.seconds or 0.0) + request.grace
         folder = self.trial_folder(request.trial)
         self._ask(request.trial, "trial", limit, request=to_data(request), folder=str(folder))
+        self._jobs[request.trial].request = request
 
     def proceed(self, trial: int) -> None:
         """Let a trial that waits after a report continue."""
