@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -32,6 +32,11 @@ from autoaccel.training.loop import Step
 
 SIZES = (16, 32, 64, 128, 256, 512)
 FEW_STEPS = 5
+DISTURBED = 1.5
+"""A step that takes this many times as long as the fastest quarter was disturbed by something else."""
+MOST_ROUNDS = 4
+REPEAT_SECONDS = 2.0
+"""Seconds of steps after which no measurement is repeated: over such times, disturbances average out."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class StepCost:
 
     Args:
         batch_size: Samples in the step.
-        cost: Cost of the step: the median of its seconds, the mean of everything else.
+        cost: Cost of the step: the median seconds of the undisturbed steps, the mean of everything else.
         bytes: Peak memory of the GPU, or current memory of the process on a CPU.
     """
 
@@ -124,7 +129,11 @@ def measure_sizes(
 
 
 def measure_step(context: TrainingContext, size: int, clock: Clock) -> StepCost:
-    """Return the cost of a step with `size` samples; a first warm-up step is not measured."""
+    """Return the cost of a step with `size` samples; a first warm-up step is not measured.
+
+    Other processes only ever make a step slower, so steps that took much longer than the fastest quarter are left
+    out, and if most steps took longer than the fastest one, the measurement is repeated.
+    """
     context.batch_size = min(size, len(context.data.train))
     step, batches = Step(context), iter(BatchSampler(context, 0))
     if context.device.type == "cuda":
@@ -132,16 +141,33 @@ def measure_step(context: TrainingContext, size: int, clock: Clock) -> StepCost:
     context.model.train()
     step(next(batches))
     before = context.meter.spent()
+    seconds = _timed(context, lambda: step(next(batches)), clock)
+    spent = (context.meter.spent() - before).without(COUNTS)
+    mean = Cost({name: amount / FEW_STEPS for name, amount in spent.items()})
+    for _ in range(MOST_ROUNDS - 1):
+        if median(seconds) <= DISTURBED * min(seconds) or sum(seconds) > REPEAT_SECONDS:
+            break
+        # How often it repeats depends on the clock, and what is charged in FLOPs and steps must not.
+        with context.meter.uncounted():
+            seconds += _timed(context, lambda: step(next(batches)), clock)
+    return StepCost(context.batch_size, mean.replace(seconds=median(_undisturbed(seconds))), _peak_memory(context))
+
+
+def _timed(context: TrainingContext, step: Callable[[], None], clock: Clock) -> list[float]:
+    """Take a few steps; return the seconds of each."""
     seconds = []
     for _ in range(FEW_STEPS):
         _finish_work(context)
         started = clock.now()
-        step(next(batches))
+        step()
         _finish_work(context)
         seconds.append(clock.now() - started)
-    spent = (context.meter.spent() - before).without(COUNTS)
-    mean = Cost({name: amount / FEW_STEPS for name, amount in spent.items()})
-    return StepCost(context.batch_size, mean.replace(seconds=median(seconds)), _peak_memory(context))
+    return seconds
+
+
+def _undisturbed(seconds: Sequence[float]) -> list[float]:
+    fastest = sorted(seconds)[(len(seconds) - 1) // 4]
+    return [taken for taken in seconds if taken <= DISTURBED * fastest]
 
 
 def _plain(task: Task, clock: Clock, started: float, split_seed: int, cpu: bool) -> TrainingContext:

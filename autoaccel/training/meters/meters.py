@@ -14,7 +14,7 @@ from torch import nn
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import Clock
-from autoaccel.core.quantities import Cost
+from autoaccel.core.quantities import REPRODUCIBLE, Cost
 from autoaccel.errors import TaskError, UsageError
 from autoaccel.training.meters.base import Meter
 from autoaccel.training.meters.counts import SamplesMeter, SecondsMeter, StepsMeter
@@ -83,6 +83,7 @@ class Meters:
         self._flops = FlopsMeter(self.variants)
         self._meters: list[Meter] = [self._seconds, self._flops, *(make() for make in COUNTERS), *registered()]
         self._allowed: Budget | None = None
+        self._uncounted = Cost()
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> None:
         """Measure a forward pass in the model's current mode, and its backward pass if gradients are enabled.
@@ -103,6 +104,16 @@ class Meters:
             yield
         finally:
             self._allowed = None
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Leave out of the reproducible quantities what is spent meanwhile: a measurement that is repeated."""
+        before = self.spent()
+        try:
+            yield
+        finally:
+            extra = self.spent() - before
+            self._uncounted = self._uncounted + Cost({name: extra[name] for name in REPRODUCIBLE & extra.keys()})
 
     def step(self, samples: int, update: Callable[[], bool], period: int = 1) -> None:
         """Make an optimizer step over `samples` samples of this process and measure it.
@@ -135,7 +146,8 @@ class Meters:
 
     def spent(self) -> Cost:
         """Return the trial's cost so far over all processes; seconds count once."""
-        return Cost({meter.quantity: self._read(meter) for meter in self._meters})
+        spent = Cost({meter.quantity: self._read(meter) for meter in self._meters})
+        return spent - self._uncounted if self._uncounted else spent
 
     def _read(self, meter: Meter) -> float:
         amount = meter.read() * (1 if meter.shared else self._world)
