@@ -46,12 +46,12 @@ class Display:
         self._console.print(Text(text))
 
     def plan(self, lines: Sequence[str]) -> None:
-        """Print the plan; on a terminal, start the live view."""
+        """Print the plan, the first one or a new one; on a terminal, start the live view."""
         if self._quiet:
             return
         for line in lines:
             self._console.print(Text(line))
-        if self._console.is_terminal:
+        if self._console.is_terminal and self._live is None:
             self._live = Live(
                 console=self._console, get_renderable=self._view, refresh_per_second=4, transient=True
             )
@@ -142,8 +142,9 @@ class Display:
         if not search or facts is None:
             return ""
         # As in the comparison: the largest budget that both plain and another recipe had.
-        sizes = [{r.request.budget.size for r in search if (r.purpose is Purpose.BASELINE) is p} for p in (0, 1)]
-        top = max(sizes[0] & sizes[1] or sizes[0] | sizes[1])
+        plain_had = {r.request.budget.size for r in search if r.purpose is Purpose.BASELINE}
+        others_had = {r.request.budget.size for r in search if r.purpose is not Purpose.BASELINE}
+        top = max(plain_had & others_had or plain_had | others_had)
         level = [record for record in search if record.request.budget.size == top]
         plain = [record for record in level if record.purpose is Purpose.BASELINE]
         best = self._first(level)

@@ -23,7 +23,6 @@ from autoaccel.core.events import (
     Stop,
     Wake,
 )
-from autoaccel.core.quantities import SECONDS
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Reference, Report, TrialRequest
@@ -33,6 +32,7 @@ from autoaccel.search.candidates import candidates, recommended
 from autoaccel.search.optuna_sampler import portfolio_proposals
 from autoaccel.search.plan import Plan, make_plan
 from autoaccel.search.pruner import falls_behind
+from autoaccel.search.replan import plan_again
 from autoaccel.search.requests import final_request, search_request
 from autoaccel.search.samplers import find_sampler
 from autoaccel.search.trials import FINAL, LEARNED, LadderTrials, Standing
@@ -73,7 +73,6 @@ class HalvingSearch:
         self.plan: Plan | None = None
         self.failure: Outcome | None = None
         self._settings = settings
-        self._space = settings.space
         self._budget = settings.budget
         self._ladder: LadderTrials
         self._sampler: Sampler
@@ -94,6 +93,7 @@ class HalvingSearch:
             case Reported(report):
                 actions += self._on_report(report)
             case Finished(trial, outcome):
+                self._replan(self.trials[trial])
                 self._learn(self.trials[trial], outcome)
             case Interrupted():
                 actions += self._end()
@@ -128,12 +128,23 @@ class HalvingSearch:
         spent = self.trials.run_cost(self._now)
         self.plan = make_plan(self._budget, facts, spent, event.workers, settings.reserve)
         self._ladder = LadderTrials(self.trials, facts)
-        space, _ = self._space.for_task(facts.capabilities)
+        space, _ = self._settings.space.for_task(facts.capabilities)
         self._portfolio = portfolio_proposals(space)
         self.plan = replace(self.plan, alone=recommended(self._portfolio)[0].origin)
         self._sampler = find_sampler(settings.sampler)(space, settings.seed)
         self._brackets = Brackets(self._ladder, [self.plan.quota(rung) for rung in range(len(self.plan.ladder))])
         self.phase = Phase.SEARCH
+
+    def _replan(self, record: TrialRecord) -> None:
+        """Make the plan again if one of the first, plain trials cost clearly more or less than planned."""
+        assert self.plan is not None
+        if self.phase is not Phase.SEARCH or self._proposed or record.number >= len(PLAIN) or not record.final:
+            return
+        made = plan_again(self.plan, record, self.trials.run_cost(self._now))
+        if made.ladder != self.plan.ladder:
+            self._ladder.new_ladder()
+            self._brackets = Brackets(self._ladder, [made.quota(rung) for rung in range(len(made.ladder))])
+        self.plan = made
 
     def _on_report(self, report: Report) -> list[Action]:
         record = self.trials[report.trial]
@@ -196,7 +207,11 @@ class HalvingSearch:
         ladder = self.plan.ladder
         if not ladder:
             return None
-        left = self.plan.search_share - self._budget.share(self.trials.run_cost(self._now)) - self._pending()
+        left = (
+            self.plan.search_share
+            - self._budget.share(self.trials.run_cost(self._now))
+            - self._ladder.pending(self._budget)
+        )
         baselines = self._ladder.baselines()
         if len(baselines) < len(PLAIN):
             name, recipe = list(PLAIN.items())[len(baselines)]
@@ -207,7 +222,8 @@ class HalvingSearch:
         for rung in reversed(range(len(ladder) - 1)):
             if left >= ladder[rung + 1] and (record := self._brackets.promotable(rung)):
                 return self._promote(record)
-        if self._exhausted or self._ladder.fruitless():
+        may_replan = not self._budget.deterministic and all(record.running for record in baselines)
+        if may_replan or self._exhausted or self._ladder.fruitless():
             return None
         if self._brackets.open(self._proposed):
             return self._propose() if left >= ladder[0] else None
@@ -270,11 +286,8 @@ class HalvingSearch:
         left = self._budget.less(spent + kept)
         share = 1 - self._budget.share(spent)
         done = any(record.final for record in tried) or len(tried) > 1 or (tried and share < LEAST_FINAL)
-        if done or left is None:
-            self.phase = Phase.DONE
-            return []
         chosen = next(candidates(self._ladder, self._portfolio, searched=bool(self.plan.ladder)), None)
-        if chosen is None:
+        if done or left is None or chosen is None:
             self.phase = Phase.DONE
             return []
         request = final_request(self.plan, left, len(self.trials), chosen, self._settings.seed)
@@ -282,13 +295,5 @@ class HalvingSearch:
 
     def _reference(self, recipe: Recipe) -> Reference | None:
         """Return the best model so far if the recipe learns from one."""
-        found = self._ladder.best() if self._space.learns(recipe) else None
+        found = self._ladder.best() if self._settings.space.learns(recipe) else None
         return Reference(found.request.recipe, found.number) if found else None
-
-    def _pending(self) -> float:
-        """Return the budget share of the running trials; seconds pass once for all of them, the rest adds up."""
-        assert self.plan is not None
-        shares = [self.plan.ladder[self._ladder.rung(record)] for record in self.trials.running()]
-        if not shares:
-            return 0.0
-        return max(shares) if set(self._budget) == {SECONDS} else sum(shares)

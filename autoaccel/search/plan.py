@@ -52,6 +52,7 @@ class Plan:
         valid_samples: Validation samples that search trials use; 0 for all.
         width: Recipes of a bracket on the top rung, in addition to the plain one.
         alone: Origin of the recipe that is trained if no search fits, for display.
+        again: Why the plan was made again, for display; empty for the first plan.
     """
 
     budget: Budget
@@ -63,6 +64,7 @@ class Plan:
     valid_samples: int = 0
     width: int = 2
     alone: str = "plain"
+    again: str = ""
 
     def quota(self, rung: int) -> int:
         """Return how many recipes of a bracket reach a rung."""
@@ -87,7 +89,7 @@ class Plan:
 
     def describe(self) -> list[str]:
         """Return the plan for display, one decision per line."""
-        lines = [f"budget: {self.budget}, everything included"]
+        lines = [*([self.again] if self.again else []), f"budget: {self.budget}, everything included"]
         if not self.ladder:
             nothing = f"search: none fits; {self.alone} is trained with the whole budget"
             return [*lines, nothing, self._expected(1)]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from statistics import median
 
+from autoaccel.core.budget import Budget
 from autoaccel.core.events import Start
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.quantities import SECONDS, Cost
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import OutcomeKind, Purpose, Report, TrialRequest
 from autoaccel.search.base import Comparison, Proposal
@@ -115,6 +117,11 @@ class LadderTrials:
             return next(iter(self.ranked()), None)
         best = min(found.plain, found.winner, key=self.score)
         return next(record for record in self.ranked() if record.request.recipe == best.request.recipe)
+
+    def pending(self, budget: Budget) -> float:
+        """Return the share of the running trials; seconds pass once for all of them, the rest adds up."""
+        shares = [budget.share(Cost(record.request.budget)) for record in self.records.running()]
+        return (max(shares) if set(budget) == {SECONDS} else sum(shares)) if shares else 0.0
 
     def searched(self, rung: int) -> list[TrialRecord]:
         """Return the trials of proposed recipes on a rung, whatever their outcome."""

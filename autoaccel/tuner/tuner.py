@@ -178,10 +178,11 @@ class Tuner:
 
 
 class _PlanFirst:
-    """Shows the plan of a search as soon as there is one, then passes everything on to the display."""
+    """Shows the plan of a search, and again when it changes, then passes everything on to the display."""
 
     def __init__(self, view: Display, search: Search):
-        self._view, self._search, self._shown = view, search, False
+        self._view, self._search = view, search
+        self._shown: list[str] | None = None
 
     def handle(self, entry: Event | Start, now: float) -> None:
         self._show_plan()
@@ -192,9 +193,10 @@ class _PlanFirst:
         self._view.tick(now)
 
     def _show_plan(self) -> None:
-        if not self._shown:
-            self._shown = True
-            self._view.plan(self._search.describe())
+        plan = self._search.describe()
+        if plan != self._shown:
+            self._shown = plan
+            self._view.plan(plan)
 
 
 def reserve(budget: Budget) -> float:

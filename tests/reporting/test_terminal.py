@@ -1,6 +1,7 @@
 """What the user sees during a run."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 from sample_run import FACTS, complete, entries, failed, request
@@ -57,3 +58,21 @@ def test_an_interruption_says_what_happens_next():
 
 def test_quiet_shows_nothing():
     assert shown(False, [(1.0, Profiled(FACTS)), *entries()], quiet=True) == ""
+
+
+def test_a_longer_plain_trial_alone_is_no_best_against_plain():
+    """Its budget is one that no other recipe had yet."""
+    longer = replace(request(2), budget=Budget(seconds=18.0))
+    log = [*entries(), (4.0, complete(1, metric=0.6)), (4.0, Start(longer)), (5.0, complete(2, metric=0.1))]
+    log += [(5.0, Start(request(3, Purpose.SEARCH, "model"))), (6.0, complete(3, metric=0.4))]
+    line = next(line for line in shown(True, log).splitlines() if line.startswith("best"))
+    assert "best loss 0.4, plain 0.5, with 2.0 s each" in line
+
+
+def test_a_plan_that_changes_is_shown_again():
+    text = io.StringIO()
+    display = Display(Budget(seconds=60.0), Console(file=text, width=80, force_terminal=True, color_system=None))
+    display.plan(["the plan"])
+    display.plan(["the new plan"])
+    display.close()
+    assert "the new plan" in text.getvalue()

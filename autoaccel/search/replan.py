@@ -1,0 +1,61 @@
+"""Make the plan again when the first plain trial shows that training costs something else than the profile said.
+
+The profile measures a few steps, perhaps while the machine is busy, and a trial thousands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.quantities import REPRODUCIBLE, Cost
+from autoaccel.core.records import TrialRecord
+from autoaccel.errors import UsageError
+from autoaccel.search.plan import Plan, make_plan
+
+CLEARLY = 2.0
+"""Factor between what was measured and what a trial cost from which the plan is made again."""
+
+
+def plan_again(plan: Plan, record: TrialRecord, spent: Cost) -> Plan:
+    """Return the plan that the cost of a plain trial suggests: the same one if it cost about what was expected.
+
+    Args:
+        plan: The current plan.
+        record: A complete trial of plain training.
+        spent: What the run has spent so far.
+    """
+    ratio = _ratios(plan.facts, record)
+    wrong = {name: factor for name, factor in ratio.items() if not 1 / CLEARLY <= factor <= CLEARLY}
+    if plan.budget.deterministic or not wrong:  # what a machine's speed cannot change is exact
+        return plan
+    facts = _corrected(plan.facts, record, wrong)
+    factors = ", ".join(f"{factor:.2g} times the {name}" for name, factor in wrong.items())
+    line = f"planned again: plain training takes {factors} that the profile measured"
+    try:
+        made = make_plan(plan.budget, facts, spent, plan.workers, plan.reserve)
+    except UsageError:  # too little is left for a search; the final training gets it
+        made = replace(plan, facts=facts, ladder=(), search_share=0.0)
+    if (len(made.ladder), made.width) == (len(plan.ladder), plan.width):
+        made = replace(plan, facts=facts)  # a few percent less per rung are not worth new baselines
+    return replace(made, alone=plan.alone, again=line)
+
+
+def _ratios(facts: TaskFacts, record: TrialRecord) -> dict[str, float]:
+    """Return by how much training cost more than the facts say, for each quantity that depends on the machine."""
+    assert record.outcome is not None
+    cost, evaluation = record.outcome.cost, facts.evaluation_cost(record.request.valid_samples)
+    expected = facts.train * cost.samples + evaluation * len(record.reports)
+    spent = cost.replace(seconds=cost.seconds - record.outcome.first_step)
+    names = facts.train.keys() - REPRODUCIBLE if cost.samples else set()
+    return {name: spent[name] / expected[name] for name in sorted(names) if expected[name] > 0 and spent[name] > 0}
+
+
+def _corrected(facts: TaskFacts, record: TrialRecord, factors: dict[str, float]) -> TaskFacts:
+    def scaled(cost: Cost) -> Cost:
+        return Cost({name: amount * factors.get(name, 1.0) for name, amount in cost.items()})
+
+    assert record.outcome is not None
+    first_step = record.outcome.first_step or facts.setup.seconds
+    setup = facts.setup.replace(seconds=first_step)
+    return replace(facts, train=scaled(facts.train), evaluation=scaled(facts.evaluation), setup=setup)
