@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -16,6 +17,7 @@ from autoaccel.core.target import slug, target_name, task_ref
 from autoaccel.core.trial import Purpose, Reference, TrialRequest
 from autoaccel.errors import TaskError, UsageError
 from autoaccel.execution.local.supervisor import Supervisor
+from autoaccel.export.script import training_script
 from autoaccel.reporting.terminal import Display
 from autoaccel.search_spaces import read as read_space
 from autoaccel.storage.folder import RunFolder, choose_folder
@@ -138,6 +140,7 @@ def train(
     with run_folder(out, f"{slug(target)}-train") as folder:
         with closing(Supervisor(task_ref(task, folder.path), resources, clock, folder.path)) as executor:
             executor.load(budget.seconds)
+            names = executor.check(budget.seconds)["names"]
             learned_from = None if reference is None else _reference(Path(reference))
             request = TrialRequest(
                 0,
@@ -153,7 +156,7 @@ def train(
             outcome = train_alone(executor, request, clock, Display(budget, quiet=quiet))
         folder.deliver_weights(0)
         folder.drop_weights(set())
-        data = training_data(outcome, recipe, budget, target, folder.path)
+        data = training_data(outcome, recipe, budget, target, folder.path, names)
         folder.write("recipe.yaml", recipe.to_yaml())
         folder.write_json("result.json", data)
         return Result(folder.path, data, None if isinstance(task, str) else task)
@@ -162,6 +165,22 @@ def train(
 def _reference(run: Path) -> Reference:
     result = Result.load(run)
     return Reference(result.best_recipe, weights=str((run / "model.safetensors").resolve()))
+
+
+def check(task: Any, *, devices: str = "", seed: int = 0) -> list[str]:
+    """Rehearse a task on a few samples, from loading the file to writing the script; return what was understood.
+
+    Raises:
+        TaskError: If a step fails; with the step, the user's line and what to write instead.
+    """
+    resources = Options(seed=seed, devices=devices).resources()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with closing(Supervisor(task_ref(task, folder), resources, SystemClock(), folder)) as executor:
+            executor.load(None)
+            checked = executor.check(None)
+    ast.parse(training_script(PLAIN["plain"], target_name(task), seed, {}))
+    return list(checked["lines"])
 
 
 def profile(task: Any, *, devices: str = "", seed: int = 0) -> list[Mapping[str, Any]]:

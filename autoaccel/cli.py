@@ -115,6 +115,15 @@ def train(
 
 
 @app.command()
+def check(target: Target, devices: Devices = "", as_json: AsJson = False) -> None:
+    """Rehearse every step on a few samples and print what was understood of the task."""
+    lines = api.check(target, devices=devices)
+    print(json.dumps(lines) if as_json else "\n".join(lines))
+    if not as_json:
+        print("every step works: forward, loss, training step, metric, saving, loading, script")
+
+
+@app.command()
 def profile(target: Target, devices: Devices = "", as_json: AsJson = False) -> None:
     """Print the seconds, FLOPs and memory of a training step, by batch size."""
     rows = api.profile(target, devices=devices)

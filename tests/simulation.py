@@ -14,7 +14,9 @@ from autoaccel.tuner.loop import Loop
 
 FACTS = TaskFacts(
     kind="image",
-    capabilities=frozenset({"image", "classes", "continuous"}),
+    capabilities=frozenset(
+        {"image", "classes", "continuous", "sample_losses", "indexed", "free_order", "free_batches"}
+    ),
     metric="loss",
     maximize=False,
     n_train=1000,

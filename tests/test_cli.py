@@ -93,6 +93,36 @@ def test_train_with_a_recipe(tmp_path):
     assert json.loads(done.stdout)["final"]["validation"]["loss"] > 0
 
 
+SLOW_METRIC = """
+import time
+import torch
+from torch import nn
+from autoaccel import Task
+x = torch.rand(5000, 20, generator=torch.Generator().manual_seed(0))
+y = (x.sum(1) > 10).long()
+
+def agreement(targets, predicted):
+    time.sleep(0.2)
+    return float((targets == predicted).mean())
+
+task = Task(
+    model=lambda: nn.Linear(20, 2), train=(x, y), test=(x[:500], y[:500]), metric=agreement, direction="max"
+)
+"""
+
+
+@pytest.mark.slow
+def test_a_slow_metric_keeps_the_budget(tmp_path):
+    """Its calls are reserved for: those of each evaluation, and those of the standard errors at the end."""
+    (tmp_path / "model.py").write_text(SLOW_METRIC)
+    started = time.monotonic()
+    done = call("train", "model.py", "--recipe", "plain", "--budget", "25s", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 27
+    final = json.loads(done.stdout)["final"]
+    assert final["cost"]["steps"] > 100 and final["validation"]["standard_error"] > 0
+
+
 @pytest.mark.slow
 def test_kill_and_resume(tmp_path):
     """A resumed run continues with the rest of its budget and keeps its finished trials."""

@@ -22,18 +22,22 @@ class TaskFacts:
         capabilities: Capabilities that techniques may require: the kind, and `classes`, `square`, `flips`, ...
         metric: The name of the metric.
         maximize: Whether a larger metric is better.
-        n_train: Training samples after the split.
+        n_train: Training samples after the split; 0 for a stream of unknown length.
         n_valid: Validation samples.
         n_test: Test samples; 0 without a test set.
         classes: Number of classes; 0 if the task is not classification.
         parameters: Number of trainable parameters of the model.
         train: Cost of training on one sample.
-        evaluation: Cost of one evaluation on the whole validation set.
+        evaluation: Cost of one evaluation on the whole validation set, without a standard error.
+        resampling: Cost of the metric's standard error, where it takes further calls of the metric.
         setup: Cost from the request for a trial to its first step.
         profile: Cost of the profile itself.
         micro_batch: Largest batch that fits in the device's memory; 0 if no limit was found.
         device: Where the costs were measured, for display.
         fingerprint: Identifies the data. A run is resumed only with the same data.
+        understood: What was understood of the task, one line each.
+        folds: Number of folds that a search trial trains on; 0 for a single split.
+        names: The strings that class numbers stand for, if labels were strings.
     """
 
     kind: str
@@ -47,11 +51,15 @@ class TaskFacts:
     parameters: int = 0
     train: Cost = field(default_factory=Cost)
     evaluation: Cost = field(default_factory=Cost)
+    resampling: Cost = field(default_factory=Cost)
     setup: Cost = field(default_factory=Cost)
     profile: Cost = field(default_factory=Cost)
     micro_batch: int = 0
     device: str = "cpu"
     fingerprint: str = ""
+    understood: tuple[str, ...] = ()
+    folds: int = 0
+    names: tuple[str, ...] = ()
 
     def score(self, report: Report) -> tuple[float, float]:
         """Return the sort key of a report, smaller is better: the metric, then the loss to break ties."""
@@ -63,10 +71,15 @@ class TaskFacts:
         errors = [report.standard_error for report in reports]
         return None if None in errors else math.hypot(*(error for error in errors if error is not None))
 
+    def in_batch(self, size: float) -> float:
+        """Return how many samples a batch of at most `size` holds."""
+        return min(size, self.n_train) if self.n_train else size
+
     def evaluation_cost(self, samples: int = 0) -> Cost:
         """Return the expected cost of an evaluation on `samples` validation samples; 0 for all."""
         return self.evaluation * (samples / self.n_valid if samples else 1.0)
 
     def finalization_cost(self, test: bool) -> Cost:
-        """Return the expected cost after the last evaluation: saving, and scoring the test set if `test`."""
-        return self.evaluation * (TEST_MARGIN * self.n_test / self.n_valid if test else 0.0) + SAVING
+        """Return the expected cost of ending: a standard error, saving, and scoring the test set if `test`."""
+        tested = (self.evaluation + self.resampling) * (TEST_MARGIN * self.n_test / self.n_valid if test else 0.0)
+        return self.resampling + tested + SAVING

@@ -71,6 +71,7 @@ class TrialRequest:
         step: Expected cost of one training step of the plain recipe with this batch size; empty if unknown.
         grace: Seconds past its time budget after which it is killed; None for never.
         reference: The finished model that the recipe learns from, if any.
+        folds: Number of folds to train on in turn, each with an equal share of the budget; 0 for a single split.
     """
 
     trial: int
@@ -89,6 +90,7 @@ class TrialRequest:
     step: Cost = field(default_factory=Cost)
     grace: float | None = None
     reference: Reference | None = None
+    folds: int = 0
 
 
 @dataclass(frozen=True)

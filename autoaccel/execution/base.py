@@ -17,6 +17,9 @@ from autoaccel.core.recipe import Recipe
 from autoaccel.core.resources import Resources
 from autoaccel.core.trial import TrialRequest
 
+UNDERSTOOD = "data.pt"
+"""File in the run folder with what was understood of the task, for its trials."""
+
 
 class Executor(Protocol):
     """Runs trials and reports on them. Requests about trials return at once; `poll` returns the events.

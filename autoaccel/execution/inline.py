@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping
 from contextlib import chdir
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,13 @@ from autoaccel.core.facts import TaskFacts
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.resources import Resources
 from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
+from autoaccel.execution.base import UNDERSTOOD
 from autoaccel.spaces.domains import plain_space
 from autoaccel.techniques.registry import catalog
 from autoaccel.training.data.discovery import load_target, with_data
+from autoaccel.training.data.opening import with_metric
 from autoaccel.training.data.task import Task
+from autoaccel.training.data.understanding import Understanding
 from autoaccel.training.profile import profile_task
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
 from autoaccel.training.scoring import score_weights
@@ -60,9 +62,7 @@ class InlineExecutor:
             target = load_target(self._given) if isinstance(self._given, str) else self._given
             task = with_data(target, self._resources.split_seed)
             self._theirs = Path.cwd()
-        self._task = (
-            replace(task, metric=self._resources.metric, direction=None) if self._resources.metric else task
-        )
+        self._task = with_metric(task, self._resources.metric) if self._resources.metric else task
         return catalog()
 
     def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
@@ -75,7 +75,12 @@ class InlineExecutor:
         self._forget_precision()
         with chdir(self._theirs):
             facts = profile_task(
-                self._task, self._clock, self._clock.now(), self._resources.split_seed, self._resources.cpu
+                self._task,
+                self._clock,
+                self._clock.now(),
+                self._resources.split_seed,
+                self._resources.cpu,
+                self._folder / UNDERSTOOD,
             )
         return facts, plain_space(self._task.space)
 
@@ -86,7 +91,8 @@ class InlineExecutor:
         resources = self._resources
         path = weights.absolute()
         with chdir(self._theirs):
-            return score_weights(self._task, recipe, path, self._clock, resources.split_seed, resources.cpu)
+            found = Understanding.load(self._folder / UNDERSTOOD)
+            return score_weights(self._task, recipe, path, self._clock, resources.split_seed, resources.cpu, found)
 
     def start(self, request: TrialRequest) -> None:
         """Queue a trial; `poll` trains it."""
@@ -119,6 +125,7 @@ class InlineExecutor:
             folder=self._folder / "trials" / f"{request.trial:04d}",
             split_seed=self._resources.split_seed,
             cpu=self._resources.cpu,
+            found=Understanding.load(self._folder / UNDERSTOOD),
         )
         self._forget_precision()
         assert self._task is not None

@@ -109,7 +109,6 @@ class _Parts:
 
     def of_techniques(self) -> dict[str, Any]:
         """What the calls of hooks need."""
-        deciding = self._mention("context.begin_pass(", "context.load_in_background(")
         named = [*(e.name for e in self.others), *(["optimizer"] if self.optimizer and self.rebuilds else [])]
         return {
             "packages": ", ".join(sorted({e.package for e in self.others if e.package})),
@@ -117,7 +116,6 @@ class _Parts:
             "factors": any("Factor" in e.uses for e in self.others),
             "rebuilds": self.rebuilds,
             "selects": bool(self._with("select")),
-            "sampler": deciding or bool(self._with("select")) or BATCH not in self.own,
             "set_up": self._set_up(),
             "listed": list_lines("techniques", named, 4),
             "batching": method_calls(self._with("batch"), "batch = technique.batch(context, batch)", 8),

@@ -28,7 +28,6 @@ STANDARD: Mapping[str, tuple[str, ...]] = {
     "collections.abc": ("Iterator",),
     "contextlib": ("ExitStack",),
     "itertools": ("islice",),
-    "operator": ("itemgetter",),
     "time": ("monotonic",),
     "types": ("ModuleType", "SimpleNamespace"),
     "typing": ("Any",),
@@ -41,15 +40,17 @@ INSTALLED: Mapping[str, tuple[str, ...]] = {
 }
 COPIED: Mapping[str, tuple[str, ...]] = {
     "core.schedules": ("Schedule",),
-    "techniques.base": ("Batch", "OptimizerTechnique"),
+    "techniques.base": ("OptimizerTechnique",),
+    "techniques.context": ("rows_of",),
     "techniques.shared.modules": ("Factor", "evaluating"),
-    "techniques.shared.tensors": ("IGNORED", "call", "map_tensors", "mean_of_counted"),
-    "training.batches": ("BatchSampler", "chunks"),
+    "techniques.shared.tensors": ("call", "map_tensors"),
+    "training.batches": ("BatchSampler",),
     "training.context": ("TrainingContext",),
     "training.data.discovery": ("load_target", "resolve"),
-    "training.data.prepare": ("Data", "build_model", "prepare"),
-    "training.data.sources": ("Source",),
+    "training.data.prepare": ("Data", "build_model", "in_units", "prepare"),
+    "training.data.reading": ("ReadSource",),
     "training.data.task": ("Task",),
+    "training.scores": ("batch_size", "joined", "score_batch"),
 }
 """What the templates may name, beside whole modules. A script imports what it does name."""
 

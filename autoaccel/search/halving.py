@@ -136,9 +136,10 @@ class HalvingSearch:
         self.phase = Phase.SEARCH
 
     def _replan(self, record: TrialRecord) -> None:
-        """Make the plan again if one of the first, plain trials cost clearly more or less than planned."""
-        assert self.plan is not None
-        if self.phase is not Phase.SEARCH or self._proposed or record.number >= len(PLAIN) or not record.final:
+        """Make the plan again, once, if one of the first, plain trials cost clearly more or less than planned."""
+        early = self.phase is Phase.SEARCH and not self._proposed and record.number < len(PLAIN)
+        # On a busy machine two short trials may contradict each other, and the later one is the shorter.
+        if not early or not record.final or self.plan is None or self.plan.again:
             return
         made = plan_again(self.plan, record, self.trials.run_cost(self._now))
         if made.ladder != self.plan.ladder:

@@ -152,9 +152,10 @@ def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, workers: int, reser
 
 def _least(budget: Budget, facts: TaskFacts, steps: int) -> float:
     """Return the smallest share of the budget that covers set-up, `steps` plain steps and two evaluations."""
-    batch = min(PLAIN_BATCH, facts.n_train)
+    batch, trainings = facts.in_batch(PLAIN_BATCH), max(1, facts.folds)
     evaluated = 2 * min(1.0, LEAST_VALID / facts.n_valid)
-    return budget.share(facts.setup * SETUPS + facts.train * (steps * batch) + facts.evaluation * evaluated)
+    training = facts.setup * SETUPS + facts.train * (steps * batch) + facts.evaluation * evaluated
+    return budget.share(training * trainings)
 
 
 def _ladder(share: float, least: float, least_below: float) -> tuple[tuple[float, ...], int]:

@@ -28,7 +28,7 @@ def search_request(
         budget=budget,
         purpose=purpose,
         seed=seed,
-        milestones=(EARLY, 1.0),
+        milestones=(1.0,) if plan.facts.folds else (EARLY, 1.0),
         micro_batch=_micro_batch(plan),
         origin=origin,
         parent=parent,
@@ -37,6 +37,7 @@ def search_request(
         finalization=plan.facts.finalization_cost(test=False),
         step=_step(plan, recipe),
         grace=_grace(plan, budget, recipe),
+        folds=plan.facts.folds,
     )
 
 
@@ -66,7 +67,7 @@ def _step(plan: Plan, recipe: Recipe) -> Cost:
     """Return what a step of plain training with the recipe's batch size costs."""
     size = recipe.batch_size.parameters.get("size", PLAIN_BATCH)
     samples = size if isinstance(size, int | float) else PLAIN_BATCH  # it may be a schedule
-    return plan.facts.train * min(samples, plan.facts.n_train)
+    return plan.facts.train * plan.facts.in_batch(samples)
 
 
 def _grace(plan: Plan, budget: Budget, recipe: Recipe) -> float | None:

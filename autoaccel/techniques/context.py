@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,8 +16,9 @@ class Batch:
     """One training batch.
 
     Args:
-        inputs: The model's inputs: a tensor, or a tuple or dict of tensors, batch dimension first.
-        targets: Targets, batch dimension first.
+        inputs: The model's inputs, batch dimension first: a tuple of arguments, a dict of keywords, or anything
+            else as the only argument.
+        targets: Targets, batch dimension first: a tensor, or what else the user's own loss takes.
         index: Index of each sample in the training set, shape [n].
         weight: Weight of each sample's loss, shape [n]; 1 on average over a pass.
         other: Second targets of mixed samples, or None.
@@ -25,15 +26,49 @@ class Batch:
     """
 
     inputs: Any
-    targets: Tensor
+    targets: Any
     index: Tensor
     weight: Tensor
-    other: Tensor | None = None
+    other: Any = None
     share: Tensor | None = None
 
     def replace(self, **changes: Any) -> Batch:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    def part(self, indices: Tensor) -> Batch:
+        """Return the samples at `indices`, shape [m].
+
+        Raises:
+            ValueError: If a part of the batch cannot be divided among its samples.
+        """
+        count = len(self.index)
+        return Batch(*(rows_of(getattr(self, f.name), indices, count) for f in dataclasses.fields(self)))
+
+
+def rows_of(data: Any, index: Tensor, count: int) -> Any:
+    """Return some samples of a batch: rows of its tensors, and elements of lists with one element a sample.
+
+    Args:
+        data: A batch of `count` samples: tensors in nested tuples, lists and mappings.
+        index: Indices of the samples, shape [m].
+        count: Number of samples in the batch.
+
+    Raises:
+        ValueError: If a part of it has another number of rows, and so cannot be divided among the samples.
+    """
+    if isinstance(data, Tensor) and len(data.shape) and len(data) == count:
+        return data[index.to(data.device)]
+    if isinstance(data, list) and len(data) == count:
+        return [data[i] for i in index.tolist()]
+    if isinstance(data, Mapping):
+        return {key: rows_of(part, index, count) for key, part in data.items()}
+    if isinstance(data, tuple):
+        return tuple(rows_of(part, index, count) for part in data)
+    if data is None:
+        return None
+    what = f"a tensor of shape {tuple(data.shape)}" if isinstance(data, Tensor) else f"a {type(data).__name__}"
+    raise ValueError(f"{what} in a batch of {count} samples cannot be divided among them")
 
 
 class Context(Protocol):
@@ -46,7 +81,8 @@ class Context(Protocol):
         device: The model's device.
         kind: Kind of input: image, tokens, table or series.
         classes: Number of classes; 0 for other targets.
-        class_weights: Loss weight of each class, shape [classes], or None.
+        class_axis: Dimension of the output that holds the classes, where the loss is one of classes.
+        ignored: Label that does not count in such a loss.
         batch_size: Samples per optimizer step over all ranks; may be changed between steps.
         micro_batch: Largest number of samples computed at once; 0 for the whole batch.
         lr_factor: Factor on every learning rate, for scaling it with the batch size.
@@ -66,7 +102,8 @@ class Context(Protocol):
     device: torch.device
     kind: str
     classes: int
-    class_weights: Tensor | None
+    class_axis: int
+    ignored: int
     batch_size: int
     micro_batch: int
     lr_factor: float
@@ -78,7 +115,7 @@ class Context(Protocol):
     seen: int
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
-        """Run the model under autocast and the caller's grad mode, book the cost, and return the output.
+        """Run the model under autocast and the caller's grad mode, book the cost, return what the loss gets of it.
 
         Args:
             inputs: The model's inputs.
@@ -86,8 +123,12 @@ class Context(Protocol):
         """
         ...
 
-    def per_sample(self, output: Any, targets: Tensor) -> Tensor:
+    def per_sample(self, output: Any, targets: Any) -> Tensor:
         """Return the task loss of each sample, shape [n]."""
+        ...
+
+    def of_samples(self, each: Tensor, targets: Any) -> Tensor:
+        """Return the mean over the labels of each sample, weighted as in the task's loss, shape [n]."""
         ...
 
     def recompute_gradients(self) -> None:

@@ -26,11 +26,12 @@ from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.prepare import build_model
 from autoaccel.training.data.task import Task
-from autoaccel.training.evaluate import Score, evaluate, score
+from autoaccel.training.evaluate import evaluate, score
 from autoaccel.training.finalize import finalize
 from autoaccel.training.loop import Milestones, train
 from autoaccel.training.meters.meters import Meters
 from autoaccel.training.meters.progress import Progress
+from autoaccel.training.scores import Score
 
 
 def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | None = None, steps: int = 12) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count, islice
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from accelerate.utils import reduce
 from torch import Tensor
 
+from autoaccel.errors import TaskError
 from autoaccel.techniques.base import Batch, Technique
-from autoaccel.techniques.shared.tensors import map_tensors
 from autoaccel.training.context import TrainingContext
+from autoaccel.training.data.sources import StreamSource
+
+T = TypeVar("T")
 
 
 class BatchSampler:
@@ -30,36 +35,79 @@ class BatchSampler:
         self._rank, self._world = rank, world
         self._shared = context.sample_loss.clone()
         self._selectors = [t for t in context.techniques if type(t).select is not Technique.select]
+        self._own = context.data.weights.get("train")
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield batches on the device, forever."""
-        while True:
-            yield from self._one_pass()
+        """Yield batches on the device, forever.
+
+        Raises:
+            TaskError: If a pass has no sample.
+        """
+        source = self._context.data.train.source
+        for number in count():
+            empty = True
+            for batch in self._of_stream(source, number) if isinstance(source, StreamSource) else self._one_pass():
+                empty = False
+                yield batch
+                if self._context.restart:
+                    self._context.restart = False
+                    break
+            if empty:
+                raise TaskError("a pass over the training data has no sample")
 
     def _one_pass(self) -> Iterator[Batch]:
-        context = self._context
-        count = len(context.data.train)
-        weight = self._weights(count)
-        if weight is None:
-            indices = torch.randperm(count, generator=self._order)
-        else:
-            chosen = weight.cpu().nonzero().flatten()
-            indices = chosen[torch.randperm(len(chosen), generator=self._order)]
-        for batch in self._fetched(self._cut(indices)):
+        weight = self._weights(len(self._context.data.train))
+        for batch in self._fetched(index[self._rank :: self._world] for index in self._indices(weight)):
             yield batch if weight is None else batch.replace(weight=weight[batch.index])
-            if context.restart:
-                context.restart = False
-                return
+
+    def _indices(self, weight: Tensor | None) -> Iterable[Tensor]:
+        """Return the indices of each batch of a pass over all ranks."""
+        data = self._context.data
+        if data.batches is not None:
+            return self._own_batches(data.batches)
+        if data.order is not None:
+            return self._cut(self._positions(self._drawn(data.order, _as_tensor)))
+        if weight is None or not self._selectors:
+            return self._cut(torch.randperm(len(data.train), generator=self._order))
+        chosen = weight.cpu().nonzero().flatten()
+        return self._cut(chosen[torch.randperm(len(chosen), generator=self._order)])
 
     def _cut(self, indices: Tensor) -> Iterator[Tensor]:
-        """Yield this rank's part of each batch of a pass, cut to the batch size at that moment."""
+        """Yield the indices of each batch of a pass, cut to the batch size at that moment."""
         done = 0
         while done < len(indices):
             index = indices[done : done + self._context.batch_size]
             done += len(index)
             if len(index) < self._context.batch_size and done > len(index):
                 return  # a short last batch would have a noisier gradient; its samples come in other passes
-            yield index[self._rank :: self._world]
+            yield index
+
+    def _own_batches(self, sampler: Any) -> Iterator[Tensor]:
+        for indices in self._drawn(sampler, list):
+            if len(kept := self._positions(torch.tensor(list(indices)))):
+                yield kept
+
+    def _drawn(self, sampler: Any, gather: Callable[[Iterator[Any]], T]) -> T:
+        """Return what the user's sampler yields in a pass, gathered; the same on all ranks.
+
+        Raises:
+            TaskError: If it has no length: such a sampler may never end.
+        """
+        if not hasattr(sampler, "__len__"):
+            raise TaskError(f"the sampler {type(sampler).__name__} has no __len__, which says when a pass ends")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (), generator=self._order)))
+            return gather(islice(iter(sampler), len(sampler)))
+
+    def _positions(self, indices: Tensor) -> Tensor:
+        """Return the positions in the training part of indices into the user's data; those held out are dropped."""
+        split = self._context.data.found.split
+        if split is None:
+            return indices
+        position = torch.full((len(split[0]) + len(split[1]),), -1)
+        position[split[0]] = torch.arange(len(split[0]))
+        found = position[indices]
+        return found[found >= 0]
 
     def _fetched(self, indices: Iterator[Tensor]) -> Iterator[Batch]:
         context = self._context
@@ -67,14 +115,32 @@ class BatchSampler:
             return map(context.fetch, indices)
         return (context.to_device(*loaded) for loaded in context.loader(indices))
 
-    def _weights(self, count: int) -> Tensor | None:
+    def _of_stream(self, source: StreamSource, number: int) -> Iterator[Batch]:
+        """Yield batches of a stream. Every rank reads all of it and keeps its part, so none gets a sample twice."""
+        if hasattr(source.stream, "set_epoch"):  # streams that shuffle themselves do so by this number
+            source.stream.set_epoch(number)
+        samples, done = source.samples(), 0
+        while drawn := list(islice(samples, self._context.batch_size)):
+            if len(drawn) < self._context.batch_size and done:
+                return
+            own = torch.arange(done, done + len(drawn))[self._rank :: self._world]
+            inputs, targets = self._context.data.train.reader(source.collate(drawn[self._rank :: self._world]))
+            done += len(drawn)
+            batch = self._context.to_device(own, inputs, targets)
+            yield batch if self._own is None else batch.replace(weight=self._own.to(batch.weight)[batch.index])
+
+    def _weights(self, samples: int) -> Tensor | None:
+        """Return the weight of each sample in this pass, shape [n_train]; None if all are 1."""
+        own = None if self._own is None else self._own.to(self._context.device)
         if not self._selectors:
-            return None
+            return own
         if self._world > 1:
             self._share_losses()
-        weight = torch.ones(count, device=self._context.device)
+        weight = torch.ones(samples, device=self._context.device)
         for technique in self._selectors:
             weight = technique.select(self._context, weight)
+        if own is not None:
+            weight = weight * own
         kept = weight[weight > 0]
         # Divide by the mean over the pass, not the sum over the batch, to keep the expected gradient the full one.
         return weight / kept.mean() if len(kept) else torch.ones_like(weight)
@@ -84,26 +150,11 @@ class BatchSampler:
         seen, before = self._context.sample_loss, self._shared
         fresh = (seen != before) & ~seen.isnan()
         losses = reduce(torch.where(fresh, seen, 0.0), "sum")
-        count = reduce(fresh.to(seen.dtype), "sum")
-        self._shared = torch.where(count > 0, losses / count.clamp(min=1), before)
+        counted = reduce(fresh.to(seen.dtype), "sum")
+        self._shared = torch.where(counted > 0, losses / counted.clamp(min=1), before)
         self._context.sample_loss = self._shared.clone()
 
 
-def chunks(batch: Batch, size: int) -> list[tuple[Batch, float]]:
-    """Split a batch into micro-batches of at most `size`, each with its share of the batch; 0 does not split."""
-    count = len(batch.weight)
-    if not size or count <= size:
-        return [(batch, 1.0)]
-    parts = []
-    for start in range(0, count, size):
-        cut = slice(start, min(start + size, count))
-        part = Batch(
-            map_tensors(operator.itemgetter(cut), batch.inputs),
-            batch.targets[cut],
-            batch.index[cut],
-            batch.weight[cut],
-            None if batch.other is None else batch.other[cut],
-            None if batch.share is None else batch.share[cut],
-        )
-        parts.append((part, len(part.weight) / count))
-    return parts
+def _as_tensor(indices: Iterator[Any]) -> Tensor:
+    """Return indices as a tensor; a list of a million numbers in between would take most of the time."""
+    return torch.from_numpy(np.fromiter(indices, np.int64))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 
@@ -15,6 +14,8 @@ from autoaccel.techniques.base import Technique
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
+from autoaccel.training.data.understanding import Understanding
+from autoaccel.training.device import pick_device
 from autoaccel.training.meters.meters import Meters
 
 
@@ -27,6 +28,7 @@ def assemble(
     clock: Clock,
     started: float,
     cpu: bool = False,
+    found: Understanding | None = None,
 ) -> TrainingContext:
     """Build a training that is ready for its first step.
 
@@ -39,12 +41,13 @@ def assemble(
         clock: Measures the seconds.
         started: The clock's reading when the trial was requested.
         cpu: Whether to use the CPU even if there is a GPU.
+        found: What was understood of the task before, in this run.
 
     Raises:
         TaskError: If the task cannot be trained.
         UsageError: If a technique does not work with the number of processes.
     """
-    context = prepare_context(task, techniques, model_parameters, seed, split_seed, clock, started, cpu)
+    context = prepare_context(task, techniques, model_parameters, seed, split_seed, clock, started, cpu, found)
     set_up(context, cpu)
     return context
 
@@ -58,6 +61,7 @@ def prepare_context(
     clock: Clock,
     started: float,
     cpu: bool = False,
+    found: Understanding | None = None,
 ) -> TrainingContext:
     """Build the model, the data and the context, before any technique runs; `assemble` explains the arguments.
 
@@ -67,7 +71,7 @@ def prepare_context(
     device = pick_device(cpu)
     set_seed(seed)
     model = build_model(task, model_parameters).to(device)
-    data = prepare(task, model, split_seed)
+    data = prepare(task, model, split_seed, found)
     meter = Meters(model, clock, started, PartialState().num_processes)
     return TrainingContext(model, data, techniques, meter, seed, device)
 
@@ -86,12 +90,3 @@ def set_up(context: TrainingContext, cpu: bool = False) -> None:
     on_cpu = cpu or context.device.type == "cpu"
     context.accelerator = Accelerator(mixed_precision=context.mixed_precision, cpu=on_cpu)
     context.prepare()
-
-
-def pick_device(cpu: bool) -> torch.device:
-    """Return the device that Accelerate will use in this process.
-
-    Without an accelerator, `PartialState` must be told to use the CPU, or several processes would not connect.
-    """
-    device: torch.device = PartialState(cpu=cpu or not torch.accelerator.is_available()).device
-    return device

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.utils import convert_to_fp32
 from torch import Tensor, nn
 
 from autoaccel.errors import UsageError
@@ -18,7 +19,9 @@ from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
 from autoaccel.techniques.shared.tensors import call, map_tensors
 from autoaccel.training.data.loading import BackgroundLoader, enough_workers, seconds_per_batch
 from autoaccel.training.data.prepare import Data
-from autoaccel.training.data.sources import ArraySource, DatasetSource, SubsetSource, root_of
+from autoaccel.training.data.sources import ArraySource, DatasetSource, root_of
+from autoaccel.training.device import free_memory
+from autoaccel.training.means import chunks, mean
 
 if TYPE_CHECKING:  # an exported script copies this file, and counts nothing
     from autoaccel.training.meters.meters import Meters
@@ -66,8 +69,8 @@ class TrainingContext:
         self.device = device
         self.kind = data.kind
         self.classes = data.classes
-        weights = data.objective.class_weights
-        self.class_weights = None if weights is None else weights.to(device)
+        self.class_axis = data.objective.class_axis
+        self.ignored = data.objective.ignored
         self.batch_size = 64
         self.micro_batch = 0
         self.evaluation_batch = BATCH
@@ -83,46 +86,68 @@ class TrainingContext:
         self.optimizer: torch.optim.Optimizer = None  # type: ignore[assignment]  # set by the optimizer's setup
         self.accelerator: Accelerator | None = None
         self.network: nn.Module = model
-        self.current: list[tuple[Batch, float]] = []
+        self.current: list[tuple[Batch, Tensor | float]] = []
         self.loader: BackgroundLoader | None = None
         self._seed = seed
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
-        """Return the output of the model, or of another one, and book the cost."""
+        """Return what the loss gets of the output of the model, or of another one, and book the cost."""
+        return self.data.objective.view(self.run(inputs, model))
+
+    def run(self, inputs: Any, model: nn.Module | None = None) -> Any:
+        """Return what the model returns, in float32 where autocast is on, and book the cost."""
         self.meter.forward(inputs, model)
         if self.mixed_precision == "no":
             return call(model or self.network, inputs)
         # Accelerate's autocast is not used, since setup runs the model before there is an Accelerator.
         with torch.autocast(self.device.type, PRECISIONS[self.mixed_precision]):
             output = call(model or self.network, inputs)
-        return output.float() if isinstance(output, Tensor) else output
+        return convert_to_fp32(output)
 
-    def per_sample(self, output: Any, targets: Tensor) -> Tensor:
+    def per_sample(self, output: Any, targets: Any) -> Tensor:
         """Return the task loss of each sample, shape [n]."""
         return self.data.objective(output, targets)
 
+    def of_samples(self, each: Tensor, targets: Any) -> Tensor:
+        """Return the mean over the labels of each sample, weighted as in the task's loss, shape [n]."""
+        return self.data.objective.of_samples(each, targets)
+
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Run the model on a batch; return each sample's task loss before and after the techniques change it."""
+        """Run the model on a batch; return each sample's task loss before and after the techniques change it.
+
+        A loss that is one number a batch is that of each of its samples.
+        """
         output = self.forward(batch.inputs)
         plain = self.per_sample(output, batch.targets)
         if batch.other is not None and batch.share is not None:
             plain = batch.share * plain + (1 - batch.share) * self.per_sample(output, batch.other)
-        each = plain
+        each = plain = plain.expand(len(batch.index))
         for technique in self.techniques:
             each = technique.loss(self, batch, output, each)
         return plain, each
 
-    def backward(self, batch: Batch, share: float) -> Tensor:
-        """Add the gradient of a micro-batch that is `share` of the batch; return its task losses."""
+    @property
+    def parallel(self) -> bool:
+        """Whether several processes share each batch."""
+        return self.accelerator is not None and self.accelerator.num_processes > 1
+
+    def mean(self, batch: Batch, each: Tensor, total: Tensor | float) -> Tensor:
+        """Return a micro-batch's part of the mean loss; see `means.mean`."""
+        return mean(self.data.objective, batch, each, total)
+
+    def backward(self, batch: Batch, total: Tensor | float) -> Tensor:
+        """Add the gradient of a micro-batch; return its task losses. `mean` explains the arguments."""
         plain, each = self.losses(batch)
-        loss = (each * batch.weight).mean()
-        if share != 1.0:
-            loss = loss * share
+        loss = self.mean(batch, each, total)
         if self.accelerator is None:
             loss.backward()
         else:
             self.accelerator.backward(loss)
         return plain.detach()
+
+    def chunks(self, batch: Batch, size: int) -> list[tuple[Batch, Tensor | float]]:
+        """Split a batch into micro-batches of at most `size` samples; see `means.chunks`."""
+        return chunks(self.data.objective, batch, size, self.parallel)
 
     def unscale(self) -> None:
         """Unscale the gradients if a gradient scaler is in use."""
@@ -138,8 +163,8 @@ class TrainingContext:
     def recompute_gradients(self) -> None:
         """Zero the gradients and recompute those of the current step's batch."""
         self.optimizer.zero_grad()
-        for batch, share in self.current:
-            self.backward(batch, share)
+        for batch, total in self.current:
+            self.backward(batch, total)
 
     def swap(self, match: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]) -> int:
         """Replace every child module that matches, rebuild if any did, and return how many were replaced."""
@@ -184,9 +209,12 @@ class TrainingContext:
 
     def training_batches(self, samples: int) -> Iterator[Any]:
         """Yield the inputs of `samples` random training samples, the same at every call, without augmentation."""
-        count = min(samples, len(self.data.train))
-        # Always use the same samples, so that measurements made at different times are comparable.
-        indices = torch.randperm(len(self.data.train), generator=torch.Generator().manual_seed(self._seed))[:count]
+        known = len(self.data.train)
+        count = min(samples, known) if known else samples
+        # Always use the same samples, so that measurements made at different times are comparable. A stream has no
+        # others than its first ones.
+        order = torch.Generator().manual_seed(self._seed)
+        indices = torch.randperm(known, generator=order)[:count] if known else torch.arange(count)
         parts = indices.split(max(1, min(self.micro_batch or count, self.batch_size, count)))
         # Drop a last batch of one sample, which has no batch statistics.
         for part in parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 else parts:
@@ -202,11 +230,11 @@ class TrainingContext:
         """Return the training samples at `index`, on the device."""
         return self.to_device(index, *self.data.train.take(index))
 
-    def to_device(self, index: Tensor, inputs: Any, targets: Tensor) -> Batch:
+    def to_device(self, index: Tensor, inputs: Any, targets: Any) -> Batch:
         """Return samples that were fetched, on the device."""
         if self.device.type != "cpu":
-            inputs = map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)
-            targets, index = targets.to(self.device, non_blocking=True), index.to(self.device, non_blocking=True)
+            moved = map_tensors(lambda t: t.to(self.device, non_blocking=True), (index, inputs, targets))
+            index, inputs, targets = moved
         return Batch(inputs, targets, index, torch.ones(len(index), device=self.device))
 
     def begin_pass(self) -> None:
@@ -229,14 +257,14 @@ class TrainingContext:
         Returns:
             Whether the data were moved; False if they are not arrays in memory.
         """
-        source = self.data.train
-        arrays = source.source if isinstance(source, SubsetSource) else source
+        train = self.data.train
+        arrays = root_of(train.source)
         if not isinstance(arrays, ArraySource):
             return False
         # Where all computation is on the CPU the data are there already.
         if self.device.type != "cpu" and arrays.nbytes() > share * free_memory(self.device):
             return False
-        self.data = replace(self.data, train=source.to(self.device))
+        self.data = replace(self.data, train=train.to(self.device))
         return True
 
     def load_in_background(self, workers: int) -> bool:
@@ -246,7 +274,7 @@ class TrainingContext:
             workers: Number of worker processes; 0 for none, negative to choose the number by a measurement.
         """
         source = self.data.train
-        if not isinstance(root_of(source), DatasetSource):
+        if not isinstance(root_of(source.source), DatasetSource):
             return False
         if workers < 0:
             measure = partial(seconds_per_batch, source, self.batch_size, now=self.meter.seconds)
@@ -265,12 +293,3 @@ def _fits(state: Mapping[str, Any], parameter: Tensor) -> bool:
     shape = torch.view_as_real(parameter).shape if parameter.is_complex() else parameter.shape
     tensors = [part for part in state.values() if isinstance(part, Tensor) and part.dim()]
     return all(part.shape == shape for part in tensors)
-
-
-def free_memory(device: torch.device) -> int:
-    """Return the free memory of a device in bytes."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    import psutil  # here, since an exported script needs it on none of the usual devices
-
-    return int(psutil.virtual_memory().available)

@@ -3,63 +3,57 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from autoaccel.core.quantities import Cost
 from autoaccel.techniques.shared.modules import evaluating
-from autoaccel.techniques.shared.tensors import map_tensors
 from autoaccel.training.context import BATCH, TrainingContext
-from autoaccel.training.data.sources import Source
+from autoaccel.training.data.reading import ReadSource
+from autoaccel.training.scores import BatchScore, Score, batch_size, joined, on_cpu, score_batch
 
 
-@dataclass(frozen=True)
-class Score:
-    """The result of one evaluation.
-
-    Args:
-        metric: The user's metric.
-        loss: Mean task loss, in the units of the user's targets.
-        standard_error: Standard error of the metric.
-    """
-
-    metric: float
-    loss: float
-    standard_error: float
-
-
-def evaluate(context: TrainingContext, source: Source, samples: int = 0) -> Score:
+def evaluate(context: TrainingContext, source: ReadSource, samples: int = 0, error: bool = True) -> Score:
     """Score the weights that the techniques put in place for evaluation, and restore the training weights.
 
     Args:
         context: The training.
         source: The samples to score on.
         samples: Use only this many of them, always the same; 0 for all.
+        error: Whether the standard error is needed where it takes further calls of the metric.
     """
     with ExitStack() as stack:
         for manager in context.evaluating():
             stack.enter_context(manager)
-        return score(context, source, samples)
+        return score(context, source, samples, error)
 
 
-def score(context: TrainingContext, source: Source, samples: int = 0) -> Score:
-    """Score the current weights."""
+def score(context: TrainingContext, source: ReadSource, samples: int = 0, error: bool = True) -> Score:
+    """Score the current weights; see `evaluate`."""
     with evaluating(context.model), torch.inference_mode():
-        losses, targets, output = _run(context, source, _indices(len(source), samples))
-    metric, standard_error = context.data.metric.evaluate(losses, targets, output)
-    return Score(metric, float(losses.mean()), standard_error)
+        batches = _run(context, source, _indices(len(source), samples))
+    return joined(context.data, batches, error)
 
 
-def expected_cost(context: TrainingContext, source: Source) -> Cost:
-    """Estimate the cost of scoring on `source` from a few of its samples; that of the estimate is booked too."""
-    indices = _indices(len(source), BATCH)
+def expected_cost(context: TrainingContext, source: ReadSource) -> tuple[Cost, Cost]:
+    """Estimate the cost of scoring on `source` from a few of its samples; that of the estimate is booked too.
+
+    What the metric takes is measured on as many values as there will be.
+
+    Returns:
+        The cost without a standard error, and that of a standard error where it takes further calls of the metric.
+    """
+    indices, metric = _indices(len(source), BATCH), context.data.metric
     with evaluating(context.model), torch.inference_mode():
         _run(context, source, indices)  # the first run includes lazy initialization
         before = context.meter.spent()
-        _run(context, source, indices)
-    return (context.meter.spent() - before) * (len(source) / len(indices))
+        losses, kept = on_cpu(_run(context, source, indices))
+    forward, times = context.meter.spent() - before, len(source) / len(indices)
+    before = context.meter.spent()
+    metric.evaluate(losses, kept * max(1, round(times)), error=False)
+    computed = context.meter.spent() - before
+    return forward * times + computed, computed * metric.resamples(len(source))
 
 
 def _indices(count: int, samples: int) -> Tensor:
@@ -68,37 +62,20 @@ def _indices(count: int, samples: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:samples].sort().values
 
 
-def _run(context: TrainingContext, source: Source, indices: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    objective, keep = context.data.objective, context.data.metric.score is not None
-    losses, targets, outputs = [], [], []
+def _run(context: TrainingContext, source: ReadSource, indices: Tensor) -> list[BatchScore]:
+    """Score batches, of fewer samples as soon as memory runs out."""
+    found: list[BatchScore] = []
     done = 0
     while done < len(indices):
-        part = indices[done : done + min(context.evaluation_batch, context.micro_batch or BATCH)]
-        if (found := _forward(context, source, part)) is None:
+        most = min(context.evaluation_batch, context.micro_batch or BATCH)
+        part = indices[done : done + batch_size(context.data, most)]
+        try:
+            found.append(score_batch(context.data, source, part, context.run, context.device))
+            done += len(part)
+        except torch.OutOfMemoryError:
+            if len(part) == 1:
+                raise
             context.evaluation_batch = (len(part) + 1) // 2
             if context.device.type == "cuda":
                 torch.cuda.empty_cache()
-            continue
-        done += len(part)
-        loss, wanted, output = found
-        losses.append(loss)
-        if keep:
-            targets.append(wanted)
-            outputs.append(objective.original(output))
-    # Transfer once at the end, so that a GPU is not synchronized after every batch.
-    kept = (torch.cat(targets).cpu(), torch.cat(outputs).float().cpu()) if keep else (None, None)
-    return torch.cat(losses).cpu(), *kept
-
-
-def _forward(context: TrainingContext, source: Source, part: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return the losses, targets and outputs of some samples, or None if memory ran out."""
-    inputs, wanted = source.take(part)
-    inputs = map_tensors(lambda t: t.to(context.device, non_blocking=True), inputs)
-    wanted = wanted.to(context.device, non_blocking=True)
-    try:
-        output = context.forward(inputs)
-        return context.data.objective.evaluate(output, wanted).float(), wanted, output
-    except torch.OutOfMemoryError:
-        if len(part) == 1:
-            raise
-        return None
+    return found

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from autoaccel.training.checkpoint import save_weights
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.evaluate import Score, score
+from autoaccel.training.data.prepare import in_units
+from autoaccel.training.evaluate import score
+from autoaccel.training.scores import Score
 
 
 def finalize(context: TrainingContext, path: Path | None, test: bool) -> Score | None:
@@ -25,9 +27,22 @@ def finalize(context: TrainingContext, path: Path | None, test: bool) -> Score |
         for manager in context.evaluating():
             stack.enter_context(manager)
         # Finish within the contexts, to merge and convert the weights that are evaluated, such as an average.
+        speak_in_units(context)
         for technique in context.techniques:
             technique.finish(context)
         if path is not None and (context.accelerator is None or context.accelerator.is_main_process):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_weights(context.model, path)
         return score(context, context.data.test) if test and context.data.test is not None else None
+
+
+def speak_in_units(context: TrainingContext) -> None:
+    """Fold the standardization of the targets into the model, which from now on answers in their units.
+
+    Raises:
+        RuntimeError: If that is not possible any more, because a technique has replaced the last layer.
+    """
+    if context.data.objective.scaling is not None:
+        # In their units targets may be far from 0 beside their spread, which bfloat16 cannot tell apart.
+        context.mixed_precision = "no"
+    context.data = in_units(context.model, context.data)

@@ -5,6 +5,7 @@ Techniques never save or evaluate; the training does both, within their `evaluat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ from torch import Tensor
 
 from autoaccel.core.quantities import Cost
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
-from autoaccel.training.batches import BatchSampler, chunks
+from autoaccel.training.batches import BatchSampler
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.evaluate import Score, evaluate
+from autoaccel.training.evaluate import evaluate
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
+from autoaccel.training.scores import Score
 
 CHECK_EVERY = 50
 """Steps between two checks that the loss is finite: each check synchronizes with the device."""
@@ -77,7 +79,8 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
                 return None
             raise OverspentError(f"set-up and evaluation leave nothing of {progress.budget} for a step")
         while reached < len(shares) and context.p >= shares[reached]:
-            score = evaluate_milestone(context, progress, milestones.samples)
+            last = reached == len(shares) - 1
+            score = evaluate_milestone(context, progress, milestones.samples, last)
             if not milestones.report(reached, score, context.meter.spent()):
                 return None
             reached += 1
@@ -89,17 +92,18 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
     raise AssertionError("passes over the data never end")
 
 
-def evaluate_milestone(context: TrainingContext, progress: Progress, samples: int) -> Score:
-    """Evaluate on the validation set and book the cost.
+def evaluate_milestone(context: TrainingContext, progress: Progress, samples: int, error: bool) -> Score:
+    """Evaluate on the validation set and book the cost; with a standard error in any case if `error`.
 
     Raises:
         NotFiniteError: If the metric or the loss is not finite.
     """
     before = context.meter.spent()
-    score = evaluate(context, context.data.valid, samples)
+    score = evaluate(context, context.data.valid, samples, error)
     progress.book_evaluation(context.meter.spent() - before)
-    if not torch.isfinite(torch.tensor([score.metric, score.loss])).all():
-        raise NotFiniteError(f"the validation loss is {score.loss} at {context.p:.0%} of the budget")
+    for name, value in (("loss", score.loss), (f"metric {context.data.metric.name}", score.metric)):
+        if not math.isfinite(value):
+            raise NotFiniteError(f"the validation {name} is {value} at {context.p:.0%} of the budget")
     return score
 
 
@@ -121,11 +125,11 @@ class Step:
 
     def __call__(self, batch: Batch) -> None:
         """Train on one batch."""
-        context, drawn = self._context, len(batch.weight)
+        context, drawn = self._context, len(batch.index)
         for technique in self._batchers:
             batch = technique.batch(context, batch)
         while (losses := self._gradients(batch)) is None:
-            self._halve(len(batch.weight))
+            self._halve(batch)
         # Techniques see unscaled gradients; the gradient scaler skips the step itself if one is not finite.
         context.unscale()
         with ExitStack() as stack:
@@ -144,30 +148,31 @@ class Step:
         A failed attempt leaves its traces: random numbers drawn, BatchNorm statistics updated and cost booked.
         """
         context = self._context
-        context.current = chunks(batch, context.micro_batch)
+        context.current = context.chunks(batch, context.micro_batch)
         try:
-            for part, share in context.current:
-                losses = context.backward(part, share)
+            for part, total in context.current:
+                losses = context.backward(part, total)
                 if self._remember and part.other is None:
                     # Segments of one sample share its index.
                     context.sample_loss.scatter_reduce_(0, part.index, losses.float(), "mean", include_self=False)
         except torch.OutOfMemoryError:
             # With several ranks, all must make the same number of backward passes, or they deadlock.
-            if self._world > 1 or _computed_at_once(context, len(batch.weight)) == 1:
+            if self._world > 1 or _computed_at_once(context, batch) == 1:
                 raise
             return None
         return losses
 
-    def _halve(self, count: int) -> None:
-        """Halve the micro-batch after a batch of `count` samples ran out of memory."""
+    def _halve(self, batch: Batch) -> None:
+        """Halve the micro-batch after a batch ran out of memory."""
         context = self._context
-        context.micro_batch = (_computed_at_once(context, count) + 1) // 2
+        context.micro_batch = (_computed_at_once(context, batch) + 1) // 2
         context.optimizer.zero_grad()
         if context.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def _computed_at_once(context: TrainingContext, count: int) -> int:
+def _computed_at_once(context: TrainingContext, batch: Batch) -> int:
+    count = len(batch.index)
     return min(context.micro_batch or count, count)
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import psutil
@@ -21,14 +22,18 @@ from autoaccel.core.recipe import PLAIN
 from autoaccel.errors import TaskError, suggestion
 from autoaccel.spaces.domains import model_domains
 from autoaccel.techniques.registry import build
+from autoaccel.techniques.shared.tensors import tensors_in
 from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import assemble
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.capabilities import task_capabilities
-from autoaccel.training.data.sources import ArraySource, Source, SubsetSource
+from autoaccel.training.data.reading import ReadSource
+from autoaccel.training.data.sources import ArraySource, root_of
 from autoaccel.training.data.task import Task
+from autoaccel.training.data.understanding import targets_of
 from autoaccel.training.evaluate import evaluate, expected_cost
 from autoaccel.training.loop import Step
+from autoaccel.training.rehearsal import described, rehearse_delivery, rehearse_training
 
 SIZES = (16, 32, 64, 128, 256, 512)
 FEW_STEPS = 5
@@ -54,8 +59,10 @@ class StepCost:
     bytes: int
 
 
-def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu: bool) -> TaskFacts:
-    """Train a few steps of the plain recipe and evaluate once.
+def profile_task(
+    task: Task, clock: Clock, started: float, split_seed: int, cpu: bool, save: Path | None = None
+) -> TaskFacts:
+    """Rehearse all steps of a training on a few samples, and measure some steps of the plain recipe.
 
     Args:
         task: The task to measure.
@@ -63,6 +70,7 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
         started: Time on the clock when the profile was requested.
         split_seed: Seed of the validation split.
         cpu: Use the CPU even if there is a GPU.
+        save: File for what is understood of the task, for the trials of the run; None writes none.
 
     Raises:
         TaskError: If the task cannot be trained.
@@ -70,16 +78,24 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
     _check_space(task)
     context = _plain(task, clock, started, split_seed, cpu)
     setup = context.meter.spent().without(COUNTS)
+    rehearse_training(task, context)
     step = measure_step(context, context.batch_size, clock)
-    expected_cost(context, context.data.valid)  # exclude the set-up of a first evaluation from the measurement
+    _, resampling = expected_cost(
+        context, context.data.valid
+    )  # and the set-up of a first evaluation, to exclude it next
     before = context.meter.spent()
-    evaluate(context, context.data.valid)
+    evaluate(context, context.data.valid, error=False)
     evaluation = context.meter.spent() - before
     micro_batch = _largest_batch(context, clock) if context.device.type == "cuda" else 0
+    capabilities = task_capabilities(task, context.data, context.model) | _machine_capabilities(context.device)
+    understood = tuple(described(task, context))
+    rehearse_delivery(task, context)
+    if save is not None:
+        context.data.found.save(save)
     data, spent = context.data, context.meter.spent()
     return TaskFacts(
         kind=data.kind,
-        capabilities=task_capabilities(task, data, context.model) | _machine_capabilities(context.device),
+        capabilities=capabilities,
         metric=data.metric.name,
         maximize=data.metric.maximize,
         n_train=len(data.train),
@@ -89,11 +105,15 @@ def profile_task(task: Task, clock: Clock, started: float, split_seed: int, cpu:
         parameters=sum(p.numel() for p in context.model.parameters() if p.requires_grad),
         train=Cost({name: amount / step.batch_size for name, amount in step.cost.items()}),
         evaluation=evaluation.without(COUNTS),
+        resampling=resampling.without(COUNTS),
         setup=setup,
         profile=spent,
         micro_batch=micro_batch,
         device=_device_name(context.device),
         fingerprint=_fingerprint(data.train, data.valid),
+        understood=understood,
+        folds=task.folds,
+        names=data.found.reader.names,
     )
 
 
@@ -134,7 +154,7 @@ def measure_step(context: TrainingContext, size: int, clock: Clock) -> StepCost:
     Other processes only ever make a step slower, so steps that took much longer than the fastest quarter are left
     out, and if most steps took longer than the fastest one, the measurement is repeated.
     """
-    context.batch_size = min(size, len(context.data.train))
+    context.batch_size = min(size, len(context.data.train) or size)
     step, batches = Step(context), iter(BatchSampler(context, 0))
     if context.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -230,11 +250,11 @@ def _device_name(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
-def _fingerprint(*sources: Source) -> str:
+def _fingerprint(*sources: ReadSource) -> str:
     digest = hashlib.sha256()
     for source in sources:
         digest.update(str(len(source)).encode())
-        inner = source.source if isinstance(source, SubsetSource) else source
-        if isinstance(inner, ArraySource):
-            digest.update(inner.targets[:100_000].contiguous().cpu().numpy().tobytes())
+        if isinstance(root_of(source.source), ArraySource):  # others would have to be read
+            for tensor in tensors_in(targets_of(source.reader, source.source)):
+                digest.update(tensor[:100_000].contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,15 +21,20 @@ from autoaccel.techniques.registry import build
 from autoaccel.training.build import prepare_context, set_up
 from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.data.capabilities import CAPABILITIES, task_capabilities
+from autoaccel.training.data.capabilities import CAPABILITIES, WHY, task_capabilities
 from autoaccel.training.data.discovery import user_line
+from autoaccel.training.data.forward import FEW
 from autoaccel.training.data.prepare import build_model
+from autoaccel.training.data.scaling import fold, last_layer
 from autoaccel.training.data.task import Task
-from autoaccel.training.evaluate import Score, expected_cost
+from autoaccel.training.data.understanding import Understanding
+from autoaccel.training.evaluate import expected_cost
 from autoaccel.training.finalize import finalize
+from autoaccel.training.folds import run_folds
 from autoaccel.training.loop import Milestones, NotFiniteError, train
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
+from autoaccel.training.scores import Score
 
 WEIGHTS = "model.safetensors"
 
@@ -46,6 +52,7 @@ class TrialEnvironment:
         cpu: Whether to use the CPU even if there is a GPU.
         stopped: Returns whether the trial must stop before its next step.
         finishing: Returns whether the trial must finish early: run its schedules to their end, then complete.
+        found: What the run's profile has understood of the task, or None.
     """
 
     clock: Clock
@@ -56,6 +63,7 @@ class TrialEnvironment:
     cpu: bool = False
     stopped: Callable[[], bool] = lambda: False
     finishing: Callable[[], bool] = lambda: False
+    found: Understanding | None = None
 
 
 def run_trial(task: Task, request: TrialRequest, environment: TrialEnvironment) -> Outcome:
@@ -70,6 +78,33 @@ def run_trial(task: Task, request: TrialRequest, environment: TrialEnvironment) 
         The outcome. A recipe that runs out of memory, diverges or spends its whole budget on setup is infeasible;
         any other exception makes it failed, with the line of the user's code.
     """
+    if request.folds < 2:
+        return _run(task, request, environment)
+    first = True
+
+    def fold(part: TrialRequest, found: Understanding, started: float) -> Outcome:
+        nonlocal first
+        folder = environment.folder if first else None
+        first = False
+        own = replace(environment, started=started, found=found, folder=folder, report=lambda _: True)
+        return _run(task, part, own)
+
+    try:
+        return run_folds(
+            task,
+            request,
+            environment.found,
+            environment.split_seed,
+            environment.clock.now,
+            fold,
+            environment.report,
+        )
+    except (TaskError, UsageError) as error:
+        return Outcome(OutcomeKind.FAILED, _cost(Cost(), environment), reason=str(error))
+
+
+def _run(task: Task, request: TrialRequest, environment: TrialEnvironment) -> Outcome:
+    """Train one recipe with one budget and one split."""
     spent = Cost()
     first_step = 0.0
     try:
@@ -111,6 +146,7 @@ def _prepare(task: Task, request: TrialRequest, environment: TrialEnvironment) -
         environment.clock,
         environment.started,
         environment.cpu,
+        environment.found,
     )
     _check_requirements(task, techniques, context, request.reference)
     measured = context.meter.spent()
@@ -118,6 +154,8 @@ def _prepare(task: Task, request: TrialRequest, environment: TrialEnvironment) -
         raise UsageError(
             f"no meter measures {unmeasured[0]}, only {', '.join(measured)}{suggestion(unmeasured[0], measured)}"
         )
+    if "epochs" in request.budget and not len(context.data.train):
+        raise UsageError("a budget in epochs needs the length of a pass, and this stream has none")
     if request.reference is not None:
         context.teacher = _finished_model(task, request.reference, context, environment)
     context.micro_batch = request.micro_batch
@@ -131,11 +169,17 @@ def _check_requirements(
     asked = CAPABILITIES.keys() & {need for technique in techniques for need in technique.info.requires}
     offered = task_capabilities(task, context.data, context.model, asked)
     for technique in techniques:
-        if missing := (technique.info.requires & asked) - offered:
-            words = " and ".join(sorted(missing)).replace("_", " ")
-            raise UsageError(f"{technique.info.name} needs {words}, which this task does not offer")
+        if missing := sorted((technique.info.requires & asked) - offered):
+            words = " and ".join(missing).replace("_", " ")
+            why = "; ".join(WHY[name] for name in missing if name in WHY) or "this task does not offer that"
+            raise UsageError(f"{technique.info.name} needs {words}: {_naming(why, context)}")
         if REFERENCE in technique.info.requires and reference is None:
             raise UsageError(f"{technique.info.name} learns from a finished model: train(..., reference=RUN)")
+
+
+def _naming(why: str, context: TrainingContext) -> str:
+    own = context.data.batches or context.data.order
+    return why.replace("a sampler of yours, or a stream,", f"your {type(own).__name__}") if own is not None else why
 
 
 def _finished_model(
@@ -150,19 +194,28 @@ def _finished_model(
     with torch.random.fork_rng(devices=[]):
         model = build_model(task, reference.recipe.model)
     load_weights(model, path)
-    return model.to(context.device).eval().requires_grad_(False)
+    model.to(context.device)
+    if (scaling := context.data.objective.scaling) is not None:
+        # Finished models answer in the units of the targets, and this training is on standardized ones.
+        layer = last_layer(model, next(context.training_batches(FEW)), trained=False)
+        if layer is None:
+            raise UsageError(f"the scaling of the targets cannot be undone in the finished model at {path}")
+        fold(layer, scaling.inverse())
+    return model.eval().requires_grad_(False)
 
 
 def _progress(context: TrainingContext, request: TrialRequest, finishing: Callable[[], bool]) -> Progress:
     evaluation, finalization = request.evaluation, request.finalization
     if evaluation == Cost() and not COUNTS.issuperset(request.budget):
         # The request comes without a profile, so measure here what to reserve for the end.
-        evaluation = expected_cost(context, context.data.valid)
+        evaluation, error = expected_cost(context, context.data.valid)
+        finalization = finalization + error
         if request.test and context.data.test is not None:
-            finalization = finalization + evaluation * (len(context.data.test) / len(context.data.valid))
+            finalization = finalization + (evaluation + error) * (len(context.data.test) / len(context.data.valid))
     # Evaluation and finalization both enter the techniques' `evaluate`, which may run training samples itself.
     count = len(context.data.train)
-    samples = sum(min(technique.evaluation_samples(context), count) for technique in context.techniques)
+    # A stream may have no length.
+    samples = sum(min(technique.evaluation_samples(context), count or math.inf) for technique in context.techniques)
     entering = evaluation * (samples / (request.valid_samples or len(context.data.valid)))
     return Progress(
         budget=request.budget.resolve(count),

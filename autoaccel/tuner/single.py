@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,10 @@ def _completed(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def training_data(outcome: Outcome, recipe: Recipe, budget: Budget, target: str, folder: Path) -> dict[str, Any]:
-    """Return the contents of `result.json`."""
+def training_data(
+    outcome: Outcome, recipe: Recipe, budget: Budget, target: str, folder: Path, names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the contents of `result.json`; `names` are the classes where labels were strings."""
     final = outcome.final
     assert final is not None
     return {
@@ -67,6 +70,7 @@ def training_data(outcome: Outcome, recipe: Recipe, budget: Budget, target: str,
         "status": "interrupted" if outcome.reason else "complete",
         "headline": f"Trained {outcome.cost.steps:.0f} steps: {outcome.metric} {final.metric:.4g}, "
         f"loss {'unknown' if final.loss is None else f'{final.loss:.4g}'} on the validation set.",
+        **({"classes": list(names)} if names else {}),
         "metric": {"name": outcome.metric},
         "final": outcome_data(budget, outcome, final),
         "recipe": recipe.to_data(),

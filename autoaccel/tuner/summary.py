@@ -38,6 +38,7 @@ def result_data(search: Search, budget: Budget, now: float, status: str) -> dict
         "schema": SCHEMA,
         "status": status,
         "headline": headline(search.trials, compared, record),
+        **({"classes": list(facts.names)} if facts.names else {}),
         "metric": {"name": facts.metric, "direction": "max" if facts.maximize else "min"},
         "comparison": compared,
         "final": _final(search.final()),
@@ -65,6 +66,8 @@ def _clearly_better(search: Search, one: TrialRecord, other: TrialRecord) -> boo
     # The best of many noisy values is too optimistic, so require a clear margin.
     facts = search.trials.facts
     assert facts and one.final and other.final
+    if facts.folds:  # a mean over folds and the score of one model are not about the same samples
+        return False
     error = facts.error(one.final, other.final)
     return error is not None and facts.score(one.final)[0] < facts.score(other.final)[0] - CLEARLY * error
 

@@ -86,6 +86,7 @@ class Tuner:
         search = self._search(space)
         search.handle(Profiled(facts, self._resources.workers), self._clock.now())
         return [
+            *facts.understood,
             *search.describe(),
             f"search space: {name}, {len(space.domains())} parameters",
             f"portfolio: {', '.join(space.portfolio) or 'none'}",
@@ -169,7 +170,7 @@ class Tuner:
             events = [Profiled(facts, self._resources.workers)]
         listeners: list[Listener] = [recorder]
         if self._view:
-            listeners.append(_PlanFirst(self._view, search))
+            listeners.append(_PlanFirst(self._view, search, facts))
             for now, entry in log.entries:
                 self._view.handle(entry, now)
         with interrupts() as interrupted:
@@ -180,8 +181,8 @@ class Tuner:
 class _PlanFirst:
     """Shows the plan of a search, and again when it changes, then passes everything on to the display."""
 
-    def __init__(self, view: Display, search: Search):
-        self._view, self._search = view, search
+    def __init__(self, view: Display, search: Search, facts: TaskFacts):
+        self._view, self._search, self._facts = view, search, facts
         self._shown: list[str] | None = None
 
     def handle(self, entry: Event | Start, now: float) -> None:
@@ -195,8 +196,9 @@ class _PlanFirst:
     def _show_plan(self) -> None:
         plan = self._search.describe()
         if plan != self._shown:
+            first = self._shown is None
             self._shown = plan
-            self._view.plan(plan)
+            self._view.plan([*self._facts.understood, *plan] if first else plan)
 
 
 def reserve(budget: Budget) -> float:

@@ -37,6 +37,13 @@ def net():
     return nn.Sequential(*body, nn.Linear(128, 2))
 task = Task(model=net, train=(x, y), test=(x[:50], y[:50]), class_weights=(1.0, 2.0))
 """
+PRICES = """
+import torch
+from torch import nn
+from autoaccel import Task
+x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+task = Task(model=lambda: nn.Linear(4, 1), train=(x, x.sum(1) + 5), valid=(x[:50], x[:50].sum(1) + 5))
+"""
 AVERAGED = Recipe(
     Choice("muon", {"lr": Schedule(0.02, 0.01), "weight_decay": 0.1}),
     Choice("rex", {"warmup": 0.1}),
@@ -52,6 +59,9 @@ SMOOTHED = Recipe(
 ADAPTED = Recipe(Choice("adamw", {"lr": 0.01}), Choice("constant"), techniques={"lora": {"rank": 4}, "swa": {}})
 PRUNED = Recipe(Choice("sgd"), Choice("wsd"), techniques={"structured_pruning": {}, "cutout": {}})
 SELECTING = Recipe(techniques={"infobatch": {}, "ema": {"half_life": 0.05}})
+UNEVEN = Recipe(  # three samples of a batch for one process, two for the other
+    Choice("sgd", {"lr": 0.1}), Choice("constant"), Choice("constant_batch", {"size": 5}), {"ema": {}}
+)
 RECIPES = {
     "plain": PLAIN["plain"],
     "averaged": AVERAGED,
@@ -109,13 +119,17 @@ def test_the_script_trains_what_train_does(tmp_path, name, model, micro_batch):
 
 
 @pytest.mark.parametrize(
-    "recipe",
-    [pytest.param(PLAIN["plain"], id="plain", marks=pytest.mark.slow), pytest.param(SELECTING, id="selecting")],
+    ("recipe", "model"),
+    [
+        pytest.param(PLAIN["plain"], MODEL, id="plain", marks=pytest.mark.slow),
+        pytest.param(SELECTING, MODEL, id="selecting"),
+        pytest.param(UNEVEN, PRICES, id="uneven"),
+    ],
 )
-def test_two_processes_train_what_one_does(tmp_path, recipe):
+def test_two_processes_train_what_one_does(tmp_path, recipe, model):
     """Data parallel with gloo: the same batches, so the same losses. Processes that did not find each other would
     each say what they found."""
-    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "model.py").write_text(model)
     script = write(tmp_path, recipe, tmp_path / "model.py")
     found = []
     for count in (1, 2):
@@ -253,9 +267,10 @@ def test_copies_are_whole(name):
 def test_a_plain_script_needs_no_technique():
     files = recipe_files(PLAIN["plain"])
     assert {path for path in files if "techniques/" in path} == {
-        f"autoaccel_recipe/techniques/{name}.py" for name in ("__init__", "shared/__init__", "shared/tensors")
+        f"autoaccel_recipe/techniques/{name}.py"
+        for name in ("__init__", "context", "shared/__init__", "shared/frozen", "shared/modules", "shared/tensors")
     }
-    assert "context" not in training_script(PLAIN["plain"], "model.py", 0, {})
+    assert "TrainingContext" not in training_script(PLAIN["plain"], "model.py", 0, {})
 
 
 def test_hostile_names_stay_data():

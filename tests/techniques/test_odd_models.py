@@ -17,6 +17,9 @@ from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
 from autoaccel.training.loop import Step
 
+# Torch announces what is new or old in these models, once a process.
+pytestmark = pytest.mark.filterwarnings("default")
+
 OPTIMIZERS = [n for n, info in catalog().items() if info.component == "optimizer" and info.available]
 WRITERS = [
     *("ema", "lawa", "lookahead", "sam", "clip", "shrink_perturb", "warm_start", "lora", "quantization", "dirac"),

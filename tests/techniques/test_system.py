@@ -172,10 +172,10 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_gradients(
     plain = context_with(table_task(lambda: nn.Linear(4, 3)))
     small = context_with(table_task(lambda: Small(4, 3)))
     batch = plain.fetch(torch.arange(64))
-    plain.backward(batch, 1.0)
+    plain.backward(batch, 64.0)
     step = Step(small)
     while step._gradients(batch) is None:
-        step._halve(64)
+        step._halve(batch)
     assert small.micro_batch == 8
     for p, q in zip(plain.model.parameters(), small.model.parameters(), strict=True):
         assert torch.allclose(p.grad, q.grad, atol=1e-6)

@@ -19,6 +19,9 @@ from autoaccel.training.checkpoint import load_weights, save_weights
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
 from autoaccel.training.scoring import score_weights
 
+# Torch announces what is new or old in these models, once a process: whichever test comes first would fail.
+pytestmark = pytest.mark.filterwarnings("default")
+
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_trains_and_scores_the_same_after_loading(name, tmp_path):

@@ -24,7 +24,7 @@ from autoaccel.techniques.registry import build
 from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import assemble
 from autoaccel.training.data.loading import enough_workers, seconds_per_batch
-from autoaccel.training.data.sources import as_source
+from autoaccel.training.data.opening import open_data
 from autoaccel.training.data.task import Task
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
@@ -146,7 +146,7 @@ def test_as_many_workers_are_kept_as_are_worth_having(seconds, most, chosen):
 
 
 def test_a_measurement_loads_and_leaves_no_process_behind():
-    source = as_source(Slow(40, seconds=0.002), "train", None)
+    source = open_data(Slow(40, seconds=0.002), "train", None).source
     for workers in (0, 1):
         assert seconds_per_batch(source, 8, workers, SystemClock().now) > 0
     assert not children()

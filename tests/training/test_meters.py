@@ -14,6 +14,9 @@ from autoaccel.training.meters import meters as module
 from autoaccel.training.meters.base import Meter
 from autoaccel.training.meters.meters import Meters, register
 
+# Torch announces what is new or old in these models, once a process: whichever test comes first would fail.
+pytestmark = pytest.mark.filterwarnings("default")
+
 
 @pytest.fixture(autouse=True)
 def nothing_stays_registered(monkeypatch):

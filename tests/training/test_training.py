@@ -186,7 +186,10 @@ def test_tensor_dataset_and_numpy_agree():
     [
         ({"train": (torch.zeros(0, 8), torch.zeros(0))}, "empty"),
         ({"train": (torch.zeros(9, 8), torch.zeros(8))}, "9 inputs but 8 targets"),
-        ({"train": (torch.zeros(20, 8), torch.arange(20) % 7)}, "labels go from 0 to 6, but the model has 3"),
+        (
+            {"train": (torch.zeros(20, 8), torch.arange(20) % 7)},
+            "labels of train go from 0 to 6, but the model has 3",
+        ),
         ({"metric": "acuracy"}, "did you mean 'accuracy'"),
         ({"loss": "cros_entropy"}, "did you mean 'cross_entropy'"),
         ({"model": lambda: 3}, "must be a factory"),
@@ -224,7 +227,7 @@ def test_metrics(metric):
 def test_a_recipe_that_needs_what_the_task_has_not_is_refused():
     outcome, _ = run(table_task(), Budget(steps=3), Recipe(techniques={"flip": {}}))
     assert outcome.kind is OutcomeKind.FAILED
-    assert outcome.reason == "flip needs flips and image, which this task does not offer"
+    assert outcome.reason == "flip needs flips and image: this task does not offer that"
 
 
 @pytest.mark.parametrize("limit", [1e6, 1.3e6, 2.7e6])

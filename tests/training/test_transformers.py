@@ -24,6 +24,7 @@ from autoaccel.training.evaluate import evaluate
 from autoaccel.training.loop import Milestones, train
 from autoaccel.training.meters.count_flops import count_flops
 from autoaccel.training.meters.progress import Progress
+from autoaccel.training.metrics.finding import find_loss
 
 transformers = pytest.importorskip("transformers", reason="needs the extra text")
 logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -242,14 +243,18 @@ def test_padded_samples_are_never_cut_into_several():
     assert after.targets.shape == (2, 8)
 
 
-def test_a_segment_without_targets_has_no_weight_and_the_others_have_it_instead():
+def test_a_segment_without_targets_counts_nothing():
     targets = torch.ones(2, 16, dtype=torch.int64)
     targets[0, 8:] = IGNORED
     batch = Batch(torch.zeros(2, 16, dtype=torch.int64), targets, torch.arange(2), torch.ones(2))
     after = shortened(batch, 0.0, mode="segment")
     assert after.targets.shape == (4, 8)
     assert after.index.tolist() == [0, 0, 1, 1]
-    assert after.weight.tolist() == pytest.approx([4 / 3, 0, 4 / 3, 4 / 3])
+    assert after.weight.tolist() == [1.0] * 4
+    objective = find_loss("cross_entropy", torch.zeros(2, 16, 3), targets, targets, True, None).objective(
+        None, None
+    )
+    assert objective.counts(after.targets).tolist() == [8, 0, 8, 8]
 
 
 def test_after_the_warmup_sequences_are_whole():

@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 
+from autoaccel.errors import TaskError
 from autoaccel.training.data.discovery import with_data
+from autoaccel.training.data.opening import open_task
 
 
 class _NeedsGpuError(BaseException):
@@ -29,6 +31,8 @@ def share(target: Any, seed: int) -> Any:
     try:
         with _no_gpu():
             made = with_data(target, seed)
+            with suppress(TaskError):  # the profile says what is wrong with them
+                open_task(made)
     except _NeedsGpuError:
         return target
     return made if _open_files() <= files else target

@@ -25,6 +25,7 @@ from autoaccel.core.resources import Resources
 from autoaccel.core.target import TaskRef
 from autoaccel.core.trial import Report, TrialRequest
 from autoaccel.errors import AutoaccelError, TaskError, UsageError
+from autoaccel.execution.base import UNDERSTOOD
 from autoaccel.execution.local.job import Job
 from autoaccel.execution.local.messages import Channel
 
@@ -115,6 +116,17 @@ class Supervisor:
         message = self._wait("profile", "facts", limit)[-1]
         return from_data(TaskFacts, message["facts"]), message["model_space"]
 
+    def check(self, limit: float | None) -> Mapping[str, Any]:
+        """Rehearse the task; return the `lines` of what was understood, and the `names` of its classes.
+
+        Args:
+            limit: Seconds after which it is killed; None for no limit.
+
+        Raises:
+            TaskError: If a step of the rehearsal fails, or takes longer than the limit.
+        """
+        return self._wait("check", "checked", limit)[-1]
+
     def sizes(self) -> list[Mapping[str, Any]]:
         """Measure the cost of a training step by batch size.
 
@@ -203,6 +215,7 @@ class Supervisor:
             cpu=self._resources.cpu,
             split_seed=self._resources.split_seed,
             metric=self._resources.metric,
+            data=str(self._folder / UNDERSTOOD),
             **fields,
         )
         theirs.close()

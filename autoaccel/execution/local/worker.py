@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,11 @@ from autoaccel.errors import AutoaccelError, TaskError, UsageError
 from autoaccel.execution.local.messages import Channel
 from autoaccel.spaces.domains import plain_space
 from autoaccel.training.data.discovery import load_target, user_line, with_data
+from autoaccel.training.data.opening import with_metric
+from autoaccel.training.data.task import Task
+from autoaccel.training.data.understanding import Understanding
 from autoaccel.training.profile import measure_sizes, profile_task
+from autoaccel.training.rehearsal import rehearse
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
 from autoaccel.training.scoring import score_weights
 
@@ -64,19 +67,11 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, elapsed: float =
         task = with_data(target, job["split_seed"])
         where = task.where
         if job["metric"]:
-            task = replace(task, metric=job["metric"], direction=None)
-        if job["job"] == "profile":
-            facts = profile_task(task, clock, 0.0, job["split_seed"], job["cpu"])
-            channel.send("facts", facts=to_data(facts), model_space=plain_space(task.space))
-        elif job["job"] == "sizes":
-            for cost in measure_sizes(task, clock, job["split_seed"], job["cpu"]):
-                channel.send("size", size=to_data(cost))
-            channel.send("sizes")
-        elif job["job"] == "score":
-            recipe, path = Recipe.from_data(job["recipe"]), Path(job["weights"])
-            channel.send("score", **score_weights(task, recipe, path, clock, job["split_seed"], job["cpu"]))
-        else:
+            task = with_metric(task, job["metric"])
+        if job["job"] == "trial":
             _trial(task, job, channel, clock, stopped)
+        else:
+            _measure(task, job, channel, clock)
     except TaskError as error:
         channel.send("broken", message=str(error if error.where else TaskError(error.message, where or None)))
     except AutoaccelError as error:
@@ -85,6 +80,25 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, elapsed: float =
         line = user_line(error)
         channel.send("broken", message=str(TaskError(f"{type(error).__name__}: {error}", line or where or None)))
         raise
+
+
+def _measure(task: Task, job: Mapping[str, Any], channel: Channel, clock: SystemClock) -> None:
+    data, seed, cpu = Path(job["data"]), job["split_seed"], job["cpu"]
+    match job["job"]:
+        case "check":
+            checked = rehearse(task, seed, cpu, data)
+            channel.send("checked", lines=checked.lines(), names=checked.data.found.reader.names)
+        case "profile":
+            facts = profile_task(task, clock, 0.0, seed, cpu, data)
+            channel.send("facts", facts=to_data(facts), model_space=plain_space(task.space))
+        case "sizes":
+            for cost in measure_sizes(task, clock, seed, cpu):
+                channel.send("size", size=to_data(cost))
+            channel.send("sizes")
+        case "score":
+            recipe, path = Recipe.from_data(job["recipe"]), Path(job["weights"])
+            scored = score_weights(task, recipe, path, clock, seed, cpu, Understanding.load(data))
+            channel.send("score", **scored)
 
 
 def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClock, stopped: list[bool]) -> None:
@@ -106,6 +120,7 @@ def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClo
         cpu=job["cpu"],
         stopped=lambda: bool(stopped) or control.stopped(),
         finishing=control.finishing,
+        found=Understanding.load(Path(job["data"])),
     )
     channel.send("outcome", outcome=to_data(run_trial(task, request, environment)))
 

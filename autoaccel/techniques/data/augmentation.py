@@ -40,7 +40,7 @@ class Flip(Technique):
 
     def _turn(self, context: Context, index: Tensor) -> Tensor:
         """Return which of the samples at `index` are flipped this time."""
-        if not self.alternate:
+        if not self.alternate or not len(context.sample_loss):  # the samples of a stream have no index
             return torch.rand(index.shape, generator=context.generator, device=context.device) < 0.5
         if self.mirrored is None:
             drawn = torch.rand(context.sample_loss.shape, generator=context.shared)

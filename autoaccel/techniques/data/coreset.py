@@ -49,7 +49,7 @@ HARDNESS: Mapping[str, Hardness] = {"el2n": el2n, "loss": task_loss, "forgetting
     "coreset",
     family="data",
     category="data sampling",
-    requires=("labels",),
+    requires=("labels", "free_order", "sample_losses"),
     tags=("selects_by_loss",),
     # The output for a mixed sample says nothing about either of its two samples.
     conflicts=("selects_by_loss", "mixes"),

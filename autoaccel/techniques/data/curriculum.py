@@ -20,6 +20,7 @@ PACING: Mapping[str, Callable[[float], float]] = {
     "loss_curriculum",
     family="data",
     category="curriculum learning",
+    requires=("free_order", "sample_losses"),
     tags=("selects_by_loss",),
     conflicts=("selects_by_loss",),
     order=12,

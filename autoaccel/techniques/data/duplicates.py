@@ -43,6 +43,7 @@ PAIR_BUCKETS = 251
     "deduplicate",
     family="data",
     category="data sampling",
+    requires=("free_order",),
     order=11,
     paper="arXiv 2303.09540",
 )

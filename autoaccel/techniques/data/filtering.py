@@ -42,24 +42,14 @@ class BatchFilter(Technique):
             worth = self.worth(context, batch)
         # BatchNorm cannot be trained on a single sample.
         count = min(len(worth), max(2, round(self.keep * len(worth))))
-        return part_of(batch, worth.topk(count).indices)
-
-
-def part_of(batch: Batch, indices: Tensor) -> Batch:
-    """Return the samples at `indices` of a batch that is not mixed."""
-    return batch.replace(
-        inputs=map_tensors(lambda t: t[indices], batch.inputs),
-        targets=batch.targets[indices],
-        index=batch.index[indices],
-        weight=batch.weight[indices],
-    )
+        return batch.part(worth.topk(count).indices)
 
 
 def present_loss(context: Context, batch: Batch) -> Tensor:
     """Return the model's loss of each sample in eval mode: no dropout, and BatchNorm statistics stay unchanged."""
     indices = torch.arange(len(batch.weight), device=batch.weight.device)
     with evaluating(context.model), as_written(context.model):
-        parts = [part_of(batch, part) for part in indices.split(context.micro_batch or len(indices))]
+        parts = [batch.part(part) for part in indices.split(context.micro_batch or len(indices))]
         return torch.cat([context.per_sample(context.forward(p.inputs), p.targets) for p in parts])
 
 
@@ -67,6 +57,7 @@ def present_loss(context: Context, batch: Batch) -> Tensor:
     "selective_backprop",
     family="data",
     category="data sampling",
+    requires=("sample_losses",),
     tags=("filters_batches",),
     conflicts=("filters_batches", "selects_by_loss"),
     # After resizing, so that scoring runs on small inputs too, and before augmentation and mixing, so that the loss
@@ -98,7 +89,7 @@ class SelectiveBackprop(BatchFilter):
     "rho_loss",
     family="data",
     category="data sampling",
-    requires=("reference",),
+    requires=("reference", "sample_losses", "indexed"),
     tags=("filters_batches",),
     # The reference losses are those of whole samples, not of shortened ones.
     conflicts=("filters_batches", "selects_by_loss", "changes_shapes"),
@@ -142,7 +133,7 @@ class RhoLoss(BatchFilter):
     "proxy_learnability",
     family="data",
     category="data sampling",
-    requires=("labels", "cross_entropy", "continuous"),
+    requires=("labels", "cross_entropy", "continuous", "sample_losses"),
     tags=("filters_batches",),
     conflicts=("filters_batches", "selects_by_loss"),
     order=22,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
+from autoaccel.techniques.context import rows_of
 from autoaccel.techniques.shared.tensors import map_images, map_tensors, random_boxes
 
 
@@ -33,14 +34,14 @@ class Mixing(Technique):
         share = torch.where(drawn < value(self.chance, context.p), share, 1.0)
         partners = torch.randperm(count, generator=context.generator, device=device)
         inputs, share = self.blend(context, batch.inputs, partners, share)
-        return batch.replace(inputs=inputs, other=batch.targets[partners], share=share)
+        return batch.replace(inputs=inputs, other=rows_of(batch.targets, partners, count), share=share)
 
 
 @technique(
     "mixup",
     family="data",
     category="data regularization",
-    requires=("continuous",),
+    requires=("continuous", "sample_losses"),
     tags=("mixes",),
     # The loss of a mixed sample says nothing about either of its two samples.
     conflicts=("mixes", "selects_by_loss"),
@@ -74,7 +75,7 @@ class MixUp(Mixing):
     "cutmix",
     family="data",
     category="data regularization",
-    requires=("image", "classes", "whole_targets"),
+    requires=("image", "classes", "whole_targets", "sample_losses"),
     tags=("mixes",),
     conflicts=("mixes", "selects_by_loss"),
     order=40,

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
-from autoaccel.techniques.shared.tensors import IGNORED, map_images, map_sequences
+from autoaccel.techniques.shared.tensors import map_images, map_sequences
 
 STAGES = 3
 """Number of sizes below the full one; few, since each size costs a compilation or a choice of kernels."""
@@ -130,28 +130,16 @@ def _cut(batch: Batch, first: int, last: int, parts: int = 1) -> Batch:
             return x
         return x[:, first:last].reshape(len(x) * parts, (last - first) // parts, *x.shape[2:])
 
-    targets, weight = batch.targets, batch.weight.repeat_interleave(parts)
-    if _each_position(batch):
-        targets = cut(targets)
-        weight = _where_counted(weight, targets)
     return batch.replace(
         inputs=map_sequences(cut, batch.inputs),
-        targets=targets,
+        targets=cut(batch.targets) if _each_position(batch) else batch.targets,
         index=batch.index.repeat_interleave(parts),
-        weight=weight,
+        weight=batch.weight.repeat_interleave(parts),
     )
 
 
 def _each_position(batch: Batch) -> bool:
-    return batch.targets.dim() > 1 and batch.targets.shape[1] == _length(batch)
-
-
-def _where_counted(weight: Tensor, targets: Tensor) -> Tensor:
-    """Zero the weight of samples without counted targets, and rescale the others to keep the sum."""
-    if targets.is_floating_point():
-        return weight
-    kept = weight * (targets != IGNORED).flatten(1).any(1)
-    return kept * (weight.sum() / kept.sum().clamp(min=1e-12))
+    return isinstance(batch.targets, Tensor) and batch.targets.shape[1:2] == (_length(batch),)
 
 
 def _occupied(mask: Tensor, multiple: int) -> tuple[int, bool]:

@@ -34,6 +34,7 @@ class PartFirst(Technique):
     "data_dropout",
     family="data",
     category="data sampling",
+    requires=("free_order",),
     order=10,
     paper="arXiv 2505.22342",
 )
@@ -65,6 +66,7 @@ class DataDropout(PartFirst):
     "infobatch",
     family="data",
     category="data sampling",
+    requires=("free_order", "sample_losses"),
     tags=("selects_by_loss",),
     conflicts=("selects_by_loss",),
     order=12,

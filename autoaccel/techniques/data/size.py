@@ -18,6 +18,7 @@ PRICED = 0.02
     "data_size",
     family="data",
     category="data sampling",
+    requires=("free_order",),
     order=10,
     # Only its premise that the best amount of data depends on the budget, not its bilevel search.
     paper="arXiv 2510.16806",

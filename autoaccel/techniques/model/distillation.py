@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.shared.tensors import mean_of_counted
 
 MOST_BYTES = 2**32
 """Maximum size of the teacher's soft targets in bytes."""
@@ -34,7 +33,7 @@ class CachedTeacher(Technique):
         teacher = context.reference()
         with torch.no_grad():
             for batch in context.one_epoch():
-                output = context.forward(batch.inputs, model=teacher).float()
+                output = context.forward(batch.inputs, model=teacher).float().movedim(context.class_axis, -1)
                 kept = (output / self.temperature).log_softmax(-1).topk(min(self.top, output.shape[-1]))
                 if not len(self.classes):
                     self._reserve(len(context.sample_loss), kept.values)
@@ -58,10 +57,9 @@ class CachedTeacher(Technique):
             return each
         weight = value(self.weight, context.p)
         classes, scores = self.classes[batch.index].long(), self.scores[batch.index].float()
-        apart = self.temperature**2 * divergence(output.float() / self.temperature, classes, scores)
-        if apart.dim() > 1:
-            apart = mean_of_counted(apart, batch.targets)
-        return (1 - weight) * each + weight * apart
+        logits = output.float().movedim(context.class_axis, -1)
+        apart = self.temperature**2 * divergence(logits / self.temperature, classes, scores)
+        return (1 - weight) * each + weight * context.of_samples(apart, batch.targets)
 
 
 def divergence(logits: Tensor, classes: Tensor, scores: Tensor) -> Tensor:
@@ -91,7 +89,7 @@ def divergence(logits: Tensor, classes: Tensor, scores: Tensor) -> Tensor:
     "distillation",
     family="model",
     category="model compression",
-    requires=("reference", "labels", "cross_entropy"),
+    requires=("reference", "labels", "cross_entropy", "indexed"),
     tags=("distills",),
     # The soft targets are those of unmixed samples.
     conflicts=("distills", "mixes", "replaces_loss"),
@@ -120,7 +118,7 @@ class Distillation(CachedTeacher):
     "token_distillation",
     family="model",
     category="model compression",
-    requires=("reference", "tokens", "cross_entropy"),
+    requires=("reference", "tokens", "cross_entropy", "indexed"),
     tags=("distills",),
     # Soft targets are stored by sample and position, and shortened sequences change both.
     conflicts=("distills", "mixes", "replaces_loss", "changes_shapes"),

@@ -41,6 +41,7 @@ class ConstantBatch(Technique):
     "batch_ramp",
     family="optimization",
     category="large batch size",
+    requires=("free_batches",),
     component="batch_size",
     order=68,
     paper="arXiv 1711.00489; arXiv 2510.14717",

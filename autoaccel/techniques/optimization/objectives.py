@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Number, Technique, parameter, technique, value
-from autoaccel.techniques.shared.tensors import IGNORED, mean_of_counted
 
 
 @technique(
@@ -32,31 +31,13 @@ class LabelSmoothing(Technique):
     def loss(self, context: Context, batch: Batch, output: Any, each: Tensor) -> Tensor:
         """Mix in the cross-entropy with the uniform distribution."""
         eps = value(self.eps, context.p)
-        classes = -1 if context.kind == "tokens" else 1
-        uniform: Tensor = -output.log_softmax(classes).mean(classes)
-        if uniform.dim() > 1:
-            uniform = mean_of_counted(uniform, batch.targets)
-        elif batch.targets.dim() == 1:
-            uniform = uniform * self._counted(context, batch)
-        smoothed: Tensor = (1 - eps) * each + eps * uniform
+        uniform = -output.log_softmax(context.class_axis).mean(context.class_axis)
+        smoothed: Tensor = (1 - eps) * each + eps * context.of_samples(uniform, batch.targets)
         return smoothed
-
-    def _counted(self, context: Context, batch: Batch) -> Tensor:
-        """Return the weight of each sample's labels in the task loss, shape [n]."""
-        own = label_weights(context, batch.targets)
-        if batch.other is None or batch.share is None:
-            return own
-        return batch.share * own + (1 - batch.share) * label_weights(context, batch.other)
-
-
-def label_weights(context: Context, labels: Tensor) -> Tensor:
-    """Return the loss weight of each label, shape [n]: its class's weight, or 0 if the label is ignored."""
-    counted = (labels != IGNORED).float()
-    return counted if context.class_weights is None else counted * context.class_weights[labels.clamp(min=0)]
 
 
 class ClassLoss(Technique):
-    """Base class of losses that replace cross-entropy, with its class weights, mixing and ignored labels."""
+    """Base class of losses that replace cross-entropy."""
 
     def of_labels(self, context: Context, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each label, shape [...], for logits [..., classes] and labels [...]."""
@@ -64,17 +45,15 @@ class ClassLoss(Technique):
 
     def loss(self, context: Context, batch: Batch, output: Any, each: Tensor) -> Tensor:
         """Return the loss of each sample, shape [n], mixed with that of its second target if there is one."""
-        logits = output if context.kind == "tokens" else output.movedim(1, -1)
+        logits = output.movedim(context.class_axis, -1)
         own = self._of_samples(context, logits, batch.targets)
         if batch.other is None or batch.share is None:
             return own
         return batch.share * own + (1 - batch.share) * self._of_samples(context, logits, batch.other)
 
     def _of_samples(self, context: Context, logits: Tensor, targets: Tensor) -> Tensor:
-        each = self.of_labels(context, logits, targets.clamp(min=0))
-        if each.dim() > 1:
-            return mean_of_counted(each, targets)
-        return each * label_weights(context, targets)
+        labels = targets.where(targets != context.ignored, 0)  # what is ignored counts nothing in the mean
+        return context.of_samples(self.of_labels(context, logits, labels), targets)
 
 
 @technique(

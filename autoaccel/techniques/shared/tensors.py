@@ -13,22 +13,15 @@ IGNORED = -100
 """Targets with this value are ignored, as in `torch.nn.functional.cross_entropy`."""
 
 
-def mean_of_counted(each: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean over all but the first dimension, without positions whose integer target is ignored."""
-    if targets.shape == each.shape and not targets.is_floating_point():
-        counted = (targets != IGNORED).to(each.dtype)
-        return (each * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)
-    return each.flatten(1).mean(1)
-
-
 def map_tensors(change: Callable[[Tensor], Any], data: Any) -> Any:
-    """Apply `change` to a tensor, or to each tensor in a tuple, list or mapping."""
+    """Apply `change` to a tensor, or to each tensor in nested tuples, lists and mappings, which keep their form."""
     if isinstance(data, Tensor):
         return change(data)
     if isinstance(data, Mapping):
         return {key: map_tensors(change, part) for key, part in data.items()}
     if isinstance(data, tuple | list):
-        return tuple(map_tensors(change, part) for part in data)
+        parts = [map_tensors(change, part) for part in data]
+        return parts if isinstance(data, list) else tuple(parts)
     return data
 
 
@@ -50,14 +43,28 @@ def map_sequences(change: Callable[[Tensor], Tensor], inputs: Any) -> Any:
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
-    """Call the model with a tensor, a dict of keywords or a tuple of arguments; return its output or `.logits`."""
-    if isinstance(inputs, Tensor):
-        output = model(inputs)
-    elif isinstance(inputs, dict):
-        output = model(**inputs)
-    else:
-        output = model(*inputs)
-    return output.logits if hasattr(output, "logits") else output
+    """Call the model: a tuple holds its arguments, a dict its keywords, and anything else is its only argument."""
+    if isinstance(inputs, tuple):
+        return model(*inputs)
+    return model(**inputs) if isinstance(inputs, dict) else model(inputs)
+
+
+def main_tensor(output: Any) -> Any:
+    """Return the tensor that holds a model's predictions; None if the output does not tell which one does.
+
+    That is the output itself, its `logits`, as in the models of transformers, or the only tensor of a tuple that is
+    not a single number, as where a model returns `(logits, loss)`.
+    """
+    if isinstance(output, Tensor):
+        return output
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    if isinstance(output, tuple | list):
+        found = [part for part in output if isinstance(part, Tensor) and part.dim() > 0]
+        rest = [part for part in output if not isinstance(part, Tensor) and part is not None]
+        return found[0] if len(found) == 1 and not rest else None
+    return None
 
 
 def random_numbers_kept(device: torch.device) -> AbstractContextManager[None]:

@@ -1,26 +1,32 @@
-"""Prepare a task for training: split the data, find its kind, loss and metric, and check the labels."""
+"""Prepare a task for training: open its data, understand it or take over what was understood, build the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from autoaccel.errors import TaskError
-from autoaccel.techniques.shared.tensors import IGNORED, call, map_tensors, random_numbers_kept
-from autoaccel.training.data.sources import ArraySource, Source, SubsetSource, as_source, first_tensor
-from autoaccel.training.data.task import KINDS, Task
-from autoaccel.training.metrics.metric import Metric, make_metric
-from autoaccel.training.metrics.objective import Objective, make_objective
+from autoaccel.training.data.forward import FEW, example_output
+from autoaccel.training.data.opening import Opened, open_task
+from autoaccel.training.data.reading import ReadSource
+from autoaccel.training.data.scaling import checked_fold, statistics
+from autoaccel.training.data.sources import DatasetSource, Source, StreamSource, SubsetSource
+from autoaccel.training.data.splitting import fold
+from autoaccel.training.data.task import Task
+from autoaccel.training.data.understanding import Understanding, every_target, strata, targets_of, understand
+from autoaccel.training.metrics.choosing import make_metric
+from autoaccel.training.metrics.finding import prepared
+from autoaccel.training.metrics.metric import Metric
+from autoaccel.training.metrics.objective import Objective
 
-VALID_SHARE = 0.2
-MOST_VALID = 10_000
-PROBED = 4096
+PARTS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -31,21 +37,44 @@ class Data:
         train: Training samples.
         valid: Validation samples, used to choose between recipes.
         test: Test samples, or None.
-        kind: image, tokens, table or series.
-        classes: Number of classes; 0 for other targets.
         objective: The loss.
         metric: The metric.
-        split: Indices of the validation samples in the user's training data; None if the user gave `valid`.
+        found: What was understood of the task.
+        weights: Weight of each sample by part, shape [n], with a mean of 1; parts without weights are missing.
+        order: The user's own sampler over the positions of the user's training data, or None if the order is free.
+        batches: The user's own batch sampler over them, or None.
+        batch_size: The batch size of the user's `DataLoader`; 0 without one.
     """
 
-    train: Source
-    valid: Source
-    test: Source | None
-    kind: str
-    classes: int
+    train: ReadSource
+    valid: ReadSource
+    test: ReadSource | None
     objective: Objective
     metric: Metric
-    split: Tensor | None
+    found: Understanding
+    weights: Mapping[str, Tensor]
+    order: Any = None
+    batches: Any = None
+    batch_size: int = 0
+
+    @property
+    def kind(self) -> str:
+        """Kind of input: image, tokens, table or series."""
+        return self.found.kind
+
+    @property
+    def classes(self) -> int:
+        """Number of classes or labels; 0 for other targets."""
+        return self.found.form.readout.classes
+
+    @property
+    def split(self) -> Tensor | None:
+        """Indices of the validation samples in the user's training data; None if they are not from there."""
+        return None if self.found.split is None else self.found.split[1]
+
+    def part(self, source: ReadSource) -> str:
+        """Return which of the parts a source is: train, valid or test."""
+        return next(name for name in PARTS if getattr(self, name) is source)
 
 
 def build_model(task: Task, parameters: Mapping[str, Any]) -> nn.Module:
@@ -68,162 +97,170 @@ def build_model(task: Task, parameters: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def prepare(task: Task, model: nn.Module, seed: int) -> Data:
+def prepare(task: Task, model: nn.Module, seed: int, found: Understanding | None = None) -> Data:
     """Prepare a task. The same seed gives the same split in every process.
 
     Args:
         task: The user's task.
-        model: A model built by the task's factory; only the shape of its output is used.
+        model: A model built by the task's factory, on its device; only the outputs of a few samples are used.
         seed: Seed of the split.
+        found: What was understood of the task before, in this run; None to look at the data now.
 
     Raises:
         TaskError: If the data are empty, of the wrong type, or do not fit the model.
     """
-    given = as_source(task.train, "train", task.collate)
-    inputs, _ = given.take(torch.arange(min(len(given), 8)))
-    kind = find_kind(task, inputs)
-    output = _example_output(model, inputs)
-    every = _targets(given)
-    tokens = kind == "tokens" and every.dim() > 1
-    objective = make_objective(task.loss, output, every, tokens, _class_weights(task.class_weights, every, output))
-    classes = _classes(objective, every, output, tokens)
-    _check_labels(objective, every, classes)
-    train, valid, split = _split(task, given, every if classes and not tokens else None, seed)
+    opened = open_task(task)
+    if found is None:
+        found = understand(task, model, opened, seed)
+        found = replace(found, class_weights=_class_weights(task, found, opened))
+    sources = _parts(task, opened, found)
+    form, train = found.form, opened["train"]
+    assert train is not None
+    read = {name: None if s is None else ReadSource(s, found.reader) for name, s in sources.items()}
+    assert read["train"] is not None and read["valid"] is not None
+    materialize(model, read["train"])
+    objective = form.objective(_loss(task, found), found.class_weights)
+    objective = replace(objective, scaling=found.scaling, alike=found.alike and objective.weight is None)
     return Data(
-        train=train,
-        valid=valid,
-        test=None if task.test is None else as_source(task.test, "test", task.collate),
-        kind=kind,
-        classes=classes,
-        objective=objective,
-        metric=make_metric(task.metric, task.direction, classes, tokens),
-        split=split,
+        read["train"],
+        read["valid"],
+        read["test"],
+        objective,
+        make_metric(
+            task.metric, task.direction, task.metric_on, form.readout, found.dense and found.kind == "tokens"
+        ),
+        found,
+        _weights(task, sources, found),
+        train.order,
+        train.batches,
+        train.batch_size,
     )
 
 
-def find_kind(task: Task, inputs: Any) -> str:
-    """Return the kind that the user stated, or infer it from the inputs.
+def materialize(model: nn.Module, source: ReadSource) -> None:
+    """Give lazy layers their shapes, by running the model on a few samples."""
+    if any(is_lazy(p) for p in model.parameters()):
+        example_output(model, source.take(torch.arange(min(len(source), FEW) or FEW))[0])
 
-    Rank 4 [n, c, h, w] is an image, rank 3 [n, t, c] a series, and rank 2 of integers other than uint8 [n, t] is
-    tokens. Any other rank 1 or 2 [n, features] is a table.
+
+def refold(task: Task, found: Understanding, seed: int, number: int) -> Understanding:
+    """Return the understanding with another fold held out, and with the statistics of the samples that are not."""
+    train = open_task(task)["train"]
+    assert train is not None
+    count = len(train.source)
+    every = every_target(found.reader, train.source, None)
+    split = fold(task, count, strata(found, every, count), seed, number)
+    scaling = found.scaling
+    if scaling is not None and len(every) == count:
+        scaling = statistics(every[split[0]], scaling.over, scaling.keep)
+    changed = replace(found, split=split, scaling=scaling)
+    return replace(changed, class_weights=_class_weights(task, changed, open_task(task)))
+
+
+def in_units(model: nn.Module, data: Data) -> Data:
+    """Fold the scaling of the targets into a trained model, and return the data for a model that answers in units.
 
     Raises:
-        TaskError: If the stated kind is unknown, or no kind fits.
+        RuntimeError: If that is not possible any more, because a technique has replaced the last layer.
     """
-    if task.kind is not None:
-        if task.kind not in KINDS:
-            raise TaskError(f"kind = {task.kind!r} is not one of {', '.join(KINDS)}")
-        return task.kind
-    first = first_tensor(inputs)
-    if first.dim() == 4:
-        return "image"
-    if first.dim() == 3:
-        return "series"
-    if first.dim() == 2 and not first.is_floating_point() and first.dtype != torch.uint8:
-        return "tokens"
-    if first.dim() in (1, 2):
-        return "table"
-    shape = tuple(first.shape)
-    raise TaskError(f"inputs of shape {shape} are of no known kind; state kind= one of {', '.join(KINDS)}")
+    if data.objective.scaling is None:
+        return data
+    inputs, _ = data.train.take(torch.arange(min(len(data.train), FEW) or FEW))
+    checked_fold(model, data.objective.scaling, inputs)
+    return replace(data, objective=replace(data.objective, scaling=None))
 
 
-def _example_output(model: nn.Module, inputs: Any) -> Tensor:
-    training, device = model.training, next(model.parameters()).device
-    try:
-        with torch.no_grad(), random_numbers_kept(device):
-            output = call(model.eval(), map_tensors(lambda t: t.to(device), inputs))
-    finally:
-        model.train(training)
-    if not isinstance(output, Tensor):
+def _loss(task: Task, found: Understanding) -> Any:
+    """Return the loss as the user gave it; a name that was found, if they left it to the model or to us."""
+    return task.loss if task.loss is not None and task.loss != "model" else found.form.name
+
+
+def _parts(task: Task, opened: Mapping[str, Opened | None], found: Understanding) -> dict[str, Source | None]:
+    sources = {name: None if (each := opened[name]) is None else each.source for name in PARTS}
+    train = sources["train"]
+    if found.split is not None and train is not None:
+        kept, held = found.split
+        sources["train"], sources["valid"] = SubsetSource(train, kept), SubsetSource(train, held)
+    if isinstance(train, StreamSource) and sources["valid"] is None:
+        count = _stated(task, "train", task.valid_samples)
+        sources["train"] = replace(train, skipped=count, length=max(0, train.length - count))
+    for name in ("valid", "test"):
+        own = train if sources[name] is None and name == "valid" else sources[name]
+        if isinstance(own, StreamSource):
+            sources[name] = _first(own, _stated(task, name, task.valid_samples or own.length), name)
+    return sources
+
+
+def _stated(task: Task, name: str, count: int | None) -> int:
+    if not count or count < 1:
         raise TaskError(
-            f"the model must return a tensor, or an object with .logits; it returned {type(output).__name__}"
+            f"{name} is a stream: state valid_samples=, how many of its first samples are for validation"
         )
-    return output
+    return count
 
 
-def _targets(source: Source) -> Tensor:
-    """Return all targets, or those of a random part of a large dataset that is not in memory."""
-    if isinstance(source, ArraySource):
-        return source.targets
-    count = len(source)
-    if count > PROBED and not isinstance(source, SubsetSource):
-        indices = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:PROBED]
-        return source.take(indices)[1]
-    return source.take(torch.arange(count))[1]
+def _first(stream: StreamSource, count: int, name: str) -> DatasetSource:
+    """Return the first samples of a stream, kept in memory, which are the same at every evaluation."""
+    kept = list(islice(iter(stream.stream), count))
+    if len(kept) < count:
+        raise TaskError(f"{name} has only {len(kept)} samples, but valid_samples = {count}")
+    return DatasetSource(kept, stream.collate)  # type: ignore[arg-type]
 
 
-def _class_weights(given: Any, targets: Tensor, output: Tensor) -> Tensor | None:
+def _class_weights(task: Task, found: Understanding, opened: Mapping[str, Opened | None]) -> Tensor | None:
+    given, readout = task.class_weights, found.form.readout
     if given is None:
         return None
-    if targets.is_floating_point() or targets.dim() > 1:
-        raise TaskError("class_weights need one whole-number class a sample")
-    classes = max(2, output.shape[1] if output.dim() > 1 else 2)
+    train = opened["train"]
+    assert train is not None
+    if not found.form.of_classes or found.form.raw or not found.form.per_sample:
+        raise TaskError("class_weights need a loss of classes, one a sample or position")
     if isinstance(given, str):
         if given != "balanced":
             raise TaskError(f"class_weights = {given!r} is neither 'balanced' nor one weight a class")
-        counts = torch.bincount(targets, minlength=classes).clamp(min=1)
-        return len(targets) / (classes * counts.float())
+        targets = prepared(found.form, found.reader.labels(targets_of(found.reader, train.source)))
+        if found.split is not None and len(targets) == len(train.source):
+            targets = targets[found.split[0]]
+        counted = targets[targets != readout.ignored]
+        counts = torch.bincount(counted, minlength=readout.classes).clamp(min=1)
+        return len(counted) / (readout.classes * counts.float())
     weights = torch.as_tensor(given, dtype=torch.float32)
-    if weights.shape != (classes,):
-        raise TaskError(f"class_weights has shape {tuple(weights.shape)}, but there are {classes} classes")
+    if weights.shape != (readout.classes,):
+        raise TaskError(f"class_weights has shape {tuple(weights.shape)}, but there are {readout.classes} classes")
     return weights
 
 
-def _classes(objective: Objective, targets: Tensor, output: Tensor, tokens: bool) -> int:
-    if targets.is_floating_point():
-        return 0
-    if objective.name == "binary_cross_entropy_with_logits":
-        return 2
-    if output.dim() < 2:
-        return 0
-    return int(output.shape[-1] if tokens else output.shape[1])
+def _weights(task: Task, sources: Mapping[str, Source | None], found: Understanding) -> dict[str, Tensor]:
+    """Return the user's sample weights by part, as far as they gave some."""
+    given = task.weights if isinstance(task.weights, Mapping) else {"train": task.weights}
+    if unknown := set(given) - set(PARTS):
+        raise TaskError(f"weights has the key {min(unknown)!r}; accepted are train, valid and test")
+    weights = {name: _checked(values, name) for name, values in given.items() if values is not None}
+    if not weights:
+        return {}
+    if not found.form.per_sample:
+        raise TaskError(f"weights need a loss of each sample, but {found.form.name} returns one number a batch")
+    if found.split is not None and "train" in weights:
+        kept, held = found.split
+        if len(weights["train"]) != len(kept) + len(held):
+            count = len(kept) + len(held)
+            raise TaskError(f"weights has {len(weights['train'])} numbers for {count} training samples")
+        weights = {**weights, "train": weights["train"][kept], "valid": weights["train"][held]}
+    for name, values in weights.items():
+        source = sources[name]
+        if source is None or len(values) != len(source):
+            count = 0 if source is None else len(source)
+            raise TaskError(f"weights has {len(values)} numbers for {count} {name} samples")
+    return {name: values / values.mean() for name, values in weights.items()}
 
 
-def _check_labels(objective: Objective, targets: Tensor, classes: int) -> None:
-    if not classes:
-        return
-    counted = targets[targets != IGNORED]
-    low, high = int(counted.min()), int(counted.max())
-    if low < 0 or high >= classes:
-        raise TaskError(f"labels go from {low} to {high}, but the model has {classes} outputs (0 to {classes - 1})")
-
-
-def _split(task: Task, given: Source, labels: Tensor | None, seed: int) -> tuple[Source, Source, Tensor | None]:
-    if task.order not in (None, "time"):
-        raise TaskError(f"order = {task.order!r} is neither None nor 'time'")
-    if task.valid is not None:
-        return given, as_source(task.valid, "valid", task.collate), None
-    count = len(given)
-    size = min(round(count * VALID_SHARE), MOST_VALID)
-    if size < 1 or count - size < 1:
-        raise TaskError(f"{count} training samples are too few to split off a validation set; give valid=")
-    kept, held = _split_indices(task, count, size, labels, seed)
-    return SubsetSource(given, kept), SubsetSource(given, held), held
-
-
-def _split_indices(task: Task, count: int, size: int, labels: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
-    indices = np.arange(count)
-    if task.order == "time":
-        return torch.arange(count - size), torch.arange(count - size, count)
-    if task.groups is not None:
-        groups = np.asarray(task.groups)
-        if len(groups) != count:
-            raise TaskError(f"groups has {len(groups)} labels for {count} training samples")
-        splitter = GroupShuffleSplit(n_splits=1, test_size=size / count, random_state=seed)
-        kept, held = next(splitter.split(indices, groups=groups))
-    else:
-        stratify = _strata(labels, count, size)
-        kept, held = train_test_split(indices, test_size=size, random_state=seed, stratify=stratify)
-    return torch.as_tensor(np.sort(kept)), torch.as_tensor(np.sort(held))
-
-
-def _strata(labels: Tensor | None, count: int, size: int) -> np.ndarray | None:
-    """Return the labels to stratify by, or None if that is impossible.
-
-    Stratifying needs one label per sample, two samples of each class, and a validation sample for each class.
-    """
-    if labels is None or len(labels) != count:
-        return None
-    counts = torch.bincount(labels.clamp(min=0))
-    present = counts[counts > 0]
-    return labels.cpu().numpy() if int(present.min()) > 1 and len(present) <= size else None
+def _checked(values: Any, name: str) -> Tensor:
+    weights = torch.as_tensor(np.asarray(values), dtype=torch.float32)
+    if (
+        weights.dim() != 1
+        or not bool(torch.isfinite(weights).all())
+        or bool((weights < 0).any())
+        or not weights.sum()
+    ):
+        raise TaskError(f"weights of {name} must be one finite number a sample, not negative and not all 0")
+    return weights

@@ -1,185 +1,226 @@
-"""The task's metric: a scikit-learn scorer or metric, a callable, the loss or the perplexity."""
+"""The task's metric: the loss, a mean over samples, or a function of all predictions."""
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import sklearn.metrics
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from torch import Tensor
 
-from autoaccel.errors import TaskError, suggestion
+from autoaccel.techniques.shared.tensors import map_tensors
+from autoaccel.training.metrics.noise import FEWEST, GROUPS, error_of_mean, jackknife, known
+from autoaccel.training.metrics.objective import weighted_mean
+from autoaccel.training.metrics.readout import BINARY, CLASSES, Readout
 
-Predict = Callable[[np.ndarray, np.ndarray], float]
-BOOTSTRAP = 24
+Evaluated = tuple[float, float | None]
+"""A metric and its standard error, None if unknown."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of an evaluation.
+
+    Args:
+        each: Loss of each sample, shape [n], or of each batch where the loss is one number a batch.
+        counts: How much each one counts, of the same shape; None if all count alike.
+    """
+
+    each: Tensor
+    counts: Tensor | None
+
+    def mean(self) -> float:
+        """Return the mean loss."""
+        return weighted_mean(self.each, self.counts)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """The metric by which trials are compared.
+    """The metric by which trials are compared; this one derives from the mean loss.
 
     Args:
-        name: The name as the user wrote it.
+        name: Its name, with how classes are averaged if that was left open.
         maximize: Whether larger is better.
-        score: `(targets, output) -> float`, or None to derive the metric from the mean loss.
-        transform: Maps the mean loss to the metric if `score` is None.
+        transform: Maps the mean to the metric.
     """
 
     name: str
     maximize: bool
-    score: Predict | None = None
     transform: Callable[[float], float] = float
 
-    def evaluate(self, losses: Tensor, targets: Tensor | None, output: Tensor | None) -> tuple[float, float]:
-        """Return the metric and its standard error.
-
-        The standard error is bootstrapped, or follows from the spread of the losses if `score` is None.
+    def collect(self, output: Any, targets: Any, weights: Tensor | None) -> Any:
+        """Return what has to be kept of a batch, as small as possible; None for nothing.
 
         Args:
-            losses: Loss of each sample, shape [n].
-            targets: All targets; None if the metric derives from the loss.
-            output: All outputs in the units of the user's targets; None if the metric derives from the loss.
+            output: The model's output, in the units of the user's targets.
+            targets: The targets.
+            weights: Weight of each sample, shape [n], or None.
         """
-        if self.score is None or targets is None or output is None:
-            mean, error = float(losses.mean()), float(losses.std()) / math.sqrt(max(1, len(losses)))
-            value = self.transform(mean)
-            return value, abs(self.transform(mean + error) - value) if math.isfinite(error) else 0.0
-        y, out = targets.numpy(), output.float().numpy()
-        return float(self.score(y, out)), self._standard_error(y, out)
+        return None
 
-    def _standard_error(self, y: np.ndarray, out: np.ndarray) -> float:
-        source = np.random.default_rng(0)
-        drawn = []
-        for _ in range(BOOTSTRAP):
-            rows = source.integers(len(y), size=len(y))
-            try:
-                drawn.append(float(self.score(y[rows], out[rows])))  # type: ignore[misc]
-            except ValueError:  # a resample may lack one of the classes
-                continue
-        return float(np.std(drawn)) if len(drawn) > 1 else 0.0
+    def evaluate(self, losses: Losses, kept: Sequence[Any], error: bool) -> Evaluated:
+        """Return the metric and its standard error.
 
+        Args:
+            losses: The losses of all samples.
+            kept: What was collected, a part for each batch, on the CPU.
+            error: Whether the standard error is needed where it takes further calls of the metric.
+        """
+        return self.of_mean(losses)
 
-class _Predictions(BaseEstimator):  # type: ignore[misc]
-    """A fitted estimator for scikit-learn's scorers, whose inputs are the model's outputs."""
+    def resamples(self, count: int) -> int:
+        """Return how many further calls of the metric a standard error takes for `count` samples."""
+        return 0
 
-    def __init__(self, classes: int = 0):
-        self.classes = classes
-        self.classes_ = np.arange(max(classes, 2))
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def fit(self, X: Any, y: Any) -> _Predictions:  # noqa: N803 - scikit-learn's signature
-        return self
+    def of_mean(self, values: Losses) -> Evaluated:
+        """Return the metric and its standard error from values whose mean it derives from."""
+        mean, error = values.mean(), error_of_mean(values.each, values.counts)
+        value = self.transform(mean)
+        return value, None if error is None else known(abs(self.transform(mean + error) - value))
 
 
-class _Classifier(ClassifierMixin, _Predictions):  # type: ignore[misc]
-    def predict(self, output: np.ndarray) -> np.ndarray:
-        return predicted_classes(output)
-
-    def predict_proba(self, output: np.ndarray) -> np.ndarray:
-        return probabilities(output)
-
-
-class _Regressor(RegressorMixin, _Predictions):  # type: ignore[misc]
-    def predict(self, output: np.ndarray) -> np.ndarray:
-        return output
-
-
-def predicted_classes(output: np.ndarray) -> np.ndarray:
-    """Return the predicted class of each row of logits, shape [n]; a single logit is thresholded at 0."""
-    if output.ndim == 1 or output.shape[-1] == 1:
-        return (output.reshape(len(output)) > 0).astype(np.int64)
-    found: np.ndarray = output.argmax(-1)
-    return found
-
-
-def probabilities(output: np.ndarray) -> np.ndarray:
-    """Return the probability of each class, shape [n, classes], from logits."""
-    logits = torch.from_numpy(output).double()
-    if logits.dim() == 1 or logits.shape[-1] == 1:
-        positive = torch.sigmoid(logits.reshape(len(logits)))
-        return torch.stack([1 - positive, positive], 1).numpy()
-    return torch.softmax(logits, -1).numpy()
-
-
-def make_metric(
-    metric: str | Callable[..., Any] | None, direction: str | None, classes: int, tokens: bool
-) -> Metric:
-    """Return the metric to use.
+@dataclass(frozen=True)
+class MeanMetric(Metric):
+    """A metric that is a mean over positions, such as the accuracy or an absolute error.
 
     Args:
-        metric: What the user gave; None for accuracy if there are classes and one target per sample, else the loss.
-        direction: `max`, `min`, or None to infer it from the metric's name.
-        classes: Number of classes; 0 for real-valued targets.
-        tokens: Whether each sample has many targets.
-
-    Raises:
-        TaskError: If the metric or the direction is unknown.
+        readout: How predictions are read from outputs.
+        score: `(predictions, targets) -> Tensor`, the value of each position.
     """
-    if direction not in (None, "max", "min"):
-        raise TaskError(f"direction = {direction!r} is not 'max' or 'min'")
-    metric = metric or ("accuracy" if classes and not tokens else "loss")
-    if metric == "loss":
-        return Metric("loss", maximize=direction == "max")
-    if metric == "perplexity":
-        return Metric("perplexity", direction == "max", transform=lambda loss: math.exp(min(loss, 80.0)))
-    if callable(metric):
-        name = getattr(metric, "__name__", "metric")
-        return Metric(name, _maximize(name, direction), _from_predictions(metric, classes))
-    if metric in sklearn.metrics.get_scorer_names():
-        return Metric(metric, direction != "min", _from_scorer(metric, classes))
-    function = getattr(sklearn.metrics, metric, None)
-    if inspect.isfunction(function) and metric.endswith(_SUFFIXES):
-        return Metric(metric, _maximize(metric, direction), _from_function(metric, function, classes))
-    accepted = ["loss", "perplexity", *sklearn.metrics.get_scorer_names(), *_functions()]
-    known = "a scikit-learn scorer or metric name, 'loss', 'perplexity' or a callable"
-    raise TaskError(f"unknown metric {metric!r}; accepted is {known}{suggestion(metric, accepted)}")
+
+    readout: Readout = Readout("other")  # noqa: RUF009 - a frozen value
+    score: Callable[[Tensor, Tensor], Tensor] = torch.eq
+
+    def collect(self, output: Any, targets: Any, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the sum over each sample's positions, shape [n], and how many they are."""
+        predicted = self.readout.predictions(output)
+        values = (
+            self.score(predicted.reshape(targets.shape), targets).double().flatten(1 if targets.dim() > 1 else 0)
+        )
+        if targets.dim() < 2:
+            values = values[:, None]
+        counted = self.readout.counted(targets)
+        shown = torch.ones_like(values) if counted is None else counted.reshape(values.shape).double()
+        if weights is not None:
+            shown = shown * weights[:, None].to(shown)
+        return (values * shown).sum(1), shown.sum(1)
+
+    def evaluate(self, losses: Losses, kept: Sequence[Any], error: bool) -> Evaluated:
+        """Return the metric and its standard error, in closed form."""
+        total, counts = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        return self.of_mean(Losses(total / counts.clamp(min=1e-300), counts))
 
 
-_SUFFIXES = ("_score", "_loss", "_error", "_deviance", "_coefficient", "_auc", "_coef")
-_SMALLER = ("_loss", "_error", "_deviance")
+@dataclass(frozen=True)
+class PredictionMetric(Metric):
+    """A metric of all predictions at once, such as F1 or the area under a curve.
+
+    Args:
+        readout: How predictions are read from outputs.
+        function: `(targets, predictions, **weights) -> float` on arrays.
+        probabilities: Whether the function gets probabilities instead of predictions.
+        weighted: Whether the function takes `sample_weight`.
+    """
+
+    readout: Readout = Readout("other")  # noqa: RUF009 - a frozen value
+    function: Callable[..., Any] = float
+    probabilities: bool = False
+    weighted: bool = False
+
+    def collect(self, output: Any, targets: Any, weights: Tensor | None) -> Mapping[str, Tensor]:
+        """Return the targets and the predictions of a batch."""
+        read = self.readout.probabilities if self.probabilities else self.readout.predictions
+        found = read(output)
+        if not (self.probabilities and self.readout.kind == CLASSES) and found.numel() == targets.numel():
+            found = found.reshape(targets.shape)
+        counted = self.readout.counted(targets)
+        batch = {"targets": targets, "predicted": found}
+        if counted is not None:
+            batch["counted"] = counted
+        if weights is not None and self.weighted:
+            batch["weights"] = weights
+        return batch
+
+    def evaluate(self, losses: Losses, kept: Sequence[Any], error: bool) -> Evaluated:
+        """Return the metric, and its standard error from leaving out groups of samples."""
+        arrays = self._arrays(kept)
+        sizes = arrays.pop("sizes", None)  # rows of each sample, where these are its labels that count
+        owner = None if sizes is None else np.repeat(np.arange(len(sizes)), sizes)
+        count = len(arrays["targets"] if sizes is None else sizes)
+
+        def metric(samples: Any) -> float:
+            # Samples are left out whole, since labels of one sample are alike.
+            rows = samples if owner is None or isinstance(samples, slice) else np.isin(owner, samples)
+            named = {"sample_weight": arrays["weights"][rows]} if "weights" in arrays else {}
+            return float(self.function(arrays["targets"][rows], arrays["predicted"][rows], **named))
+
+        value = metric(slice(None))
+        if not error:
+            return value, None
+        labels = arrays["targets"] if self.readout.kind in (CLASSES, BINARY) and sizes is None else None
+        return value, jackknife(metric, labels if labels is not None and labels.ndim == 1 else None, count)
+
+    def resamples(self, count: int) -> int:
+        """Return how many further calls of the metric a standard error takes for `count` samples."""
+        return GROUPS if count >= FEWEST else 0
+
+    def _arrays(self, kept: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
+        """Join the batches; where some labels are ignored, the others become one flat list."""
+        if not all(bool(batch["counted"].all()) for batch in kept if "counted" in batch):
+            kept = [_flat(batch) for batch in kept]
+        return {key: torch.cat([part[key] for part in kept]).numpy() for key in kept[0] if key != "counted"}
 
 
-def _functions() -> list[str]:
-    return [name for name in sklearn.metrics.__all__ if name.endswith(_SUFFIXES)]
+@dataclass(frozen=True)
+class OutputMetric(Metric):
+    """A metric of what the model returns, in the units of the user's targets.
+
+    Args:
+        function: `(targets, outputs) -> float`. Tensors of all batches are joined; everything else becomes a list.
+    """
+
+    function: Callable[..., Any] = float
+
+    def collect(self, output: Any, targets: Any, weights: Tensor | None) -> Any:
+        """Return the targets and the outputs of a batch."""
+        return map_tensors(lambda t: t.detach().cpu(), (targets, output))
+
+    def evaluate(self, losses: Losses, kept: Sequence[Any], error: bool) -> Evaluated:
+        """Return the metric; its standard error is not known, since outputs have no common form."""
+        targets, outputs = (_joined(parts) for parts in zip(*kept, strict=True))
+        return float(self.function(targets, outputs)), None
 
 
-def _maximize(name: str, direction: str | None) -> bool:
-    if direction:
-        return direction == "max"
-    if name.endswith(_SUFFIXES):
-        return not name.endswith(_SMALLER)
-    raise TaskError(f"whether {name} is to be large or small is not known; add direction='max' or 'min'")
+def _flat(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return only what counts, one row a position, and how many rows each sample has."""
+    targets, predicted = batch["targets"], batch["predicted"]
+    counted = batch["counted"]
+    flat = {"targets": targets[counted], "predicted": predicted[counted]}
+    if targets.dim() > 1:
+        flat["sizes"] = counted.flatten(1).sum(1)
+    if "weights" in batch:
+        weights = batch["weights"].reshape(-1, *[1] * (targets.dim() - 1)).expand(targets.shape)
+        flat["weights"] = weights[counted]
+    return flat
 
 
-def _from_scorer(name: str, classes: int) -> Predict:
-    scorer = sklearn.metrics.get_scorer(name)
-    estimator = _Classifier(classes) if classes else _Regressor()
-    return lambda y, output: float(scorer(estimator, output, y))
+def _joined(parts: Sequence[Any]) -> Any:
+    first = parts[0]
+    if isinstance(first, Tensor):
+        same = all(part.shape[1:] == first.shape[1:] for part in parts) and first.dim() > 0
+        return torch.cat(list(parts)) if same else list(parts)
+    if isinstance(first, Mapping):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    if isinstance(first, tuple):
+        return tuple(_joined(column) for column in zip(*parts, strict=True))
+    if isinstance(first, list):
+        return [element for part in parts for element in part]
+    return list(parts)
 
 
-def _from_predictions(function: Callable[..., Any], classes: int) -> Predict:
-    return lambda y, output: float(function(y, predicted_classes(output) if classes else output))
-
-
-def _from_function(name: str, function: Callable[..., Any], classes: int) -> Predict:
-    if name == "log_loss":
-        return lambda y, output: float(function(y, probabilities(output), labels=np.arange(max(classes, 2))))
-    if "roc_auc" in name or "average_precision" in name or "brier" in name:
-        many = {"multi_class": "ovr"} if "roc_auc" in name and classes > 2 else {}
-        return lambda y, output: float(function(y, _positive(output, classes), **many))
-    if classes > 2 and name in ("f1_score", "precision_score", "recall_score", "jaccard_score"):
-        return lambda y, output: float(function(y, predicted_classes(output), average="macro"))
-    return _from_predictions(function, classes)
-
-
-def _positive(output: np.ndarray, classes: int) -> np.ndarray:
-    every = probabilities(output)
-    return every[:, 1] if classes <= 2 else every
+def perplexity(loss: float) -> float:
+    """Return the perplexity of a mean loss."""
+    return math.exp(min(loss, 80.0))

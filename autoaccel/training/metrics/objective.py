@@ -1,160 +1,165 @@
-"""The task's loss per sample: named, given as a callable, or inferred from the targets."""
+"""The task's loss of each sample, and how much each sample counts in a mean."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from autoaccel.errors import TaskError, suggestion
-from autoaccel.techniques.shared.tensors import mean_of_counted
+from autoaccel.errors import TaskError
+from autoaccel.techniques.shared.tensors import IGNORED, main_tensor
 
-SCALABLE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
-"""Losses that are computed on standardized targets."""
+WITH_UNITS = ("smooth_l1_loss", "huber_loss")
+"""Losses with a threshold, which is in the units of the user's targets."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Standardization of real targets: the model is trained on `(targets - mean) / std`.
+
+    Args:
+        mean: Mean of the training targets, shape [] or that of the last dimensions of the targets, float64.
+        std: Standard deviation, in the same shape; 1 where the targets are constant.
+        over: Dimensions of the targets that they were averaged over.
+        keep: Whether the other dimensions keep their places.
+    """
+
+    mean: Tensor
+    std: Tensor
+    over: tuple[int, ...] = (0,)
+    keep: bool = False
+
+    def scaled(self, targets: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return targets as the model is trained on them, centered in their own precision and then rounded."""
+        return ((targets.double() - self.mean.to(targets.device)) / self.std.to(targets.device)).to(dtype)
+
+    def inverse(self) -> Scaling:
+        """Return the scaling that undoes this one."""
+        return Scaling(-self.mean / self.std, 1 / self.std)
+
+    def original(self, output: Tensor) -> Tensor:
+        """Return an output in the units of the targets, float64."""
+        return output.double() * self.std.to(output.device) + self.mean.to(output.device)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss of each sample.
+    """The loss.
 
     Args:
-        function: `(output, targets) -> Tensor` without reduction.
-        name: Name shown in messages.
-        tokens: Whether classes are on the last dimension, as in the logits of a language model.
-        class_weights: Weight of each class, shape [classes], or None.
-        mean: Mean of the training targets if they are standardized, else 0.
-        std: Standard deviation of the training targets if they are standardized, else 1.
+        function: `(output, targets) -> Tensor` without reduction, shape [n, ...], or one number a batch.
+        name: Name in `torch.nn.functional`, or that of the user's callable.
+        per_sample: Whether the function returns a value for each sample.
+        of_classes: Whether targets are class numbers, some of which may be ignored.
+        raw: Whether the function gets what the model returns, unchanged, instead of its one tensor or `logits`.
+        weight: Weight of each class, shape [classes], which the function applies already; None for none.
+        ignored: The label that does not count.
+        class_axis: Dimension of the output that holds the classes.
+        scaling: How targets are standardized, or None.
+        alike: Whether it is known that all samples that are trained on count alike, so that no step has to look.
     """
 
-    function: Callable[[Any, Tensor], Tensor]
+    function: Callable[[Any, Any], Tensor]
     name: str
-    tokens: bool = False
-    class_weights: Tensor | None = None
-    mean: Tensor | float = 0.0
-    std: Tensor | float = 1.0
+    per_sample: bool = True
+    of_classes: bool = False
+    raw: bool = False
+    weight: Tensor | None = None
+    ignored: int = IGNORED
+    class_axis: int = 1
+    scaling: Scaling | None = None
+    alike: bool = False
 
-    def __call__(self, output: Any, targets: Tensor) -> Tensor:
-        """Return the loss of each sample, shape [n], on the scaled targets that the model is trained on.
+    def view(self, output: Any) -> Any:
+        """Return what the loss and the techniques get of a model's output.
 
         Raises:
-            TaskError: If the loss does not return one value per sample.
+            TaskError: If a tensor is needed and the output neither is one nor has `logits`.
         """
-        each = self.function(output, self.scaled(targets))
-        if each.dim() == 0 or each.shape[0] != targets.shape[0]:
-            got = tuple(each.shape)
+        if self.raw:
+            return output
+        tensor = main_tensor(output)
+        if tensor is None:
+            got = type(output).__name__
             raise TaskError(
-                f"the loss {self.name} must return one value a sample, shape [{len(targets)}], got {got}"
+                f"the model must return a tensor, or an object with .logits, for the loss {self.name}; it returned"
+                f" a {got} (a loss of your own gets it unchanged: loss=lambda output, target: ...)"
             )
-        if each.dim() > 1:
-            each = mean_of_counted(each, targets)
-        if self.class_weights is not None:
-            each = each * self.class_weights.to(each.device)[targets.clamp(min=0)]  # ignored: loss 0
-        return each
+        return tensor
 
-    def scaled(self, targets: Tensor) -> Tensor:
-        """Return the targets as the model is trained on them, standardized if the loss allows it."""
-        if isinstance(self.mean, float):
-            return targets
-        return (targets - self.mean.to(targets.device)) / torch.as_tensor(self.std).to(targets.device)
+    def __call__(self, output: Any, targets: Any) -> Tensor:
+        """Return the loss of each sample, shape [n], on the targets that the model is trained on, or one number.
+
+        It is the mean over what counts in the sample, and 0 if nothing does.
+        """
+        if self.scaling is None:
+            return self._of_samples(self.function(output, targets), targets)
+        if self.name in WITH_UNITS:
+            return self._of_samples(self._in_units(output, targets, self.scaling), targets).to(output.dtype)
+        targets = self.scaling.scaled(targets, output.dtype)
+        return self._of_samples(self.function(output, targets), targets)
+
+    def _in_units(self, output: Tensor, targets: Tensor, scaling: Scaling) -> Tensor:
+        """Return the loss in the units of the targets, relative to that of an error of one standard deviation."""
+        mean, std = scaling.mean.to(output.device), scaling.std.to(output.device)
+        losses = self.function(output.double() * std, targets.double() - mean)
+        return losses / self.function(std, torch.zeros_like(std))
+
+    def evaluate(self, output: Any, targets: Any) -> Tensor:
+        """Return the loss of each sample in the units of the user's targets, shape [n], or one number."""
+        return self._of_samples(self.function(self.original(output), targets), targets)
 
     def original(self, output: Any) -> Any:
         """Return the model's output in the units of the user's targets."""
-        if isinstance(self.mean, float):
-            return output
-        return output * torch.as_tensor(self.std).to(output.device) + self.mean.to(output.device)
+        return output if self.scaling is None else self.scaling.original(output)
 
-    def evaluate(self, output: Any, targets: Tensor) -> Tensor:
-        """Return the loss of each sample in the units of the user's targets, shape [n]."""
-        if isinstance(self.mean, float):
-            return self(output, targets)
-        return self.function(self.original(output), targets).reshape(len(targets), -1).mean(1)
+    def counts(self, targets: Any) -> Tensor | None:
+        """Return how much each sample counts in a mean, shape [n]; None if all count alike.
 
+        A sample counts as often as it has labels that are not ignored, each with the weight of its class, as in
+        the losses of torch.
+        """
+        share = self._shares(targets)
+        return None if share is None else share.flatten(1).sum(1) if share.dim() > 1 else share
 
-def cross_entropy(output: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross entropy with classes on dimension 1, as in torch."""
-    return F.cross_entropy(output, targets, reduction="none")
+    def of_samples(self, each: Tensor, targets: Any) -> Tensor:
+        """Return the mean over the labels of each sample, shape [n], weighted as in the loss; 0 if none counts.
 
+        Args:
+            each: A value of each label, or of each sample.
+            targets: The labels.
+        """
+        shares = self._shares(targets)
+        weighted = shares is not None and shares.shape == each.shape
+        return self._of_samples(each * shares if weighted and shares is not None else each, targets)
 
-def token_cross_entropy(output: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross entropy of each token, classes on the last dimension; output [n, T, V], targets [n, T]."""
-    flat = F.cross_entropy(output.flatten(0, -2), targets.flatten(), reduction="none")
-    return flat.view(targets.shape)
+    def _shares(self, targets: Any) -> Tensor | None:
+        """Return how much each label counts, shape of the targets; None if all count alike."""
+        if self.alike or not self.of_classes or not self.per_sample or targets.is_floating_point():
+            return None
+        counted: Tensor = targets != self.ignored
+        if self.weight is None:
+            return counted.float()
+        weight = self.weight.to(targets.device)
+        shares: Tensor = counted * weight[targets.where(counted, 0)]
+        return shares
 
-
-def binary_cross_entropy(output: Tensor, targets: Tensor) -> Tensor:
-    """Return the binary cross entropy of a single logit per target."""
-    logits = output.reshape(targets.shape)
-    return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
-
-
-def squared_error(output: Tensor, targets: Tensor) -> Tensor:
-    """Return the squared error; an output of shape [n, 1] is compared with targets of shape [n]."""
-    return F.mse_loss(output.reshape(targets.shape), targets, reduction="none")
-
-
-def make_objective(
-    loss: str | Callable[..., Any] | None,
-    output: Any,
-    targets: Tensor,
-    tokens: bool,
-    class_weights: Tensor | None,
-) -> Objective:
-    """Return the loss to use.
-
-    Args:
-        loss: What the user gave: a name in `torch.nn.functional`, a callable, or None.
-        output: The model's output for a few samples; only its shape matters.
-        targets: All training targets, or a representative part.
-        tokens: Whether classes are on the output's last dimension.
-        class_weights: Weight of each class, or None.
-
-    Raises:
-        TaskError: If the name is unknown.
-    """
-    if callable(loss):
-        return Objective(loss, getattr(loss, "__name__", "given"), tokens, class_weights)
-    name = loss or infer_loss(output, targets)
-    if name == "cross_entropy":
-        function = token_cross_entropy if tokens and targets.dim() > 1 else cross_entropy
-        return Objective(function, name, tokens, class_weights)
-    if name == "binary_cross_entropy_with_logits":
-        return Objective(binary_cross_entropy, name, tokens, class_weights)
-    mean, std = _standardization(targets) if name in SCALABLE else (0.0, 1.0)
-    if name == "mse_loss":
-        return Objective(squared_error, name, mean=mean, std=std)
-    return Objective(_named(name), name, tokens, class_weights, mean, std)
+    def _of_samples(self, losses: Tensor, targets: Any) -> Tensor:
+        if not self.per_sample:
+            return losses if losses.dim() == 0 else losses.mean()
+        shares = self._shares(targets)
+        if shares is None or shares.shape != losses.shape:
+            return losses.flatten(1).mean(1) if losses.dim() > 1 else losses
+        if losses.dim() > 1:
+            losses, shares = losses.flatten(1).sum(1), shares.flatten(1).sum(1)
+        return torch.where(shares > 0, losses / shares.clamp(min=torch.finfo(losses.dtype).tiny), 0.0)
 
 
-def infer_loss(output: Any, targets: Tensor) -> str:
-    """Return the name of a loss that suits the targets.
-
-    Real targets get mean squared error, integers cross entropy, or its binary form if the output is a single logit.
-    """
-    if targets.is_floating_point():
-        return "mse_loss"
-    single = output.dim() == 1 or (output.dim() == targets.dim() + 1 and output.shape[-1] == 1)
-    return "binary_cross_entropy_with_logits" if single else "cross_entropy"
-
-
-def _named(name: str) -> Callable[[Any, Tensor], Tensor]:
-    function = getattr(F, name, None)
-    accepted = [n for n in dir(F) if "loss" in n or "entropy" in n]
-    if function is None or "reduction" not in inspect.signature(function).parameters:
-        raise TaskError(f"loss {name!r} is no loss in torch.nn.functional{suggestion(name, accepted)}")
-
-    def unreduced(output: Any, targets: Tensor) -> Tensor:
-        same = targets.is_floating_point() and output.numel() == targets.numel()
-        each: Tensor = function(output.reshape(targets.shape) if same else output, targets, reduction="none")
-        return each
-
-    return unreduced
-
-
-def _standardization(targets: Tensor) -> tuple[Tensor, Tensor]:
-    values = targets.float()
-    return values.mean(0), values.std(0).clamp(min=1e-12)
+def weighted_mean(losses: Tensor, counts: Tensor | None) -> float:
+    """Return the mean of losses, shape [n], weighted by `counts`, shape [n]; NaN if nothing counts."""
+    if counts is None:
+        return float(losses.double().mean())
+    return float((losses.double() * counts).sum() / counts.double().sum())

@@ -1,0 +1,24 @@
+"""The device that a training runs on."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import PartialState
+
+
+def pick_device(cpu: bool) -> torch.device:
+    """Return the device that Accelerate will use in this process.
+
+    Without an accelerator, `PartialState` must be told to use the CPU, or several processes would not connect.
+    """
+    device: torch.device = PartialState(cpu=cpu or not torch.accelerator.is_available()).device
+    return device
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the free memory of a device in bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil  # here, since an exported script needs it on none of the usual devices
+
+    return int(psutil.virtual_memory().available)
