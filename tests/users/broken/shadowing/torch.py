@@ -1,0 +1,8 @@
+"""My first torch script."""
+
+import torch
+from torch import nn
+
+from autoaccel import Task
+
+task = Task(model=lambda: nn.Linear(4, 2), train=(torch.randn(100, 4), torch.arange(100) % 2))
