@@ -10,7 +10,8 @@ from typer.main import get_command
 from autoaccel.cli import app
 from autoaccel.training.data.task import Task
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def blocks(language):
@@ -27,14 +28,26 @@ def test_the_task_of_the_readme_is_one():
 
 def test_every_option_of_the_readme_exists():
     commands = get_command(app).commands
-    text = next(block for block in blocks("") if "autoaccel profile" in block)
-    for name in ("tune", "train", "report", "export", "profile", "spaces", "init"):
+    text = next(block for block in blocks("") if "autoaccel tune MODEL" in block)
+    for name in ("tune", "train", "report", "export", "check", "profile", "spaces", "init"):
         assert f"autoaccel {name}" in text or f"| {name}" in text
         assert name in commands
     accepted = {option for command in commands.values() for p in command.params for option in p.opts} | {
         "--version"
     }
     assert set(re.findall(r"--[a-z-]+", text)) <= accepted
+
+
+def test_each_form_of_a_task_has_an_example_and_files_that_are_compared_with_loops_by_hand():
+    """The page's examples are run by test_docs.py, the files by tests/users."""
+    page = (ROOT / "docs" / "data-and-losses.md").read_text()
+    headings = {h.lower().replace(" ", "-") for h in re.findall(r"^##+ (.*)$", re.sub(r"[:',]", "", page), re.M)}
+    rows = re.findall(r"^\| \[.*\]\(docs/data-and-losses\.md#(.*?)\) \|.*\| (.*) \|$", README, re.M)
+    assert len(rows) >= 12
+    for anchor, files in rows:
+        assert anchor in headings
+        for name in files.split(", "):
+            assert (ROOT / "tests" / "users" / "models" / f"{name.strip('`')}.py").is_file(), name
 
 
 def test_exit_codes_of_the_readme_are_those_of_the_errors():
