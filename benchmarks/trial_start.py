@@ -1,21 +1,31 @@
-"""Measure the time from a trial's request to its first step, with the warm fork server and in a fresh process.
+"""Measure the time from a trial's request to its first training step, and how many samples are read for it.
 
     python benchmarks/trial_start.py digits
     python benchmarks/trial_start.py shakespeare
+    python benchmarks/trial_start.py large
 
-Each figure is the time that the supervisor sees between the request and the end of a one-step trial, minus the
-worker's time after its first step began; it includes the fork, the messages and the end of the process. A fresh
-process is the cost for a tuner that starts an interpreter per trial.
+Trials run in processes that the fork server forks, after the profile, as in a run. The clock stops in the first
+forward of training, so that the fork, the messages, the set-up and the first batch are in it. For an example, a
+fresh process is measured too: the cost for a tuner that starts an interpreter per trial.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset, WeightedRandomSampler, random_split
+
+from autoaccel import Task
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.recipe import PLAIN
@@ -23,8 +33,12 @@ from autoaccel.core.resources import Resources
 from autoaccel.core.target import TaskRef
 from autoaccel.core.trial import TrialRequest
 from autoaccel.execution.local.supervisor import Supervisor
+from autoaccel.training.data.discovery import load_target, resolve
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+ROWS, COLUMNS, SAMPLES, BATCH = 1_000_000, 20, 18_000, 64
+MARKS = "TRIAL_START_MARKS"
+"""Environment variable with the file that a trial writes to: an `r` for each read, and when the model trains."""
 FRESH = """
 import sys
 from autoaccel.execution.local.fork_server import _preload
@@ -39,45 +53,136 @@ assemble(resolve(load_target(sys.argv[1])), build(PLAIN["plain"].chosen()), {}, 
 """
 
 
-def warm(task: str, trials: int) -> list[float]:
-    """Return the seconds to the first step of each trial, with the fork server."""
-    clock, seconds = SystemClock(), []
+def _mark(text: str) -> None:
+    with Path(os.environ[MARKS]).open("a") as file:
+        file.write(text)
+
+
+class Marked(nn.Module):
+    """Writes the time at which it first trains."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self._marked = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the model; FLOPs are counted on a copy without data, whose forward is not that of a step."""
+        if self.training and x.device.type != "meta" and not self._marked:
+            self._marked = True
+            _mark(f" {time.monotonic()} ")
+        return self.model(x)
+
+
+class Rows(Dataset[tuple[Tensor, int]]):
+    """Samples that are read one by one, and counted."""
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        _mark("r")
+        return torch.full((COLUMNS,), float(index)), index % 10
+
+
+def _rows(dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return generator.standard_normal((ROWS, COLUMNS)).astype(dtype), generator.integers(0, 10, ROWS)
+
+
+def _task(train: object, valid: object = None) -> Task:
+    net = partial(nn.Sequential, nn.Linear(COLUMNS, 64), nn.ReLU(), nn.Linear(64, 10))
+    return Task(model=lambda: Marked(net()), train=train, valid=valid)
+
+
+def _divided(data: Dataset) -> Task:
+    return _task(*random_split(data, [0.9, 0.1], torch.Generator().manual_seed(0)))
+
+
+def _weighted() -> DataLoader:
+    data = TensorDataset(*map(torch.from_numpy, _rows("float32")))
+    return DataLoader(data, BATCH, sampler=WeightedRandomSampler(torch.rand(ROWS), ROWS))
+
+
+LARGE: dict[str, Callable[[], Task]] = {
+    "arrays": lambda: _task(_rows("float32")),
+    "arrays_in_float64": lambda: _task(_rows("float64")),
+    "divided_tensors": lambda: _divided(TensorDataset(*map(torch.from_numpy, _rows("float32")))),
+    "weighted_loader": lambda: _task(_weighted()),
+    "divided_dataset": lambda: _divided(Rows()),
+}
+arrays, arrays_in_float64, divided_tensors, weighted_loader, divided_dataset = LARGE.values()
+
+
+def example(name: str) -> Task:
+    """Return an example's task with a model that writes when it trains."""
+    task = resolve(load_target(str(EXAMPLES / f"{name}.py")))
+    made = task.model
+    object.__setattr__(task, "model", lambda **parameters: Marked(made(**parameters)))
+    return task
+
+
+def digits() -> Task:
+    """Return the digits."""
+    return example("digits")
+
+
+def shakespeare() -> Task:
+    """Return the text."""
+    return example("shakespeare")
+
+
+def warm(task: str, trials: int) -> tuple[list[float], int]:
+    """Return the seconds to the first step of each trial with the fork server, and the samples read for it."""
+    clock, seconds, read = SystemClock(), [], 0
     with tempfile.TemporaryDirectory() as folder:
-        supervisor = Supervisor(TaskRef(task), Resources(), clock, Path(folder))
+        marks = Path(folder) / "marks"
+        os.environ[MARKS] = str(marks)
+        supervisor = Supervisor(TaskRef(f"{__file__}:{task}"), Resources(), clock, Path(folder))
         supervisor.load(None)
         supervisor.profile(None)
         for trial in range(trials):
-            asked = clock.now()
+            marks.write_text("")
+            asked = time.monotonic()
             supervisor.start(TrialRequest(trial, PLAIN["plain"], Budget(steps=1), valid_samples=64))
             while not (events := supervisor.poll(10.0)) or not hasattr(events[-1], "outcome"):
                 pass
-            outcome = events[-1].outcome
-            seconds.append(clock.now() - asked - (outcome.cost.seconds - outcome.first_step))
+            if (outcome := events[-1].outcome).kind.value != "complete":
+                raise SystemExit(f"{task}: {outcome.reason} {outcome.where}")
+            reads, first, *_ = marks.read_text().split(" ")
+            seconds.append(float(first) - asked)
+            read = max(read, len(reads))
         supervisor.close()
-    return seconds
+    return seconds, read
 
 
 def fresh(task: str, trials: int) -> list[float]:
-    """Return the same with a new interpreter per trial."""
+    """Return the seconds to a training that is ready for its first step, with a new interpreter per trial."""
     seconds = []
     for _ in range(trials):
         before = time.perf_counter()
-        subprocess.run([sys.executable, "-c", FRESH, task], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-c", FRESH, str(EXAMPLES / f"{task}.py")], check=True, capture_output=True)
         seconds.append(time.perf_counter() - before)
     return seconds
 
 
+def show(name: str, seconds: list[float], more: str = "") -> None:
+    """Print a line of the table."""
+    low, _, high = quantiles(seconds, n=4)
+    print(f"{name:32} {median(seconds):6.3f} s  (quartiles {low:.3f} to {high:.3f}, {len(seconds)} trials){more}")
+
+
 def main() -> None:
-    """Print the median and the quartiles for both."""
+    """Print the median and the quartiles of each kind of start."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("task")
+    parser.add_argument("task", choices=("digits", "shakespeare", "large"))
     parser.add_argument("--trials", type=int, default=20)
     given = parser.parse_args()
-    task = str(EXAMPLES / f"{given.task}.py")
-    for name, measure, trials in (("fork server", warm, given.trials), ("fresh process", fresh, 5)):
-        seconds = measure(task, trials)
-        low, _, high = quantiles(seconds, n=4)
-        print(f"{given.task}, {name}: {median(seconds):.3f} s (quartiles {low:.3f} to {high:.3f}, {trials} trials)")
+    for task in LARGE if given.task == "large" else (given.task,):
+        seconds, read = warm(task, given.trials)
+        show(task, seconds, f", {read} samples read for a batch of {BATCH}" if task == "divided_dataset" else "")
+    if given.task != "large":
+        show(f"{given.task}, fresh process", fresh(given.task, 5))
 
 
 if __name__ == "__main__":
