@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
 from autoaccel import Task
 from autoaccel.core.budget import Budget
@@ -16,19 +15,14 @@ from autoaccel.errors import TaskError
 from autoaccel.training.rehearsal import rehearse
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
-pytestmark = pytest.mark.filterwarnings("default")  # transformers and torch warn about each other
+pytestmark = [
+    pytest.mark.filterwarnings("default"),  # transformers and torch warn about each other
+    pytest.mark.usefixtures("one_thread"),
+]
 PAGE = (Path(__file__).parents[1] / "docs" / "data-and-losses.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
 START, *CODE = [body for language, body in BLOCKS if language == "python"]
 REFUSED = re.findall(r"^\| `(Task\(.*\))` \| (.*) \|$", PAGE.partition("## What is refused")[2], re.MULTILINE)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def names():

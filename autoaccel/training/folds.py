@@ -13,8 +13,8 @@ from autoaccel.training.data.prepare import build_model, prepare, refold
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
 
-RunFold = Callable[[TrialRequest, Understanding, float], Outcome]
-"""Trains one fold: its request, the understanding with its split, and the clock's reading at its start."""
+RunFold = Callable[[TrialRequest, Understanding, int], Outcome]
+"""Trains one fold: its request, the understanding with its split, and its number."""
 
 
 def run_folds(
@@ -22,7 +22,6 @@ def run_folds(
     request: TrialRequest,
     found: Understanding | None,
     seed: int,
-    now: Callable[[], float],
     run: RunFold,
     report: Callable[[Report], bool],
 ) -> Outcome:
@@ -36,7 +35,6 @@ def run_folds(
         request: The trial.
         found: What was understood of the task, or None.
         seed: Seed of the folds.
-        now: Reads the clock.
         run: Trains one fold.
         report: Called with the mean over all folds.
     """
@@ -46,7 +44,7 @@ def run_folds(
     part = replace(request, budget=request.budget * (1 / count), milestones=(1.0,), folds=0, test=False)
     outcomes: list[Outcome] = []
     for number in range(count):
-        outcome = run(part, refold(task, found, seed, number), now())
+        outcome = run(part, refold(task, found, seed, number), number)
         outcomes.append(outcome)
         if outcome.kind is not OutcomeKind.COMPLETE:
             return replace(outcome, cost=_total(outcomes))
@@ -56,10 +54,7 @@ def run_folds(
 
 
 def _total(outcomes: Sequence[Outcome]) -> Cost:
-    total = Cost()
-    for outcome in outcomes:
-        total = total + outcome.cost
-    return total
+    return sum((outcome.cost for outcome in outcomes), Cost())
 
 
 def _mean(trial: int, reports: Sequence[Report], cost: Cost) -> Report:

@@ -24,10 +24,9 @@ from autoaccel.training.build import assemble
 from autoaccel.training.checkpoint import load_weights, save_weights
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.capabilities import WHY, task_capabilities
-from autoaccel.training.data.forward import FEW
 from autoaccel.training.data.prepare import Data, build_model, materialize
 from autoaccel.training.data.reading import LAST, NONE
-from autoaccel.training.data.sources import StreamSource
+from autoaccel.training.data.sources import FEW, StreamSource
 from autoaccel.training.data.stages import stage
 from autoaccel.training.data.task import Task
 from autoaccel.training.evaluate import score

@@ -23,9 +23,9 @@ from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.capabilities import CAPABILITIES, WHY, task_capabilities
 from autoaccel.training.data.discovery import user_line
-from autoaccel.training.data.forward import FEW
 from autoaccel.training.data.prepare import build_model
 from autoaccel.training.data.scaling import fold, last_layer
+from autoaccel.training.data.sources import FEW
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
 from autoaccel.training.evaluate import expected_cost
@@ -80,25 +80,14 @@ def run_trial(task: Task, request: TrialRequest, environment: TrialEnvironment) 
     """
     if request.folds < 2:
         return _run(task, request, environment)
-    first = True
 
-    def fold(part: TrialRequest, found: Understanding, started: float) -> Outcome:
-        nonlocal first
-        folder = environment.folder if first else None
-        first = False
-        own = replace(environment, started=started, found=found, folder=folder, report=lambda _: True)
+    def run_fold(part: TrialRequest, found: Understanding, number: int) -> Outcome:
+        now, folder = environment.clock.now(), None if number else environment.folder
+        own = replace(environment, started=now, found=found, folder=folder, report=lambda _: True)
         return _run(task, part, own)
 
     try:
-        return run_folds(
-            task,
-            request,
-            environment.found,
-            environment.split_seed,
-            environment.clock.now,
-            fold,
-            environment.report,
-        )
+        return run_folds(task, request, environment.found, environment.split_seed, run_fold, environment.report)
     except (TaskError, UsageError) as error:
         return Outcome(OutcomeKind.FAILED, _cost(Cost(), environment), reason=str(error))
 

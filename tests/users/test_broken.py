@@ -13,7 +13,10 @@ from autoaccel.errors import AutoaccelError
 from autoaccel.training.data.discovery import load_target, resolve
 from autoaccel.training.rehearsal import rehearse
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.usefixtures("one_thread"),
+]
 BROKEN = Path(__file__).parent / "broken"
 WORDS = {
     "labels_from_one": ("labels", "1 to 5", "5 outputs", "0 to 4"),

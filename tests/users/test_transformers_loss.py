@@ -13,7 +13,10 @@ from parallel_losses import KINDS, MICRO_BATCHES, STEPS, trained, without_dropou
 from right import loaded
 from safetensors.torch import load_model
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.usefixtures("one_thread"),
+]
 RUN = str(Path(__file__).parent / "parallel_losses.py")
 
 

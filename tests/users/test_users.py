@@ -20,7 +20,10 @@ from autoaccel.training.data.prepare import prepare
 from autoaccel.training.rehearsal import rehearse
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
-pytestmark = pytest.mark.filterwarnings("default")  # users' libraries warn about each other
+pytestmark = [
+    pytest.mark.filterwarnings("default"),  # users' libraries warn about each other
+    pytest.mark.usefixtures("one_thread"),
+]
 NAMES = sorted(RIGHT)
 ONE_OF_FOLDS = {"small_clinic"}
 """Judged on several models, of which a hand-written loop trains one."""

@@ -17,9 +17,8 @@ from autoaccel.techniques.shared.modules import (
     token_blocks,
 )
 from autoaccel.techniques.shared.tensors import call, map_tensors, tensors_in
-from autoaccel.training.data.forward import FEW
 from autoaccel.training.data.prepare import Data
-from autoaccel.training.data.sources import DatasetSource, StreamSource, root_of
+from autoaccel.training.data.sources import DatasetSource, StreamSource, first_few, root_of
 from autoaccel.training.data.task import KINDS, Task
 from autoaccel.training.meters.count_flops import dry_run
 
@@ -156,7 +155,7 @@ def _few_targets(data: Data) -> Any:
 
 
 def _few_inputs(data: Data) -> Any:
-    return data.train.take(torch.arange(min(len(data.train), FEW) or FEW))[0]
+    return data.train.take(first_few(data.train))[0]
 
 
 def _inputs_beside(model: nn.Module, data: Data) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +16,6 @@ from autoaccel.techniques.shared.tensors import call, map_tensors, random_number
 from autoaccel.training.data.opening import Opened
 from autoaccel.training.data.reading import LAST, NONE, Reader, label_key
 from autoaccel.training.metrics.own import MODEL
-
-FEW = 8
-"""Number of samples that are looked at; small sizes are rare among the dimensions of data."""
 
 
 def find_reader(model: nn.Module, opened: Opened, batch: Any, count: int, loss: Any) -> Reader:
@@ -34,9 +32,7 @@ def find_reader(model: nn.Module, opened: Opened, batch: Any, count: int, loss: 
         TaskError: If the model's forward takes other inputs than the batch has.
     """
     forward = _signature(model)
-    reader = Reader(
-        targets=_place(batch, opened), lists=opened.own_collate and _lists(batch, count), names=opened.names
-    )
+    reader = Reader(targets=_place(batch), lists=opened.own_collate and _lists(batch, count), names=opened.names)
     inputs, targets = reader.divide(batch)
     every = (*inputs, targets) if isinstance(inputs, tuple) else (inputs, targets)
     if reader.targets == LAST and not _takes(forward, inputs) and _takes(forward, every):
@@ -80,21 +76,18 @@ def with_dtypes(model: nn.Module, reader: Reader, batch: Any) -> tuple[Reader, A
         if all(t.is_floating_point() for t in tensors_in(inputs)):
             raise
         cast = replace(reader, cast=True)
-        try:
+        with suppress(Exception):  # as floats they are no better, so the first error is the one to show
             return cast, example_output(model, cast(batch)[0])
-        except Exception:  # as integers they are no better, so the first error is the one to show
-            cast = None  # type: ignore[assignment]
         raise
 
 
-def _place(batch: Any, opened: Opened) -> str:
+def _place(batch: Any) -> str:
     if isinstance(batch, Mapping):
         return label_key(batch)
-    if isinstance(batch, tuple | list) and len(batch) > 1 and not isinstance(batch[0], Mapping | str):
-        return LAST
-    if isinstance(batch, tuple | list) and len(batch) == 2:  # ({...}, y), or inputs that are text
-        return LAST
-    return NONE
+    if not isinstance(batch, tuple | list) or len(batch) < 2:
+        return NONE
+    # More than two mappings or texts are a list of samples.
+    return LAST if len(batch) == 2 or not isinstance(batch[0], Mapping | str) else NONE
 
 
 def _lists(batch: Any, count: int) -> bool:

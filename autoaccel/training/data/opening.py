@@ -26,6 +26,7 @@ from torch.utils.data import (
 )
 
 from autoaccel.errors import TaskError
+from autoaccel.techniques.shared.tensors import tensors_in
 from autoaccel.training.data.sources import ArraySource, DatasetSource, Source, StreamSource, SubsetSource
 from autoaccel.training.data.task import Task
 
@@ -202,18 +203,12 @@ def _arrays(data: Any, name: str, known: tuple[str, ...]) -> Opened:
     names = list(known)
     parts = tuple(data) if isinstance(data, list) else data
     arrays = _tensors(parts, f"{name} inputs", names)
-    rows = {len(t) for t in _leaves(arrays)}
-    if isinstance(arrays, tuple) and len(rows) == 2 and len({len(t) for t in _leaves(arrays[:-1])}) == 1:
-        raise TaskError(f"{name} has {len(_leaves(arrays)[0])} inputs but {len(_leaves(arrays)[-1])} targets")
+    rows = {len(t) for t in tensors_in(arrays)}
+    if isinstance(arrays, tuple) and len(rows) == 2 and len({len(t) for t in tensors_in(arrays[:-1])}) == 1:
+        raise TaskError(f"{name} has {len(tensors_in(arrays)[0])} inputs but {len(tensors_in(arrays)[-1])} targets")
     if len(rows) > 1:
         raise TaskError(f"{name} has arrays of different lengths: {', '.join(map(str, sorted(rows)))} rows")
     return Opened(ArraySource(arrays), tuple(names))
-
-
-def _leaves(data: Any) -> list[Tensor]:
-    if isinstance(data, Tensor):
-        return [data]
-    return [leaf for part in (data.values() if isinstance(data, Mapping) else data) for leaf in _leaves(part)]
 
 
 def _tensors(data: Any, name: str, names: list[str]) -> Any:

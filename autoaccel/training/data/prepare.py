@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from autoaccel.errors import TaskError
-from autoaccel.training.data.forward import FEW, example_output
+from autoaccel.training.data.forward import example_output
 from autoaccel.training.data.opening import Opened, open_task
 from autoaccel.training.data.reading import ReadSource
 from autoaccel.training.data.scaling import checked_fold, statistics
-from autoaccel.training.data.sources import DatasetSource, Source, StreamSource, SubsetSource
+from autoaccel.training.data.sources import DatasetSource, Source, StreamSource, SubsetSource, first_few
 from autoaccel.training.data.splitting import fold
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding, every_target, strata, targets_of, understand
@@ -140,7 +140,7 @@ def prepare(task: Task, model: nn.Module, seed: int, found: Understanding | None
 def materialize(model: nn.Module, source: ReadSource) -> None:
     """Give lazy layers their shapes, by running the model on a few samples."""
     if any(is_lazy(p) for p in model.parameters()):
-        example_output(model, source.take(torch.arange(min(len(source), FEW) or FEW))[0])
+        example_output(model, source.take(first_few(source))[0])
 
 
 def refold(task: Task, found: Understanding, seed: int, number: int) -> Understanding:
@@ -165,7 +165,7 @@ def in_units(model: nn.Module, data: Data) -> Data:
     """
     if data.objective.scaling is None:
         return data
-    inputs, _ = data.train.take(torch.arange(min(len(data.train), FEW) or FEW))
+    inputs, _ = data.train.take(first_few(data.train))
     checked_fold(model, data.objective.scaling, inputs)
     return replace(data, objective=replace(data.objective, scaling=None))
 

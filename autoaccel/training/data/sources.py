@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -12,6 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from autoaccel.techniques.shared.tensors import map_tensors, tensors_in
+
+FEW = 8
+"""Number of samples that are looked at; small sizes are rare among the dimensions of data."""
 
 
 class Source(Protocol):
@@ -129,3 +132,8 @@ def _beside(index: Tensor, data: Tensor) -> Tensor:
 def root_of(source: Source) -> Source:
     """Return the source that holds the samples, beneath any subsets."""
     return root_of(source.source) if isinstance(source, SubsetSource) else source
+
+
+def first_few(samples: Sized) -> Tensor:
+    """Return the indices of the first few samples; a stream may not know how many it has."""
+    return torch.arange(min(len(samples), FEW) or FEW)

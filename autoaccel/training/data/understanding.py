@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from autoaccel.errors import TaskError
 from autoaccel.techniques.shared.tensors import main_tensor, tensors_in
-from autoaccel.training.data.forward import FEW, find_reader, with_dtypes
+from autoaccel.training.data.forward import find_reader, with_dtypes
 from autoaccel.training.data.opening import Opened
 from autoaccel.training.data.own_loss import find_own_loss
 from autoaccel.training.data.reading import NONE, Reader
 from autoaccel.training.data.scaling import find_scaling
-from autoaccel.training.data.sources import ArraySource, Source, StreamSource, SubsetSource
+from autoaccel.training.data.sources import ArraySource, Source, StreamSource, SubsetSource, first_few
 from autoaccel.training.data.splitting import Split, fold, split
 from autoaccel.training.data.stages import stage
 from autoaccel.training.data.task import KINDS, Task
@@ -96,9 +96,10 @@ def understand(task: Task, model: nn.Module, opened: Mapping[str, Opened | None]
     """
     train = opened["train"]
     assert train is not None
-    count = min(len(train.source), FEW) or FEW
+    index = first_few(train.source)
+    count = len(index)
     with stage("reading a batch of train"):
-        batch = train.source.take(torch.arange(count))
+        batch = train.source.take(index)
     reader = find_reader(model, train, batch, count, task.loss)
     if not train.names and reader.targets != NONE:
         reader = replace(reader, names=_names(reader, train.source))

@@ -11,7 +11,7 @@ from torch import Tensor
 from autoaccel.errors import TaskError
 from autoaccel.techniques.shared.tensors import IGNORED, main_tensor
 from autoaccel.training.metrics.losses import OF_CLASSES, OF_LABELS, KnownLoss, known_loss
-from autoaccel.training.metrics.objective import Objective, weighted_mean
+from autoaccel.training.metrics.objective import Objective, label_shares, weighted_mean
 from autoaccel.training.metrics.own import (
     MODEL,
     OF_CLASSIFIERS,
@@ -94,7 +94,7 @@ class LossForm:
             losses = called(output.reshape(targets.shape), wanted)
             if not self.per_sample:
                 return losses
-            return losses * counted if known.weight is None else losses * _share(known.weight, targets, counted)
+            return losses * label_shares(targets, known.ignored, known.weight)
 
         def of_reals(output: Tensor, targets: Tensor) -> Tensor:
             return called(output.reshape(targets.shape), targets.to(output.dtype))
@@ -102,10 +102,6 @@ class LossForm:
         if known.name in OF_CLASSES and self.readout.kind == CLASSES:
             return of_classes
         return of_two if self.of_classes else of_reals
-
-
-def _share(weight: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-    return counted * weight.to(targets.device)[targets.where(counted, 0)]
 
 
 def _weighted(known: KnownLoss, weights: Tensor | None) -> KnownLoss:

@@ -97,11 +97,7 @@ class MeanMetric(Metric):
     def collect(self, output: Any, targets: Any, weights: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the sum over each sample's positions, shape [n], and how many they are."""
         predicted = self.readout.predictions(output)
-        values = (
-            self.score(predicted.reshape(targets.shape), targets).double().flatten(1 if targets.dim() > 1 else 0)
-        )
-        if targets.dim() < 2:
-            values = values[:, None]
+        values = self.score(predicted.reshape(targets.shape), targets).double().reshape(len(targets), -1)
         counted = self.readout.counted(targets)
         shown = torch.ones_like(values) if counted is None else counted.reshape(values.shape).double()
         if weights is not None:

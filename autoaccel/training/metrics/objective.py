@@ -140,12 +140,8 @@ class Objective:
         """Return how much each label counts, shape of the targets; None if all count alike."""
         if self.alike or not self.of_classes or not self.per_sample or targets.is_floating_point():
             return None
-        counted: Tensor = targets != self.ignored
-        if self.weight is None:
-            return counted.float()
-        weight = self.weight.to(targets.device)
-        shares: Tensor = counted * weight[targets.where(counted, 0)]
-        return shares
+        shares = label_shares(targets, self.ignored, self.weight)
+        return shares.float() if self.weight is None else shares
 
     def _of_samples(self, losses: Tensor, targets: Any) -> Tensor:
         if not self.per_sample:
@@ -156,6 +152,15 @@ class Objective:
         if losses.dim() > 1:
             losses, shares = losses.flatten(1).sum(1), shares.flatten(1).sum(1)
         return torch.where(shares > 0, losses / shares.clamp(min=torch.finfo(losses.dtype).tiny), 0.0)
+
+
+def label_shares(targets: Tensor, ignored: int, weight: Tensor | None) -> Tensor:
+    """Return how much each label counts, shape of the targets: its class's weight, or whether it is not ignored."""
+    counted: Tensor = targets != ignored
+    if weight is None:
+        return counted
+    shares: Tensor = counted * weight.to(targets.device)[targets.where(counted, 0)]
+    return shares
 
 
 def weighted_mean(losses: Tensor, counts: Tensor | None) -> float:
