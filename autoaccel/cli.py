@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from autoaccel import __version__, api
+from autoaccel.cli_memory import memory
 from autoaccel.core.budget import Budget, parse_budget, parse_flops
 from autoaccel.core.clock import seconds_since_process_start
 from autoaccel.core.quantities import format_flops
@@ -18,6 +19,7 @@ from autoaccel.core.recipe import Recipe
 from autoaccel.errors import AutoaccelError, InterruptedRunError, UsageError, suggestion
 from autoaccel.execution import executors
 from autoaccel.export.formats import FORMATS, export
+from autoaccel.export.template import TEMPLATE
 from autoaccel.reporting.html import write_report
 from autoaccel.reporting.result import result_lines
 from autoaccel.reporting.terminal import Display
@@ -38,6 +40,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Train a PyTorch model as well as a budget allows: one budget in, a trained model and its recipe out.",
 )
+app.add_typer(memory, name="memory")
 Target = Annotated[str, typer.Argument(help="model.py, model.py:name or package.module:name", metavar="MODEL")]
 BudgetText = Annotated[str, typer.Option("--budget", "-b", help="90s, 90m, 4h, 1d12h, PT4H, '2e18 FLOPs'")]
 Devices = Annotated[str, typer.Option(help="GPU numbers such as 0,1, or cpu")]
@@ -61,6 +64,10 @@ def tune(
     devices: Devices = "",
     workers: Annotated[int, typer.Option(help="Trials side by side")] = 1,
     inline: Annotated[bool, typer.Option("--inline", help="Train in this process, for a debugger")] = False,
+    warm_start: Annotated[
+        Path | None, typer.Option(help="A finished run, whose best recipes are tried early")
+    ] = None,
+    no_memory: Annotated[bool, typer.Option("--no-memory", help="Use and leave no recipes of other runs")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Profile and plan, then stop")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -68,8 +75,9 @@ def tune(
 ) -> None:
     """Search for a recipe and train the model with it, all within the budget."""
     whole = _budget(budget, flops)
+    trains_in = "inline" if inline else executors.DEFAULT
     options = Options(
-        space, metric, out, seed, resume, devices, workers, executor="inline" if inline else executors.DEFAULT
+        space, metric, out, seed, resume, devices, workers, not no_memory, warm_start, executor=trains_in
     )
     if dry_run:
         lines = api.plan(target, whole, options=options, elapsed=seconds_since_process_start())
@@ -264,33 +272,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-TEMPLATE = '''"""What to train. Start with: autoaccel tune model.py --budget 2m"""
-
-import torch
-from torch import nn
-
-from autoaccel import Task
-
-
-def net(hidden: int = 64, dropout: float = 0.0) -> nn.Module:
-    """Your model. Its keyword arguments can be searched: see `space` below."""
-    return nn.Sequential(nn.Linear(20, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 2))
-
-
-# Your data: tensors, arrays, any map-style Dataset, a DataLoader, or a function that returns one.
-x = torch.randn(2000, 20)
-y = (x[:, 0] * x[:, 1] > 0).long()
-
-task = Task(
-    model=net,
-    train=(x[:1600], y[:1600]),  # a validation set is split from it
-    test=(x[1600:], y[1600:]),  # scored once, at the very end
-    metric="accuracy",  # any scikit-learn scorer or metric, a callable, "loss" or "perplexity"
-    space={"hidden": [32, 64, 128], "dropout": (0.0, 0.5)},
-)
-'''
 
 
 if __name__ == "__main__":

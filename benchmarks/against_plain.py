@@ -29,7 +29,7 @@ def run(kind: str, task: str, budget: str, seed: int) -> dict[str, float]:
         return json.loads(kept.read_text())
     folder = OUT / f"{task}-{budget}-{kind}-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
-    arguments = ["tune"] if kind == "tune" else ["train", "--recipe", kind]
+    arguments = ["tune", "--no-memory"] if kind == "tune" else ["train", "--recipe", kind]
     command = [sys.executable, "-m", "autoaccel.cli", arguments[0], str(ROOT / "examples" / f"{task}.py")]
     command += [*arguments[1:], "--budget", budget, "--seed", str(seed), "--out", str(folder), "--json"]
     before = time.perf_counter()

@@ -1,8 +1,14 @@
 """Fixtures: each test begins as a process of its own would, and some run on one thread."""
 
+import os
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+
+os.environ["AUTOACCEL_MEMORY"] = (
+    "off"  # for the processes that tests start too: the user's own is none of our business
+)
 
 
 @pytest.fixture(autouse=True)

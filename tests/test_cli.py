@@ -1,6 +1,7 @@
 """The commands as a user types them, in real processes."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -241,6 +242,7 @@ def test_an_interrupted_final_training_anneals_and_is_delivered(tmp_path):
         ("x = 1", ["--budget", "4"], 2, "needs a unit"),
         ("x = 1", [], 2, "a budget is needed"),
         ("x = 1", ["--budget", "30s", "--workers", "0"], 2, "--workers"),
+        ("x = 1", ["--budget", "30s", "--warm-start", "nowhere"], 2, "--warm-start nowhere: no such folder"),
     ],
 )
 def test_bad_input_is_one_clear_message(tmp_path, content, arguments, code, message):
@@ -286,6 +288,36 @@ def test_what_the_users_file_prints_does_not_mix_with_the_result(tmp_path):
     done = call("train", "model.py", "--recipe", "plain", "--steps", "3", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["status"] == "complete"
     assert "hello" in (tmp_path / "runs/model-train/import.txt").read_text()
+
+
+def test_the_memory_is_listed_and_forgotten(tmp_path):
+    """A real run leaves its recipes, and the next one says which it tries early."""
+    (tmp_path / "model.py").write_text(
+        "import torch\nfrom torch import nn\nfrom autoaccel import Task\ntorch.set_num_threads(1)\n"
+        "x = torch.rand(600, 4)\ny = (x.sum(1) > 2).long()\n"
+        "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))\n"
+    )
+    environment = {**os.environ, "AUTOACCEL_MEMORY": str(tmp_path / "data" / "memory.jsonl")}
+
+    def called(*arguments):
+        return call(*arguments, cwd=tmp_path, env=environment)
+
+    assert "nothing is remembered in" in called("memory", "list").stdout
+    done = called("tune", "model.py", "--flops", "1e7", "--quiet")
+    assert done.returncode == 0, done.stderr
+    table = called("memory", "list").stdout.splitlines()
+    assert table[1].split()[:4] == ["1", "table,", "classes", "accuracy"] and float(table[1].split()[4]) < 1
+    assert len(json.loads(called("memory", "list", "--json").stdout)) == len(table) - 2
+    planned = called("tune", "model.py", "--flops", "1e7", "--dry-run", "--warm-start", "runs/model").stdout
+    assert "warm start 1: " in planned
+    assert "memory 1: " in called("tune", "model.py", "--flops", "1e7", "--dry-run").stdout
+    assert "memory 1: " not in called("tune", "model.py", "--flops", "1e7", "--dry-run", "--no-memory").stdout
+    for arguments in ([], ["1", "--all"], ["99"]):
+        assert called("memory", "forget", *arguments).returncode == 2
+    assert called("memory", "forget", "1").returncode == 0
+    assert called("memory", "forget", "--all").returncode == 0
+    assert "nothing is remembered in" in called("memory", "list").stdout
+    assert "off" in call("memory", "list", cwd=tmp_path).stdout
 
 
 def test_techniques_are_listed_and_shown(tmp_path):

@@ -32,9 +32,8 @@ def test_every_option_of_the_readme_exists():
     for name in ("tune", "train", "report", "export", "check", "profile", "spaces", "init"):
         assert f"autoaccel {name}" in text or f"| {name}" in text
         assert name in commands
-    accepted = {option for command in commands.values() for p in command.params for option in p.opts} | {
-        "--version"
-    }
+    every = [part for command in commands.values() for part in getattr(command, "commands", {"": command}).values()]
+    accepted = {option for command in every for p in command.params for option in p.opts} | {"--version"}
     assert set(re.findall(r"--[a-z-]+", text)) <= accepted
 
 

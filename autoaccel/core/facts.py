@@ -38,6 +38,7 @@ class TaskFacts:
         understood: What was understood of the task, one line each.
         folds: Number of folds that a search trial trains on; 0 for a single split.
         names: The strings that class numbers stand for, if labels were strings.
+        common_metric: Whether the metric has a name that is not the user's own.
     """
 
     kind: str
@@ -60,6 +61,7 @@ class TaskFacts:
     understood: tuple[str, ...] = ()
     folds: int = 0
     names: tuple[str, ...] = ()
+    common_metric: bool = False
 
     def score(self, report: Report) -> tuple[float, float]:
         """Return the sort key of a report, smaller is better: the metric, then the loss to break ties."""

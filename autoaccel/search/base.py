@@ -92,6 +92,7 @@ class SearchSettings:
         seed: Seed of all random choices.
         reserve: Seconds to reserve for the report and the last files.
         sampler: The source of recipes, see `samplers.find_sampler`; if None, the search chooses.
+        known: Recipes of earlier runs to try early, the most promising first.
     """
 
     space: SearchSpace
@@ -99,6 +100,7 @@ class SearchSettings:
     seed: int = 0
     reserve: float = 1.5
     sampler: object | None = None
+    known: tuple[Proposal, ...] = ()
 
 
 @dataclass(frozen=True)

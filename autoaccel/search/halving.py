@@ -125,12 +125,12 @@ class HalvingSearch:
 
     def _begin(self, event: Profiled) -> None:
         facts, settings = event.facts, self._settings
-        spent = self.trials.run_cost(self._now)
-        self.plan = make_plan(self._budget, facts, spent, event.workers, settings.reserve)
+        self.plan = make_plan(self._budget, facts, self.trials.run_cost(self._now), event.workers, settings.reserve)
         self._ladder = LadderTrials(self.trials, facts)
-        space, _ = self._settings.space.for_task(facts.capabilities)
+        space, _ = settings.space.for_task(facts.capabilities)
         self._portfolio = portfolio_proposals(space)
         self.plan = replace(self.plan, alone=recommended(self._portfolio)[0].origin)
+        self._known = [each for each in settings.known if each.recipe not in {p.recipe for p in self._portfolio}]
         self._sampler = find_sampler(settings.sampler)(space, settings.seed)
         self._brackets = Brackets(self._ladder, [self.plan.quota(rung) for rung in range(len(self.plan.ladder))])
         self.phase = Phase.SEARCH
@@ -252,7 +252,7 @@ class HalvingSearch:
 
     def _propose(self) -> TrialRequest | None:
         best = [record.request.recipe for record in self._ladder.ranked(baseline=False)[:LEADERS]]
-        proposal = self._sampler.propose(best, reference=self._ladder.best() is not None)
+        proposal = self._known.pop(0) if self._known else self._sampler.propose(best, bool(self._ladder.best()))
         if proposal is None:
             self._exhausted = True
             self._brackets.end(self._proposed)

@@ -33,6 +33,7 @@ from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import targets_of
 from autoaccel.training.evaluate import evaluate, expected_cost
 from autoaccel.training.loop import Step
+from autoaccel.training.metrics.choosing import is_common
 from autoaccel.training.rehearsal import described, rehearse_delivery, rehearse_training
 
 SIZES = (16, 32, 64, 128, 256, 512)
@@ -98,6 +99,7 @@ def profile_task(
         capabilities=capabilities,
         metric=data.metric.name,
         maximize=data.metric.maximize,
+        common_metric=is_common(data.metric.name),
         n_train=len(data.train),
         n_valid=len(data.valid),
         n_test=len(data.test) if data.test is not None else 0,

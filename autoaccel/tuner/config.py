@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from autoaccel import __version__
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import timestamp
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.recipe import Recipe
 from autoaccel.core.resources import Resources
 from autoaccel.core.target import split_target
+from autoaccel.search.base import Proposal
 from autoaccel.search_spaces import read as read_space
 from autoaccel.tuner.options import Options
 from autoaccel.tuner.summary import SCHEMA
@@ -29,6 +31,7 @@ def config(
     space: str,
     facts: TaskFacts,
     model_space: Mapping[str, Any],
+    known: Sequence[Proposal] = (),
 ) -> dict[str, Any]:
     """Return the resolved configuration of a run as plain data.
 
@@ -40,6 +43,7 @@ def config(
         space: Name or file of the search space.
         facts: The facts of the task.
         model_space: The hyperparameters of the user's model.
+        known: The recipes of earlier runs, which a resumed run needs even if they were forgotten meanwhile.
     """
     return {
         "schema": SCHEMA,
@@ -52,10 +56,22 @@ def config(
         "seed": options.seed,
         "devices": options.devices,
         "workers": resources.workers,
+        "warm_start": warm_start(options),
+        "known": [{"origin": each.origin, "recipe": each.recipe.to_data()} for each in known],
         "fingerprint": _fingerprint(target, space, facts, options),
         "started": timestamp(),
         "environment": _environment(),
     }
+
+
+def warm_start(options: Options) -> str | None:
+    """Return the whole path of the run to start from, or None."""
+    return None if options.warm_start is None else str(Path(options.warm_start).resolve())
+
+
+def read_known(data: Mapping[str, Any]) -> list[Proposal]:
+    """Return the recipes of earlier runs from a configuration; none in that of an older version."""
+    return [Proposal(Recipe.from_data(each["recipe"]), each["origin"]) for each in data.get("known", ())]
 
 
 def _fingerprint(target: str, name: str, facts: TaskFacts, options: Options) -> str:

@@ -28,6 +28,8 @@ class Options:
         resume: Continue an unfinished run.
         devices: GPU numbers such as `0,1`, or `cpu`.
         workers: Number of parallel trials.
+        memory: Try recipes of earlier runs early, and remember those of this run that beat plain.
+        warm_start: The folder of a finished run, whose best recipes are tried early.
         sampler: The source of recipes: a name (`mixed`, `tpe`, `random`), any Optuna sampler with its own seed, or
             a function `(space, seed) -> Sampler`; see `autoaccel.search.base`. `mixed` if None.
         search: The search algorithm: a name (`halving`), or a function `SearchSettings -> Search`.
@@ -42,6 +44,8 @@ class Options:
     resume: bool = False
     devices: str = ""
     workers: int = 1
+    memory: bool = True
+    warm_start: str | Path | None = None
     sampler: Any = None
     search: Any = searches.DEFAULT
     executor: Any = executors.DEFAULT

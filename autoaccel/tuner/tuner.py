@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -17,14 +17,16 @@ from autoaccel.core.trial import Outcome
 from autoaccel.errors import AutoaccelError, NoTrialError, TaskError, UsageError
 from autoaccel.execution.base import Executor
 from autoaccel.execution.executors import find_executor
+from autoaccel.reporting.memory import short
 from autoaccel.reporting.terminal import Display
-from autoaccel.search.base import Search, SearchSettings
+from autoaccel.search.base import Proposal, Search, SearchSettings
 from autoaccel.search.searches import find_search
 from autoaccel.spaces.domains import model_domains
 from autoaccel.spaces.space import SearchSpace
 from autoaccel.storage.folder import LOG, RunFolder, read_json
 from autoaccel.storage.log import Log, read_log
 from autoaccel.tuner.config import config
+from autoaccel.tuner.earlier import Earlier
 from autoaccel.tuner.interrupts import PATIENCE, interrupts
 from autoaccel.tuner.loop import Listener, Loop
 from autoaccel.tuner.options import Options
@@ -64,6 +66,8 @@ class Tuner:
         self._before = before
         self._clock = SystemClock(clock.now() + before)
         self._view = view
+        self._earlier = Earlier(options, budget, self._old)
+        self._tried: list[str] = []
 
     def go(self) -> Result:
         """Profile, search, train and deliver; return the result."""
@@ -71,11 +75,11 @@ class Tuner:
             catalog = executor.load(self._budget.seconds)
             facts, model_space = self._facts(executor)
             name, space, notes = self._space(catalog, facts, model_space)
-            if self._view:
-                for note in notes:
-                    self._view.note(note)
-            self._write_config(name, facts, model_space)
-            return self._loop(self._search(space), space, executor, facts)
+            known, more = self._earlier.known(space, facts)
+            self._note(*notes, *more)
+            self._write_config(name, facts, model_space, known)
+            self._tried = _tried(known)
+            return self._loop(self._search(space, known), space, executor, facts)
 
     def plan(self) -> list[str]:
         """Return what `go` would do, one line each."""
@@ -83,15 +87,23 @@ class Tuner:
             catalog = executor.load(self._budget.seconds)
             facts, model_space = self._facts(executor)
         name, space, notes = self._space(catalog, facts, model_space)
-        search = self._search(space)
+        known, more = self._earlier.known(space, facts)
+        search = self._search(space, known)
         search.handle(Profiled(facts, self._resources.workers), self._clock.now())
         return [
             *facts.understood,
             *search.describe(),
             f"search space: {name}, {len(space.domains())} parameters",
             f"portfolio: {', '.join(space.portfolio) or 'none'}",
+            *_tried(known),
             *notes,
+            *more,
         ]
+
+    def _note(self, *lines: str) -> None:
+        if self._view:
+            for line in lines:
+                self._view.note(line)
 
     def _executor(self) -> closing[Executor]:
         make = find_executor(self._options.executor)
@@ -110,13 +122,15 @@ class Tuner:
         whole = SearchSpace.load(name, catalog).with_model(model_domains(model_space))
         return name, *whole.for_task(facts.capabilities)
 
-    def _search(self, space: SearchSpace) -> Search:
+    def _search(self, space: SearchSpace, known: Sequence[Proposal]) -> Search:
         options, budget = self._options, self._budget
-        settings = SearchSettings(space, budget, options.seed, reserve(budget), options.sampler)
+        settings = SearchSettings(space, budget, options.seed, reserve(budget), options.sampler, tuple(known))
         return find_search(options.search)(settings)
 
-    def _write_config(self, space: str, facts: TaskFacts, model_space: Mapping[str, Any]) -> None:
-        made = config(self._target, self._budget, self._options, self._resources, space, facts, model_space)
+    def _write_config(
+        self, space: str, facts: TaskFacts, model_space: Mapping[str, Any], known: Sequence[Proposal]
+    ) -> None:
+        made = config(self._target, self._budget, self._options, self._resources, space, facts, model_space, known)
         if self._old and self._old.get("fingerprint") != made["fingerprint"]:
             raise UsageError(
                 f"{self._folder.path} was made with another task file, space, seed, metric, search, sampler or "
@@ -136,6 +150,8 @@ class Tuner:
                 raise NoTrialError(_why_nothing(search))
             tested = {} if interrupted else self._test_delivered(search, executor)
             data = recorder.deliver(self._clock, "interrupted" if interrupted else "complete", tested)
+            if not interrupted:
+                self._note(*self._earlier.remember(search))
         return Result(self._folder.path, data, None if isinstance(self._task, str) else self._task)
 
     def _test_delivered(self, search: Search, executor: Executor) -> Mapping[str, Any]:
@@ -170,7 +186,7 @@ class Tuner:
             events = [Profiled(facts, self._resources.workers)]
         listeners: list[Listener] = [recorder]
         if self._view:
-            listeners.append(_PlanFirst(self._view, search, facts))
+            listeners.append(_PlanFirst(self._view, search, facts.understood, self._tried))
             for now, entry in log.entries:
                 self._view.handle(entry, now)
         with interrupts() as interrupted:
@@ -181,8 +197,8 @@ class Tuner:
 class _PlanFirst:
     """Shows the plan of a search, and again when it changes, then passes everything on to the display."""
 
-    def __init__(self, view: Display, search: Search, facts: TaskFacts):
-        self._view, self._search, self._facts = view, search, facts
+    def __init__(self, view: Display, search: Search, before: Sequence[str], after: Sequence[str]):
+        self._view, self._search, self._before, self._after = view, search, before, after
         self._shown: list[str] | None = None
 
     def handle(self, entry: Event | Start, now: float) -> None:
@@ -198,7 +214,12 @@ class _PlanFirst:
         if plan != self._shown:
             first = self._shown is None
             self._shown = plan
-            self._view.plan([*self._facts.understood, *plan] if first else plan)
+            self._view.plan([*self._before, *plan, *self._after] if first else plan)
+
+
+def _tried(known: Sequence[Proposal]) -> list[str]:
+    """Return the recipes of earlier runs that will be tried early, one line each."""
+    return [f"{proposal.origin}: {short(proposal.recipe)}" for proposal in known]
 
 
 def reserve(budget: Budget) -> float:

@@ -70,6 +70,11 @@ def make_metric(
     return replace(found, name=metric) if metric in ALIASES and found.name == ALIASES[metric] else found
 
 
+def is_common(name: str) -> bool:
+    """Return whether a metric's name is ours or scikit-learn's, and not that of a function of the user's."""
+    return name in ("loss", "perplexity", *ALIASES, *sklearn.metrics.get_scorer_names(), *_functions())
+
+
 def _callable(metric: Callable[..., Any], direction: str | None, on: str, readout: Readout) -> Metric:
     if hasattr(metric, "_score_func") and on == "prediction":  # a scorer of scikit-learn
         return _of_scorer(metric._score_func.__name__, metric, direction, readout)
