@@ -72,6 +72,7 @@ class TrialRequest:
         grace: Seconds past its time budget after which it is killed; None for never.
         reference: The finished model that the recipe learns from, if any.
         folds: Number of folds to train on in turn, each with an equal share of the budget; 0 for a single split.
+        keep_best: Whether the result is the weights of the milestone with the best validation score, not the last.
     """
 
     trial: int
@@ -91,6 +92,7 @@ class TrialRequest:
     grace: float | None = None
     reference: Reference | None = None
     folds: int = 0
+    keep_best: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,12 +153,13 @@ class Outcome:
     Args:
         kind: One of `OutcomeKind`.
         cost: Total cost of the trial.
-        final: The evaluation at the end of a complete trial.
+        final: The evaluation of the weights of a complete trial: the last ones, or the best if they were kept.
         test: Metric, loss and standard error on the test set, if requested; None for what is unknown.
         reason: One line for display: why it was infeasible or failed, or that it was asked to finish early.
         where: `file:line` in the user's code that caused a failure.
         first_step: Seconds from the request to the first training step.
         metric: Name of the metric.
+        last: The evaluation of the last weights, where those of an earlier milestone were better and were kept.
     """
 
     kind: OutcomeKind
@@ -167,6 +170,20 @@ class Outcome:
     where: str = ""
     first_step: float = 0.0
     metric: str = ""
+    last: Report | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "test", {name: known(value) for name, value in self.test.items()})
+
+    @property
+    def kept(self) -> str:
+        """One line for display where an earlier milestone's weights were better than the last ones, else empty."""
+        if self.final is None or self.last is None:
+            return ""
+        one, other, tied = self.final, self.last, self.final.metric == self.last.metric
+        values = [f"{report.loss if tied else report.metric:.4g}" for report in (one, other)]
+        name = "loss" if tied else self.metric
+        return (
+            f"the weights after {one.progress:.0%} were better on validation than the last: "
+            f"{name} {values[0]} against {values[1]}"
+        )

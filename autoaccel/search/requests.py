@@ -13,6 +13,10 @@ from autoaccel.search.plan import PLAIN_BATCH, Plan
 
 HANG_SHARE = 0.5
 """A trial that is late by this share of its budget counts as hung; a shorter delay may be due to a busy machine."""
+EVALUATING = 0.02
+"""Largest share of the final training's budget for evaluations besides the one at its end."""
+EVALUATIONS = (16, 8, 4, 2)
+"""Numbers of evaluations of the final training, the most that `EVALUATING` pays for."""
 EARLY = 0.4
 """Progress at which a search trial is compared with others on its rung and may be pruned."""
 
@@ -44,14 +48,14 @@ def search_request(
 def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, seed: int) -> TrialRequest:
     """Return a request for the final training with all that is left; see `TrialRequest` for the arguments."""
     evaluation = plan.facts.evaluation_cost()
+    milestones = _milestones(budget.share(evaluation))
     return TrialRequest(
         trial=trial,
         recipe=chosen.recipe,
         budget=budget,
         purpose=Purpose.FINAL,
         seed=seed,
-        # Evaluations before the last one mainly show a learning curve, so skip them unless they are cheap.
-        milestones=(0.25, 0.5, 0.75, 1.0) if budget.share(evaluation) < 0.01 else (1.0,),
+        milestones=milestones,
         micro_batch=_micro_batch(plan),
         test=plan.facts.n_test > 0,
         origin=chosen.origin,
@@ -60,7 +64,19 @@ def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, see
         finalization=plan.facts.finalization_cost(test=True),
         step=_step(plan, chosen.recipe),
         grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget, chosen.recipe),
+        keep_best=len(milestones) > 1,
     )
+
+
+def _milestones(share: float) -> tuple[float, ...]:
+    """Return when the final training evaluates: often, as far as that is cheap, since it keeps its best weights.
+
+    Args:
+        share: Share of its budget that one evaluation takes.
+    """
+    # All but the last one, and the best weights are scored once more.
+    count = next((count for count in EVALUATIONS if count * share <= EVALUATING), 1)
+    return tuple((i + 1) / count for i in range(count))
 
 
 def _step(plan: Plan, recipe: Recipe) -> Cost:

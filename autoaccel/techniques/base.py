@@ -69,6 +69,13 @@ class Technique:
         """Return how many training samples `evaluate` runs through the model; their cost is reserved."""
         return 0
 
+    def deliverable(self, context: Context) -> bool:
+        """Return whether the weights that are evaluated now could be delivered: their change has reached its end.
+
+        A training that keeps its best weights considers only milestones at which all techniques say so.
+        """
+        return True
+
     def finish(self, context: Context) -> None:
         """Merge, fold or convert the evaluated weights, once at the end, within the finalization reserve."""
 

@@ -283,6 +283,10 @@ class TrainingContext:
         self.loader = BackgroundLoader(source, workers, pinned, self._seed) if workers else None
         return True
 
+    def deliverable(self) -> bool:
+        """Return whether all techniques would deliver the weights that are evaluated now."""
+        return all(technique.deliverable(self) for technique in self.techniques)
+
     def evaluating(self) -> list[AbstractContextManager[None]]:
         """Return the techniques' `evaluate` contexts, in the order in which to enter them."""
         return [technique.evaluate(self) for technique in self.techniques]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor
@@ -23,10 +24,17 @@ def evaluate(context: TrainingContext, source: ReadSource, samples: int = 0, err
         samples: Use only this many of them, always the same; 0 for all.
         error: Whether the standard error is needed where it takes further calls of the metric.
     """
+    with evaluated_weights(context):
+        return score(context, source, samples, error)
+
+
+@contextmanager
+def evaluated_weights(context: TrainingContext) -> Iterator[None]:
+    """Let the techniques put the weights that are evaluated in place, and restore the training weights on exit."""
     with ExitStack() as stack:
         for manager in context.evaluating():
             stack.enter_context(manager)
-        return score(context, source, samples, error)
+        yield
 
 
 def score(context: TrainingContext, source: ReadSource, samples: int = 0, error: bool = True) -> Score:

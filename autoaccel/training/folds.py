@@ -41,7 +41,9 @@ def run_folds(
     count = request.folds
     if found is None:
         found = prepare(task, build_model(task, request.recipe.model), seed).found
-    part = replace(request, budget=request.budget * (1 / count), milestones=(1.0,), folds=0, test=False)
+    part = replace(
+        request, budget=request.budget * (1 / count), milestones=(1.0,), folds=0, test=False, keep_best=False
+    )
     outcomes: list[Outcome] = []
     for number in range(count):
         outcome = run(part, refold(task, found, seed, number), number)

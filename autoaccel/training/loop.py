@@ -6,6 +6,7 @@ Techniques never save or evaluate; the training does both, within their `evaluat
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from torch import Tensor
 from autoaccel.core.quantities import Cost
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
 from autoaccel.training.batches import BatchSampler
+from autoaccel.training.best import Best
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.evaluate import evaluate
+from autoaccel.training.evaluate import evaluated_weights, score
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
 from autoaccel.training.scores import Score
@@ -40,12 +42,14 @@ class Milestones:
         samples: Number of validation samples to use; 0 for all.
         report: Called with the milestone's index, its score and the cost so far; returns whether to continue.
         stopped: Called before every step; returns whether to stop.
+        best: Keeps the best weights; None if the last ones are the result.
     """
 
     shares: Sequence[float]
     samples: int
     report: Callable[[int, Score, Cost], bool]
     stopped: Callable[[], bool] = lambda: False
+    best: Best | None = None
 
 
 def train(context: TrainingContext, progress: Progress, milestones: Milestones, seed: int) -> Score | None:
@@ -78,33 +82,49 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
             if progress.finishing_early:
                 return None
             raise OverspentError(f"set-up and evaluation leave nothing of {progress.budget} for a step")
-        while reached < len(shares) and context.p >= shares[reached]:
-            last = reached == len(shares) - 1
-            score = evaluate_milestone(context, progress, milestones.samples, last)
-            if not milestones.report(reached, score, context.meter.spent()):
+        passed = bisect_right(shares, context.p)
+        last = passed == len(shares)
+        # A training that finishes early is soon at its end, and evaluations may take longer than its last steps.
+        if passed > reached and (last or not progress.finishing_early):
+            found = evaluate_milestone(context, progress, milestones, last)
+            # A step that passes several milestones leaves the same weights for all of them.
+            if not all(milestones.report(i, found, context.meter.spent()) for i in range(reached, passed)):
                 return None
-            reached += 1
-        if reached == len(shares):
-            return score
+        reached = passed
+        if last:
+            return found
         if milestones.stopped():
             return None
         take_step(batch)
     raise AssertionError("passes over the data never end")
 
 
-def evaluate_milestone(context: TrainingContext, progress: Progress, samples: int, error: bool) -> Score:
-    """Evaluate on the validation set and book the cost; with a standard error in any case if `error`.
+def evaluate_milestone(context: TrainingContext, progress: Progress, milestones: Milestones, last: bool) -> Score:
+    """Evaluate on the validation set, offer the weights to `milestones.best`, and book the cost.
 
     Raises:
         NotFiniteError: If the metric or the loss is not finite.
     """
-    before = context.meter.spent()
-    score = evaluate(context, context.data.valid, samples, error)
+    before, best = context.meter.spent(), milestones.best
+    with evaluated_weights(context):
+        # A standard error that takes further calls of the metric is of what is delivered, which only then is known.
+        found = score(context, context.data.valid, milestones.samples, last and best is None)
+        check_finite(context, found)
+        if best is not None and context.deliverable():
+            best.offer(context.model, found, context.p, last)
     progress.book_evaluation(context.meter.spent() - before)
-    for name, value in (("loss", score.loss), (f"metric {context.data.metric.name}", score.metric)):
+    return found
+
+
+def check_finite(context: TrainingContext, found: Score) -> None:
+    """Check a score on the validation set.
+
+    Raises:
+        NotFiniteError: If the metric or the loss is not finite.
+    """
+    for name, value in (("loss", found.loss), (f"metric {context.data.metric.name}", found.metric)):
         if not math.isfinite(value):
             raise NotFiniteError(f"the validation {name} is {value} at {context.p:.0%} of the budget")
-    return score
 
 
 class Step:

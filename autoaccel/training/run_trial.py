@@ -18,6 +18,7 @@ from autoaccel.core.trial import Outcome, OutcomeKind, Reference, Report, TrialR
 from autoaccel.errors import TaskError, UsageError, suggestion
 from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build
+from autoaccel.training.best import Best
 from autoaccel.training.build import prepare_context, set_up
 from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.context import TrainingContext
@@ -37,6 +38,8 @@ from autoaccel.training.meters.progress import Progress
 from autoaccel.training.scores import Score
 
 WEIGHTS = "model.safetensors"
+LATE = 0.5
+"""Progress from which a training that diverges delivers its best weights; before, what is left pays for another."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,7 @@ def _progress(context: TrainingContext, request: TrialRequest, finishing: Callab
         budget=request.budget.resolve(count),
         setup=context.meter.spent(),
         evaluation=evaluation + entering,
-        evaluations=len(request.milestones),
+        evaluations=len(request.milestones) + request.keep_best,  # the best weights are scored again
         finalization=finalization + entering,
         step=request.step,
         finishing=finishing,
@@ -226,15 +229,26 @@ def _train(context: TrainingContext, request: TrialRequest, environment: TrialEn
         return environment.report(made)
 
     progress = _progress(context, request, environment.finishing)
-    milestones = Milestones(request.milestones, request.valid_samples, report, environment.stopped)
+    best = Best(context.data.metric.maximize) if request.keep_best else None
+    milestones = Milestones(request.milestones, request.valid_samples, report, environment.stopped, best)
     # Exempt existing objects from garbage collection: scanning them pauses training and frees almost nothing.
     gc.freeze()
-    last = train(context, progress, milestones, request.seed)
-    if last is None:
-        return Outcome(OutcomeKind.PRUNED, context.meter.spent(), reason="stopped")
+    reason = ""
+    try:
+        if train(context, progress, milestones, request.seed) is None:
+            return Outcome(OutcomeKind.PRUNED, context.meter.spent(), reason="stopped")
+    except NotFiniteError as error:
+        if best is None or best.score is None or context.p < LATE:
+            raise
+        reason = f"{error}; the weights after {best.at:.0%} are kept"
     path = None if environment.folder is None else environment.folder / WEIGHTS
-    tested = finalize(context, path, request.test)
+    tested = finalize(context, path, request.test, best, request.valid_samples)
     test = {} if tested is None else asdict(tested)
     spent, metric = context.meter.spent(), context.data.metric.name
-    reason = "asked to finish early" if progress.finishing_early else ""
-    return Outcome(OutcomeKind.COMPLETE, spent, reports[-1], test, reason, metric=metric)
+    if progress.finishing_early and not reason:
+        reason = "asked to finish early"
+    final, last = reports[-1], None
+    if best is not None and best.score is not None:
+        chosen = next(made for made in reversed(reports) if made.progress == best.at)
+        final, last = replace(chosen, **asdict(best.score)), reports[-1] if best.earlier and best.last else None
+    return Outcome(OutcomeKind.COMPLETE, spent, final, test, reason, metric=metric, last=last)

@@ -32,6 +32,9 @@ class Score:
     loss: float
     standard_error: float | None
 
+    def __str__(self) -> str:
+        return f"metric {self.metric:.6g}, loss {self.loss:.6g}"
+
 
 @dataclass(frozen=True)
 class BatchScore:

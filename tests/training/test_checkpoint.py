@@ -15,8 +15,10 @@ from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError
+from autoaccel.training.best import Best
 from autoaccel.training.checkpoint import load_weights, save_weights
 from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.scores import Score
 from autoaccel.training.scoring import score_weights
 
 # Torch announces what is new or old in these models, once a process: whichever test comes first would fail.
@@ -96,3 +98,22 @@ def test_what_is_stored_as_bytes_runs_no_code_when_it_is_loaded(tmp_path):
     with pytest.raises(Exception, match="Weights only load failed"):
         load_weights(Stateful(), path)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_gets_its_best_weights_back(name):
+    """Sparse, complex and parametrized ones, buffers that are not saved, and extra state too."""
+    task = odd_task(name)
+    model, inputs = task.model(), task.train[0]
+    model.register_buffer("unsaved", torch.ones(3), persistent=False)
+    best = Best(maximize=False)
+    expected = model.eval()(inputs)
+    best.offer(model, Score(1.0, 1.0, None), 0.5)
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *(b for b in model.buffers() if b.layout is torch.strided)):
+            tensor.mul_(2)
+    model.train()(inputs)
+    best.offer(model, Score(2.0, 2.0, None), 1.0, last=True)
+    assert best.earlier and best.at == 0.5
+    best.restore(model)
+    assert torch.equal(model.eval()(inputs), expected) and torch.equal(model.unsaved, torch.ones(3))

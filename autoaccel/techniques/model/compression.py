@@ -55,6 +55,10 @@ class StructuredPruning(Technique):
             context.rebuild()
             self.done = True
 
+    def deliverable(self, context: Context) -> bool:
+        """Return whether the channels are removed."""
+        return self.done
+
 
 def cut_channels(model: nn.Module, inputs: Any, ratio: float, multiple: int) -> None:
     """Remove the channels of lowest L2 norm and everything that depends on them; outputs keep their shape.
@@ -145,6 +149,10 @@ class MagnitudePruning(Technique):
         """Apply the masks to the evaluated weights, since weight averaging fills the zeros."""
         self._apply(context)
         yield
+
+    def deliverable(self, context: Context) -> bool:
+        """Return whether `sparsity` is reached; masks stay the same from then on."""
+        return self.next > self.until
 
     def _apply(self, context: Context) -> None:
         if self.masks:

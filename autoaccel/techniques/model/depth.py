@@ -179,6 +179,10 @@ class DepthGrowth(Technique):
             self._grow(context)
         yield
 
+    def deliverable(self, context: Context) -> bool:
+        """Return whether the model has its full depth."""
+        return not self.copies
+
     def finish(self, context: Context) -> None:
         """Grow if `at` was never reached, so that the model has its full depth."""
         if self.copies:

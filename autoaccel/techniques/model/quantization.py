@@ -63,6 +63,10 @@ class Quantization(Technique):
         self._begin(context)
         yield
 
+    def deliverable(self, context: Context) -> bool:
+        """Return whether rounded weights are evaluated, as they are stored."""
+        return context.p >= self.at
+
     def _begin(self, context: Context) -> None:
         if context.p < self.at:
             return
