@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from autoaccel.core.recipe import Recipe
+from autoaccel.core.records import TrialRecord
 from autoaccel.errors import UsageError
-from autoaccel.export.script import training_script
+from autoaccel.export.script import recipe_files, training_script
 from autoaccel.storage.records import RunRecord
 
 
@@ -40,13 +41,33 @@ def accelerate_config(recipe: Recipe) -> str:
     return text
 
 
+def script_files(record: RunRecord) -> Mapping[str, str]:
+    """The files that lie beside the script, by their path in the run folder; see `recipe_files`.
+
+    Raises:
+        UsageError: If there is no recipe yet, or no script of it.
+    """
+    return recipe_files(recipe_of(record), _milestones(_delivered(record)))
+
+
+def _delivered(record: RunRecord) -> TrialRecord | None:
+    number = record.result.get("delivered", {}).get("trial")
+    return next((trial for trial in record.trials if trial.number == number), None)
+
+
+def _milestones(trial: TrialRecord | None) -> tuple[float, ...]:
+    """Where the training evaluated, if it kept its best weights."""
+    return trial.request.milestones if trial and trial.request.keep_best else ()
+
+
 def _script(record: RunRecord) -> str:
-    delivered = record.result.get("delivered", {}).get("trial")
-    trial = next((t for t in record.trials if t.request.trial == delivered), None)
+    trial = _delivered(record)
     cost = dict(trial.outcome.cost) if trial and trial.outcome else {}
     micro_batch = trial.request.micro_batch if trial else 0
     seed = int(record.config["seed"])
-    return training_script(recipe_of(record), str(record.config["target"]), seed, cost, micro_batch)
+    return training_script(
+        recipe_of(record), str(record.config["target"]), seed, cost, micro_batch, _milestones(trial)
+    )
 
 
 FORMATS: Mapping[str, Callable[[RunRecord], str]] = MappingProxyType(

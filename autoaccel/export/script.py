@@ -8,7 +8,7 @@ the script takes as many steps as the delivered training took.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -45,17 +45,25 @@ COPIED: Mapping[str, tuple[str, ...]] = {
     "techniques.shared.modules": ("Factor", "evaluating"),
     "techniques.shared.tensors": ("call", "map_tensors"),
     "training.batches": ("BatchSampler",),
+    "training.best": ("Best",),
     "training.context": ("TrainingContext",),
     "training.data.discovery": ("load_target", "resolve"),
     "training.data.prepare": ("Data", "build_model", "in_units", "prepare"),
     "training.data.reading": ("ReadSource",),
     "training.data.task": ("Task",),
-    "training.scores": ("batch_size", "joined", "score_batch"),
+    "training.scores": ("Score", "batch_size", "joined", "score_batch"),
 }
 """What the templates may name, beside whole modules. A script imports what it does name."""
 
 
-def training_script(recipe: Recipe, target: str, seed: int, cost: Mapping[str, float], micro_batch: int = 0) -> str:
+def training_script(
+    recipe: Recipe,
+    target: str,
+    seed: int,
+    cost: Mapping[str, float],
+    micro_batch: int = 0,
+    milestones: Sequence[float] = (),
+) -> str:
     """The script's source. It needs `recipe_files` beside it.
 
     Args:
@@ -64,6 +72,8 @@ def training_script(recipe: Recipe, target: str, seed: int, cost: Mapping[str, f
         seed: Of the training that is delivered.
         cost: What that training took; the script takes as many steps.
         micro_batch: Largest batch computed at once; 0 for no limit.
+        milestones: Progress at each evaluation of a training that kept its best weights, which the script does too;
+            empty for one that kept the last ones.
 
     Raises:
         UsageError: If a technique is not one of autoaccel's own, or learns from a finished model of the run.
@@ -83,6 +93,7 @@ def training_script(recipe: Recipe, target: str, seed: int, cost: Mapping[str, f
         "model": dict(recipe.model),
         "seed": seed,
         "steps": int(cost.get("steps") or DEFAULT_STEPS),
+        "milestones": _shares(milestones),
         "micro_batch": micro_batch,
         "evaluation_batch": min(LARGEST_EVALUATION, micro_batch or LARGEST_EVALUATION),
         **pieces(recipe.chosen()),
@@ -92,15 +103,27 @@ def training_script(recipe: Recipe, target: str, seed: int, cost: Mapping[str, f
     return template.render(given, imports=_imports(named, recipe.chosen()))
 
 
-def recipe_files(recipe: Recipe) -> Mapping[str, str]:
+def recipe_files(recipe: Recipe, milestones: Sequence[float] = ()) -> Mapping[str, str]:
     """Copies of our files that the script imports, and of those that they import, by their path in the run folder.
+
+    Args:
+        recipe: The script's.
+        milestones: The script's.
 
     Raises:
         UsageError: As `training_script` does.
     """
-    tree = ast.parse(training_script(recipe, "model.py", 0, {}))
+    tree = ast.parse(training_script(recipe, "model.py", 0, {}, milestones=milestones))
     modules = [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
     return copies(m.removeprefix(f"{COPY}.") for m in modules if m.startswith(f"{COPY}."))
+
+
+def _shares(milestones: Sequence[float]) -> str:
+    """The milestones before the last one, as Python; empty without any."""
+    count = len(milestones)
+    if count > 3 and all(share == (i + 1) / count for i, share in enumerate(milestones)):
+        return f"[i / {count} for i in range(1, {count})]"
+    return literal(tuple(milestones[:-1])) if milestones else ""
 
 
 def _check(recipe: Recipe) -> None:

@@ -41,7 +41,11 @@ def _final(name: str, final: Mapping[str, Any] | None) -> list[str]:
     if not final:
         return []
     early = f", {final['reason']}, after {format_seconds(final['cost']['seconds'])}" if final["reason"] else ""
-    return [f"Final training with {final['budget']}{early}: {_scores(name, final['validation'], final['test'])}"]
+    kept = final.get("kept")
+    return [
+        f"Final training with {final['budget']}{early}: {_scores(name, final['validation'], final['test'])}",
+        *([f"  {kept['why']}"] if kept else []),
+    ]
 
 
 def _delivered(name: str, delivered: Mapping[str, Any]) -> list[str]:

@@ -119,6 +119,7 @@ class Display:
         reason = f" ({outcome.reason})" if outcome.reason else ""
         text = f"[{self._now:6.1f} s] trial {record.number} {outcome.kind.value}{reason}: "
         text += f"{self._name()} {metric}, {request.budget}, {request.origin}"
+        text += f"; {outcome.kept}" if outcome.kept else ""
         self._console.print(Text(text))
 
     def _name(self) -> str:

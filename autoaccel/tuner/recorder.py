@@ -14,8 +14,7 @@ from autoaccel.core.quantities import known
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.target import slug
 from autoaccel.errors import UsageError
-from autoaccel.export.formats import export, recipe_of
-from autoaccel.export.script import recipe_files
+from autoaccel.export.formats import export, script_files
 from autoaccel.export.sources import COPY
 from autoaccel.reporting.html import write_report
 from autoaccel.search.base import Search
@@ -103,7 +102,7 @@ class Recorder:
         with suppress(UsageError):  # a script cannot contain techniques of other packages
             self._folder.write("train_best.py", export(record, "script"))
             rmtree(self._folder.path / COPY, ignore_errors=True)  # a resumed run may deliver another recipe
-            for name, text in recipe_files(recipe_of(record)).items():
+            for name, text in script_files(record).items():
                 (self._folder.path / name).parent.mkdir(parents=True, exist_ok=True)
                 self._folder.write(name, text)
         self._folder.write("report.html", write_report(record))

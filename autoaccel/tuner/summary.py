@@ -206,13 +206,19 @@ def score_data(report: Report) -> dict[str, float | None]:
 
 
 def outcome_data(budget: Budget, outcome: Outcome, final: Report) -> dict[str, Any]:
-    """Return how a complete training ended, as plain data: its budget, scores and cost."""
+    """Return how a complete training ended, as plain data: its budget, scores and cost.
+
+    Validation and test are scores of the delivered weights, which are those at `progress`; `kept` says why, where
+    they are not the last ones.
+    """
     return {
         "budget": str(budget),
         "validation": score_data(final),
         "test": dict(outcome.test) or None,
         "cost": dict(outcome.cost),
         "reason": outcome.reason,
+        "progress": final.progress,
+        "kept": {"why": outcome.kept, "last": score_data(outcome.last)} if outcome.last else None,
     }
 
 

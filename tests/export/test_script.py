@@ -6,16 +6,22 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import autoaccel
 from autoaccel.api import train
 from autoaccel.core.budget import Budget
+from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.recipe import PLAIN, Choice, Recipe
 from autoaccel.core.schedules import Schedule
+from autoaccel.core.trial import TrialRequest
 from autoaccel.errors import UsageError
 from autoaccel.export.script import recipe_files, training_script
 from autoaccel.export.sources import declared
 from autoaccel.techniques.registry import classes
+from autoaccel.training.data.discovery import load_target, resolve
+from autoaccel.training.run_trial import TrialEnvironment, run_trial
 
 PACKAGE = Path(autoaccel.__file__).parent
 MODEL = """
@@ -57,6 +63,21 @@ SMOOTHED = Recipe(
     {"clip": {"norm": 0.5}, "label_smoothing": {"eps": Schedule(0.2, 0.1)}},
 )
 ADAPTED = Recipe(Choice("adamw", {"lr": 0.01}), Choice("constant"), techniques={"lora": {"rank": 4}, "swa": {}})
+OVERFITTING = """
+import torch
+from torch import nn
+from autoaccel import Task
+
+generator = torch.Generator().manual_seed(0)
+x = torch.randn(600, 20, generator=generator)
+y = (x @ torch.randn(20, 3, generator=generator)).argmax(1)
+wrong = torch.rand(400, generator=generator) < 0.3
+y[:400][wrong] = torch.randint(0, 3, (int(wrong.sum()),), generator=generator)
+task = Task(
+    lambda: nn.Sequential(nn.Linear(20, 128), nn.ReLU(), nn.Linear(128, 3)),
+    train=(x[:200], y[:200]), valid=(x[200:400], y[200:400]), test=(x[400:], y[400:]), metric="loss",
+)
+"""
 PRUNED = Recipe(Choice("sgd"), Choice("wsd"), techniques={"structured_pruning": {}, "cutout": {}})
 SELECTING = Recipe(techniques={"infobatch": {}, "ema": {"half_life": 0.05}})
 UNEVEN = Recipe(  # three samples of a batch for one process, two for the other
@@ -72,10 +93,10 @@ RECIPES = {
 }
 
 
-def write(folder, recipe, target, *, steps=60, micro_batch=0):
+def write(folder, recipe, target, *, steps=60, micro_batch=0, milestones=()):
     """The script and what lies beside it."""
-    files = {"train_best.py": training_script(recipe, str(target), 0, {"steps": steps}, micro_batch)}
-    for name, text in {**files, **recipe_files(recipe)}.items():
+    files = {"train_best.py": training_script(recipe, str(target), 0, {"steps": steps}, micro_batch, milestones)}
+    for name, text in {**files, **recipe_files(recipe, milestones)}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder / "train_best.py"
@@ -116,6 +137,23 @@ def test_the_script_trains_what_train_does(tmp_path, name, model, micro_batch):
     expected = [final["validation"]["loss"], final["test"]["loss"]]
     assert losses(run(script, cwd=tmp_path))[-2:] == pytest.approx(expected, rel=1e-4)
     assert (tmp_path / "model.safetensors").stat().st_size > 0
+
+
+@pytest.mark.parametrize("recipe", [PLAIN["plain"], Recipe(techniques={"ema": {}})], ids=["plain", "averaged"])
+def test_the_script_keeps_the_best_weights_as_training_does(tmp_path, recipe, one_thread):
+    """On a table that overfits: the same milestone, the same scores, the same weights."""
+    (tmp_path / "model.py").write_text(OVERFITTING)
+    shares = tuple((i + 1) / 8 for i in range(8))
+    request = TrialRequest(0, recipe, Budget(steps=400), milestones=shares, test=True, keep_best=True)
+    environment = TrialEnvironment(SimulatedClock(), 0.0, lambda made: True, tmp_path / "run", cpu=True)
+    outcome = run_trial(resolve(load_target(str(tmp_path / "model.py"))), request, environment)
+    assert outcome.final.progress < 1, outcome.reason
+    output = run(write(tmp_path, recipe, tmp_path / "model.py", steps=400, milestones=shares), cwd=tmp_path)
+    assert f"the weights after {outcome.final.progress:.0%} are kept" in output
+    kept, tested = losses(output)[-2:]
+    assert (kept, tested) == pytest.approx((outcome.final.loss, outcome.test["loss"]), rel=1e-3)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", tmp_path))
+    assert all(torch.allclose(ours[name], theirs[name], atol=5e-3) for name in theirs)
 
 
 @pytest.mark.parametrize(
@@ -181,8 +219,9 @@ def test_nothing_else_has_to_be_installed(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_script_can_be_read(name):
-    script = training_script(RECIPES[name], "model.py", 0, {"steps": 3}, 16)
+@pytest.mark.parametrize("milestones", [(), tuple((i + 1) / 16 for i in range(16))])
+def test_a_script_can_be_read(name, milestones):
+    script = training_script(RECIPES[name], "model.py", 0, {"steps": 3}, 16, milestones)
     ast.parse(script)
     lines = script.splitlines()
     assert len(lines) <= 200
@@ -222,6 +261,7 @@ def test_every_technique_has_a_readable_script(name):
         "model.py",
         0,
         {},
+        milestones=(0.5, 1.0),
     )
     assert len(script.splitlines()) <= 200
     if f"\n{name} = " in script:
@@ -238,7 +278,7 @@ CROWD = ("ema", "data_size", "flip", "crop", "cutout", "mixup", "focal", "dirac"
 
 def test_a_crowd_of_techniques_is_called_in_loops():
     recipe = Recipe(Choice("sgd"), Choice("cosine"), Choice("batch_ramp"), {name: {} for name in CROWD})
-    script = training_script(recipe, "model.py", 0, {})
+    script = training_script(recipe, "model.py", 0, {}, milestones=(0.5, 1.0))
     assert len(script.splitlines()) <= 200 and max(map(len, script.splitlines())) <= 120
     assert "for technique in (data_size, flip, crop, cutout, mixup, channels_last, sam):" in script
     assert "stack.enter_context(technique.step(context))" in script
