@@ -48,7 +48,7 @@ def search_request(
 def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, seed: int) -> TrialRequest:
     """Return a request for the final training with all that is left; see `TrialRequest` for the arguments."""
     evaluation = plan.facts.evaluation_cost()
-    milestones = _milestones(budget.share(evaluation))
+    milestones = final_milestones(budget.share(evaluation))
     return TrialRequest(
         trial=trial,
         recipe=chosen.recipe,
@@ -68,7 +68,7 @@ def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, see
     )
 
 
-def _milestones(share: float) -> tuple[float, ...]:
+def final_milestones(share: float) -> tuple[float, ...]:
     """Return when the final training evaluates: often, as far as that is cheap, since it keeps its best weights.
 
     Args:

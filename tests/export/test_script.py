@@ -168,7 +168,7 @@ def test_two_processes_train_what_one_does(tmp_path, recipe, model):
     """Data parallel with gloo: the same batches, so the same losses. Processes that did not find each other would
     each say what they found."""
     (tmp_path / "model.py").write_text(model)
-    script = write(tmp_path, recipe, tmp_path / "model.py")
+    script = write(tmp_path, recipe, tmp_path / "model.py", milestones=(0.25, 0.5, 1.0))
     found = []
     for count in (1, 2):
         launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count), script)

@@ -2,14 +2,20 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
-from sample_run import FACTS, complete, entries, failed, request
+from sample_run import FACTS, complete, entries, failed, report, request
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.events import Interrupted, Profiled, Start
+from autoaccel.core.records import Trials
 from autoaccel.core.trial import Purpose
+from autoaccel.reporting.html import write_report
+from autoaccel.reporting.result import result_lines
 from autoaccel.reporting.terminal import Display
+from autoaccel.storage.records import RunRecord
+from autoaccel.tuner.summary import outcome_data
 
 
 def shown(terminal, log, **options):
@@ -32,6 +38,21 @@ def test_plain_lines_where_there_is_no_terminal():
     assert "[   3.0 s] trial 0 complete: loss 0.5, 2.0 s, plain" in text
     assert "trial 1 failed (ValueError: [x])" in text
     assert "\x1b" not in text
+
+
+def test_a_training_whose_last_weights_are_not_its_best_says_so():
+    ended = complete(1, metric=0.984)
+    kept = replace(ended.outcome, metric="loss", final=report(1, 0, 0.984), last=report(1, 1, 1.358))
+    text = " ".join(shown(False, [*entries(), (4.0, replace(ended, outcome=kept))]).split())
+    why = "the weights after 50% were better on validation than the last: loss 0.984 against 1.358"
+    assert f"2.0 s, plain_constant; {why}" in text
+    final = outcome_data(Budget(seconds=2.0), kept, kept.final)
+    assert final["progress"] == 0.5 and final["validation"]["metric"] == 0.984
+    assert final["kept"]["last"]["metric"] == 1.358
+    data = {"headline": "", "metric": {"name": "loss"}, "final": final}
+    assert f"  {why}" in result_lines(data, Path("run"))
+    page = write_report(RunRecord({"target": "model.py"}, Trials(entries()), 5.0, data))
+    assert f"Not the last weights: {why}." in page
 
 
 def test_a_terminal_shows_time_phase_and_best_against_plain():

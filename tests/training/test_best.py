@@ -16,6 +16,7 @@ from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.recipe import PLAIN, Choice
 from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
+from autoaccel.search.requests import final_milestones
 from autoaccel.techniques.registry import catalog
 from autoaccel.testing.techniques import alone
 from autoaccel.training.data.task import Task
@@ -306,3 +307,13 @@ def test_requests_of_older_logs_keep_the_last_weights():
     outcome = to_data(Outcome(OutcomeKind.COMPLETE))
     del outcome["last"]
     assert from_data(Outcome, outcome).last is None
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-4, 0.00125, 0.002, 0.004, 0.006, 0.01, 0.02, 0.5, math.inf])
+def test_a_final_training_evaluates_often_where_that_is_cheap(share):
+    """Besides the evaluation at its end, they take at most 2 % of its budget."""
+    milestones = final_milestones(share)
+    count = len(milestones)
+    assert count in (1, 2, 4, 8, 16) and milestones == tuple((i + 1) / count for i in range(count))
+    assert count == 1 or count * share <= 0.02
+    assert count == 16 or 2 * count * share > 0.02
