@@ -114,6 +114,7 @@ def train(
 ) -> Result:
     """Train one recipe with one budget, in its own process.
 
+    As in the final training of `tune`, the result is the weights of the milestone with the best validation score.
     The first Ctrl-C asks the training to finish early: it anneals briefly and is saved with the status
     `interrupted`. The second one stops it at once.
 
@@ -148,10 +149,11 @@ def train(
                 budget,
                 Purpose.FINAL,
                 seed,
-                (0.5, 1.0),
+                milestones=(),
                 test=True,
                 origin="given",
                 reference=learned_from,
+                keep_best=True,
             )
             outcome = train_alone(executor, request, clock, Display(budget, quiet=quiet))
         folder.deliver_weights(0)

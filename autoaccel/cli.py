@@ -67,6 +67,9 @@ def tune(
     warm_start: Annotated[
         Path | None, typer.Option(help="A finished run, whose best recipes are tried early")
     ] = None,
+    max_epochs: Annotated[
+        float | None, typer.Option(help="Passes over the data after which training a model longer is of no use")
+    ] = None,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="Use and leave no recipes of other runs")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Profile and plan, then stop")] = False,
     as_json: AsJson = False,
@@ -77,7 +80,17 @@ def tune(
     whole = _budget(budget, flops)
     trains_in = "inline" if inline else executors.DEFAULT
     options = Options(
-        space, metric, out, seed, resume, devices, workers, not no_memory, warm_start, executor=trains_in
+        space,
+        metric,
+        out,
+        seed,
+        resume,
+        devices,
+        workers,
+        not no_memory,
+        warm_start,
+        max_epochs,
+        executor=trains_in,
     )
     if dry_run:
         lines = api.plan(target, whole, options=options, elapsed=seconds_since_process_start())

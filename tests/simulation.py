@@ -46,12 +46,12 @@ class Book:
         pass
 
 
-def make(budget, seed=0):
-    return HalvingSearch(SearchSettings(SearchSpace.load("vision"), budget, seed))
+def make(budget, seed=0, longest=None):
+    return HalvingSearch(SearchSettings(SearchSpace.load("vision"), budget, seed, longest=longest))
 
 
-def simulate(budget, table=quality, workers=1, seed=0, **options):
+def simulate(budget, table=quality, workers=1, seed=0, longest=None, **options):
     clock, book = SimulatedClock(2.0), Book()
-    search = make(budget, seed)
+    search = make(budget, seed, longest)
     Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([Profiled(FACTS, workers)])
     return search, clock, book

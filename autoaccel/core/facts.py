@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autoaccel.core.quantities import Cost
+from autoaccel.core.schedules import Scalar
 from autoaccel.core.trial import Report
 
 SAVING = Cost(seconds=0.02)
@@ -37,6 +39,8 @@ class TaskFacts:
         fingerprint: Identifies the data. A run is resumed only with the same data.
         understood: What was understood of the task, one line each.
         folds: Number of folds that a search trial trains on; 0 for a single split.
+        continues: Whether a longer trial of a recipe continues the shorter one and costs only the difference.
+        defaults: What the model factory takes for the user's own hyperparameters, as far as its signature says.
         names: The strings that class numbers stand for, if labels were strings.
         common_metric: Whether the metric has a name that is not the user's own.
     """
@@ -60,6 +64,8 @@ class TaskFacts:
     fingerprint: str = ""
     understood: tuple[str, ...] = ()
     folds: int = 0
+    continues: bool = False
+    defaults: Mapping[str, Scalar | None] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     common_metric: bool = False
 

@@ -49,7 +49,15 @@ class Recipe:
     model: Parameters = field(default_factory=dict)
 
     def __hash__(self) -> int:
-        return hash(frozenset((name, frozen(given)) for name, given in self.flat().items()))
+        # Kept, since a search looks recipes up by the thousand.
+        if "_hash" not in self.__dict__:
+            found = hash(frozenset((name, frozen(given)) for name, given in self.flat().items()))
+            object.__setattr__(self, "_hash", found)
+        return int(self.__dict__["_hash"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Strings have other hashes in another process.
+        return {name: part for name, part in self.__dict__.items() if name != "_hash"}
 
     def chosen(self) -> dict[str, Parameters]:
         """Return all techniques, including those that fill components, with their parameters."""

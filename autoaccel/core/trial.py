@@ -15,6 +15,11 @@ COOLDOWN = 0.15
 SLOWER = 4.0
 """A recipe's step may take this many times as long as expected: other forwards, augmentation, a busy machine."""
 
+EVALUATING = 0.02
+"""Largest share of a final training's budget for evaluations besides the one at its end."""
+EVALUATIONS = (16, 8, 4, 2)
+"""Numbers of evaluations of a final training, the most that `EVALUATING` pays for."""
+
 
 class Purpose(StrEnum):
     """The reason for running a trial."""
@@ -60,7 +65,8 @@ class TrialRequest:
         budget: The trial's budget, including set-up and evaluations.
         purpose: The reason for running it.
         seed: Seeds the model, the order of the data and all random draws.
-        milestones: Progress values at which it evaluates, ascending; the last is 1.0.
+        milestones: Progress values at which it evaluates, ascending; the last is 1.0. If empty, the trial measures
+            what an evaluation costs, and chooses as for a final training.
         micro_batch: Largest batch to compute at once; 0 for no limit.
         test: Whether the test set is scored at the end.
         origin: Where the recipe comes from, for display: `plain`, `portfolio NAME`, `model`, ...
@@ -125,6 +131,17 @@ class Report:
             raise ValueError(f"trial {self.trial} reports the metric {self.metric}, which is not finite")
         for name in ("loss", "standard_error"):
             object.__setattr__(self, name, known(getattr(self, name)))
+
+
+def final_milestones(share: float) -> tuple[float, ...]:
+    """Return when a final training evaluates: often, as far as that is cheap, since it keeps its best weights.
+
+    Args:
+        share: Share of its budget that one evaluation takes.
+    """
+    # All but the last one, and the best weights are scored once more.
+    count = next((count for count in EVALUATIONS if count * share <= EVALUATING), 1)
+    return tuple((i + 1) / count for i in range(count))
 
 
 def estimated_cost(request: TrialRequest, latest: Report | None, seconds: float) -> Cost:

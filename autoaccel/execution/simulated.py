@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ class TableExecutor:
         standard_error: Standard error in the reports; None if unknown.
         flops_per_second: Speed of the simulated machine, in FLOPs per second.
         catalog: The known techniques.
-        facts: The facts that `profile` returns; needed only if it is called.
+        facts: The facts that `profile` returns; needed only if it is called, if trials can be continued, or if a
+            larger metric is better.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class TableExecutor:
         self._speed = flops_per_second
         self._queue: list[tuple[float, int, Event]] = []
         self._number = itertools.count()
+        self._seconds: dict[int, float] = {}
 
     def load(self, limit: float | None) -> Catalog:
         """Return the known techniques."""
@@ -76,20 +78,33 @@ class TableExecutor:
     def start(self, request: TrialRequest) -> None:
         """Schedule the events of a trial."""
         budget = request.budget
-        seconds = self._factor * budget.get(SECONDS, budget.get(FLOPS, 0.0) / self._speed)
-        last: Report | None = None
-        for index, p in enumerate(request.milestones):
+        whole = budget.get(SECONDS, budget.get(FLOPS, 0.0) / self._speed)
+        continues = self._facts is not None and self._facts.continues
+        seconds = self._factor * (
+            whole - (self._seconds[request.parent] if continues and request.parent is not None else 0.0)
+        )
+        self._seconds[request.trial] = whole
+        reports: list[Report] = []
+        for index, p in enumerate(request.milestones or (1.0,)):
             spent = self._cost(seconds * p)
             metric = self._table(request, p)
             if metric != metric:
                 outcome = Outcome(OutcomeKind.INFEASIBLE, spent, reason="diverged")
                 self._push(seconds * p, Finished(request.trial, outcome))
                 return
-            last = Report(request.trial, index, p, metric, metric, self._standard_error, spent)
-            self._push(seconds * p, Reported(last))
-        test = {"metric": last.metric, "loss": last.loss} if request.test and last else {}
-        whole = self._cost(seconds)
-        self._push(seconds, Finished(request.trial, Outcome(OutcomeKind.COMPLETE, whole, last, test)))
+            reports.append(Report(request.trial, index, p, metric, metric, self._standard_error, spent))
+            self._push(seconds * p, Reported(reports[-1]))
+        kept = self._best(reports) if request.keep_best else reports[-1]
+        test = {"metric": kept.metric, "loss": kept.loss} if request.test else {}
+        last = None if kept is reports[-1] else reports[-1]
+        name = self._facts.metric if self._facts else ""
+        outcome = Outcome(OutcomeKind.COMPLETE, self._cost(seconds), kept, test, metric=name, last=last)
+        self._push(seconds, Finished(request.trial, outcome))
+
+    def _best(self, reports: Sequence[Report]) -> Report:
+        """Return the best report; of equal ones the last, which was trained longest."""
+        sign = 1 if self._facts is not None and self._facts.maximize else -1
+        return max(reversed(reports), key=lambda report: sign * report.metric)
 
     def proceed(self, trial: int) -> None:
         """Do nothing: simulated trials never wait."""

@@ -13,6 +13,7 @@ from autoaccel.core.quantities import format_flops, format_seconds
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.trial import OutcomeKind
 from autoaccel.reporting.figures import curves_figure, spent_figure, trials_figure
+from autoaccel.reporting.result import optimism_lines
 from autoaccel.storage.records import RunRecord
 
 FAULTS = set(OutcomeKind) - {OutcomeKind.COMPLETE, OutcomeKind.PRUNED}
@@ -34,6 +35,7 @@ def write_report(record: RunRecord) -> str:
         record=record,
         result=record.result,
         recipe=recipe.to_yaml() if recipe else "",
+        optimism=optimism_lines(record.result.get("metric", {}).get("name", ""), record.result.get("delivered")),
         differences=_differences(recipe) if recipe else [],
         figures=_figures(record) if record.trials else [],
         plotly=Markup(get_plotlyjs()) if record.trials else "",

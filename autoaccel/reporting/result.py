@@ -23,8 +23,10 @@ def result_lines(data: Mapping[str, Any], folder: Path) -> list[str]:
     train = f"    autoaccel train {data.get('target')} --recipe {recipe} --budget 30m"
     return [
         data["headline"],
+        *([data["evidence"]] if data.get("evidence") else []),
         *_final(name, data.get("final")),
         *_delivered(name, data.get("delivered", {})),
+        *optimism_lines(name, data.get("delivered")),
         *(
             f"  trial {row['trial']:<4} {row['metric']:.4g}  {row['budget']:>14}  {row['origin']}"
             for row in data.get("leaderboard", [])[:SHOWN]
@@ -52,6 +54,17 @@ def _delivered(name: str, delivered: Mapping[str, Any]) -> list[str]:
     if delivered.get("what") not in ("trial", "plain"):
         return []
     return [f"Delivered is trial {delivered['trial']}: {_scores(name, delivered, delivered['test'])}"]
+
+
+def optimism_lines(name: str, delivered: Mapping[str, Any] | None) -> list[str]:
+    """Return a line about how much better the delivered model is on validation than on test, if it is known."""
+    found = (delivered or {}).get("optimism")
+    if not found:
+        return []
+    error = found["standard_error"]
+    noise = "" if error is None else f" (standard error {error:.2g})"
+    difference = f"{name} {found['difference']:+.2g}{noise}"
+    return [f"Validation minus test: {difference}; what is chosen by validation is a little too good there"]
 
 
 def _scores(name: str, validation: Mapping[str, Any], test: Mapping[str, Any] | None) -> str:

@@ -7,7 +7,7 @@ A sampler proposes recipes to a search.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,26 @@ class Comparison:
     budget: Budget
     winner: TrialRecord
     plain: TrialRecord
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What plain training would reach with all that a run has spent since it was set up, in the metric's units.
+
+    Args:
+        budget: What it would have had.
+        metric: Its expected metric.
+        low: The lower end of an interval of about 95 %, which covers what is not known of longer trainings, the
+            noise of a training, and that of the validation set where it is known.
+        high: The upper end.
+        measured: Whether a plain trial was as long.
+    """
+
+    budget: Budget
+    metric: float
+    low: float
+    high: float
+    measured: bool = False
 
 
 class Search(Protocol):
@@ -77,6 +97,10 @@ class Search(Protocol):
         """Return the current comparison, or None while there is nothing to compare."""
         ...
 
+    def plain_at_full_length(self) -> Expectation | None:
+        """Return what plain training is expected to reach with what the run has spent; None without evidence."""
+        ...
+
     def describe(self) -> list[str]:
         """Return the plan for display, one decision per line; empty before the profile."""
         ...
@@ -93,6 +117,7 @@ class SearchSettings:
         reserve: Seconds to reserve for the report and the last files.
         sampler: The source of recipes, see `samplers.find_sampler`; if None, the search chooses.
         known: Recipes of earlier runs to try early, the most promising first.
+        longest: The longest useful training of one model, such as `Budget(epochs=50)`; None if unknown.
     """
 
     space: SearchSpace
@@ -101,6 +126,7 @@ class SearchSettings:
     reserve: float = 1.5
     sampler: object | None = None
     known: tuple[Proposal, ...] = ()
+    longest: Budget | None = None
 
 
 @dataclass(frozen=True)
@@ -118,16 +144,30 @@ class Proposal:
     number: int | None = None
 
 
+Promise = Callable[[Sequence[Recipe]], Sequence[float]]
+"""From recipes to the logarithms of their expected improvements over the best one, at the final's length."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a search has found so far, for a sampler to build on.
+
+    Args:
+        best: The most promising recipes, best first.
+        reference: Whether there is a finished model that a recipe may learn from.
+        promise: What the search expects of a recipe; None before there are results.
+    """
+
+    best: Sequence[Recipe] = ()
+    reference: bool = False
+    promise: Promise | None = None
+
+
 class Sampler(Protocol):
     """Proposes recipes and learns from their results."""
 
-    def propose(self, best: Sequence[Recipe], reference: bool = False) -> Proposal | None:
-        """Return a recipe that was not proposed before, or None if the space seems exhausted.
-
-        Args:
-            best: The best recipes so far, best first.
-            reference: Whether there is a finished model that a recipe may learn from.
-        """
+    def propose(self, findings: Findings) -> Proposal | None:
+        """Return a recipe that was not proposed before, or None if the space seems exhausted."""
         ...
 
     def tell(self, proposal: Proposal, value: float | None) -> None:

@@ -36,20 +36,21 @@ def recommended(portfolio: Sequence[Proposal]) -> list[Candidate]:
     return [*found[:1], Candidate(PLAIN["plain"], "plain"), *found[1:]]
 
 
-def candidates(trials: LadderTrials, portfolio: Sequence[Proposal], searched: bool) -> Iterator[Candidate]:
+def candidates(
+    trials: LadderTrials, portfolio: Sequence[Proposal], trusted: Sequence[Recipe]
+) -> Iterator[Candidate]:
     """Yield the recipes for the final training that have not failed.
 
     Args:
         trials: The trials so far.
         portfolio: The recipes that the space recommends for the task, best first.
-        searched: Whether there was a search; without one, its recommendation counts more than two plain trials.
+        trusted: The recipes that were tried, best first; empty without a search.
     """
     failed = {record.request.recipe for record in trials.records if _fails(record)}
-    best = trials.best()
-    ranked = [best, *trials.ranked()] if best else []
-    found = [Candidate(record.request.recipe, record.request.origin, record.number) for record in ranked]
-    untried = recommended(portfolio)
-    for candidate in [*found, *untried] if searched else [*untried, *found]:
+    longest = {record.request.recipe: record for record in reversed(trials.ranked())}
+    tried = [longest[recipe] for recipe in trusted if recipe in longest]
+    found = [Candidate(record.request.recipe, record.request.origin, record.number) for record in tried]
+    for candidate in [*found, *recommended(portfolio)]:
         if candidate.recipe not in failed:
             yield candidate
 

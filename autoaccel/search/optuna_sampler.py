@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
@@ -12,7 +12,7 @@ from autoaccel.core.catalog import Domain
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.schedules import Option
 from autoaccel.errors import UsageError
-from autoaccel.search.base import Proposal
+from autoaccel.search.base import Findings, Proposal
 from autoaccel.spaces.choosers import is_switch
 from autoaccel.spaces.distributions import choices, distribution, from_optuna, to_optuna
 from autoaccel.spaces.space import SearchSpace
@@ -60,10 +60,10 @@ class OptunaSampler:
         for proposal in self._queue:
             self._study.enqueue_trial(self._parameters(self._values(proposal.recipe)))
 
-    def propose(self, best: Sequence[Recipe], reference: bool = False) -> Proposal | None:
+    def propose(self, findings: Findings) -> Proposal | None:
         """See `Sampler`."""
         attempts = 0 if self._stopped else ATTEMPTS + len(self._queue)
-        return fresh(lambda: self._next(reference), self.forget, self._seen, attempts)
+        return fresh(lambda: self._next(findings.reference), self.forget, self._seen, attempts)
 
     def _next(self, reference: bool) -> Proposal:
         known = self._queue.pop(0) if self._queue else None

@@ -6,31 +6,26 @@ All trial budgets are shares of the whole, so the same plan works for seconds, F
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import REPRODUCIBLE, Cost, format_seconds
-from autoaccel.core.recipe import PLAIN
 from autoaccel.errors import UsageError, suggestion
 
 ETA = 3
 """A rung's budget is this many times that of the rung below, and one in this many recipes is promoted to it."""
-WIDTH = 2
-"""Recipes of a bracket on the top rung, in addition to the plain one."""
-WIDTHS_ALONE = (6, 4, 3, 2)
-"""Widths to try, in this order, if there is only one rung."""
 SEARCH_SHARE = 0.35
-"""Share of the budget for the search. While the loss still falls with budget, more than about a third takes away
-what the final training would gain."""
-PLATEAUED_SHARE = 0.45
-"""Share for the search once the metric no longer improves with budget. It is only a little larger, because the best
-of many equal recipes is merely the luckiest."""
-MOST_RUNGS = 4
+"""Share of the budget for the search if all of it may be needed to train. While the loss still falls with budget,
+more than about a third takes away what the final training would gain."""
+RUNGS_BELOW = 4
+"""Most rungs below the length of the final training: a shorter trial says too little about it."""
 FEWEST_STEPS = 30
 FEWEST_STEPS_BELOW = 300
-"""Fewest steps on the lowest of three or four rungs: shorter trials favor recipes that start fast."""
+"""Fewest steps on the third rung below the final training and on those under it: shorter trials favor recipes that
+start fast."""
+WIDTHS = (6, 5, 4)
+"""Numbers of trials that the search should be able to pay on the lowest rung; without the last, it is not begun."""
 SETUPS = 4
 """The smallest trial budget covers this many set-ups, so that set-up does not dominate a trial."""
 PLAIN_BATCH = 64
@@ -45,12 +40,13 @@ class Plan:
     Args:
         budget: The budget of the run.
         facts: The facts from the profile.
-        ladder: Trial budgets as shares of the whole, ascending; empty if only a final training fits.
+        ladder: Trial budgets as shares of the whole, ascending; the last is the length of the final training. Empty
+            if only a final training fits.
         search_share: Share of the whole after which no new search trial starts; includes what came before.
         reserve: Seconds reserved after the final training for the report and the last files.
+        longest: The longest useful training as a share of the whole, if the user has told; else infinity.
         workers: Number of parallel trials.
         valid_samples: Validation samples that search trials use; 0 for all.
-        width: Recipes of a bracket on the top rung, in addition to the plain one.
         alone: Origin of the recipe that is trained if no search fits, for display.
         again: Why the plan was made again, for display; empty for the first plan.
     """
@@ -60,15 +56,16 @@ class Plan:
     ladder: tuple[float, ...]
     search_share: float
     reserve: float
+    longest: float = math.inf
     workers: int = 1
     valid_samples: int = 0
-    width: int = 2
     alone: str = "plain"
     again: str = ""
 
-    def quota(self, rung: int) -> int:
-        """Return how many recipes of a bracket reach a rung."""
-        return self.width * int(ETA ** (len(self.ladder) - 1 - rung))
+    @property
+    def top(self) -> int:
+        """The rung whose trials are as long as the final training."""
+        return len(self.ladder) - 1
 
     def trial_budget(self, rung: int) -> Budget:
         """Return the budget of a trial on a rung."""
@@ -83,38 +80,56 @@ class Plan:
             (limit / train[n] * train.seconds for n, limit in budget.items() if train[n] > 0), default=math.inf
         )
 
-    def plateaued(self) -> Plan:
-        """Return the plan for a task whose metric no longer improves with budget: search longer."""
-        return replace(self, search_share=max(self.search_share, PLATEAUED_SHARE))
+    def plateaued(self, rung: int) -> Plan:
+        """Return the plan for a task on which trainings longer than those of a rung are no longer better.
+
+        The final training still gets the length of the next rung, to be sure; the search gets what that leaves.
+        """
+        if rung + 2 > len(self.ladder):
+            return self
+        ladder = self.ladder[: rung + 2]
+        share = 1 - ladder[-1] - self.budget.share(Cost(seconds=self.reserve))
+        return replace(self, ladder=ladder, search_share=max(self.search_share, share))
+
+    def cost_to(self, rung: int, parent: int | None = None) -> float:
+        """Return what a trial on a rung costs after one of the same recipe on the rung `parent`."""
+        continues = self.facts.continues and parent is not None and parent >= 0
+        return self.ladder[rung] - (self.ladder[parent] if continues and parent is not None else 0.0)
 
     def describe(self) -> list[str]:
         """Return the plan for display, one decision per line."""
         lines = [*([self.again] if self.again else []), f"budget: {self.budget}, everything included"]
         if not self.ladder:
-            nothing = f"search: none fits; {self.alone} is trained with the whole budget"
-            return [*lines, nothing, self._expected(1)]
-        rungs = ", ".join(f"{self.quota(i)} x {self.trial_budget(i)}" for i in range(len(self.ladder)))
-        again = ", the better again on the top rung" if len(self.ladder) > 1 else ""
-        more = (
-            f" ({PLATEAUED_SHARE:.0%} if the metric stops improving)" if self.search_share < PLATEAUED_SHARE else ""
-        )
-        trials = sum(self.quota(i) for i in range(len(self.ladder)))
+            short = self.longest < 1
+            length = f"about {self.budget * self.longest} (the longest useful one)" if short else "the whole budget"
+            nothing = f"search: none fits; {self.alone} is trained with {length}"
+            return [*lines, nothing, self._expected()]
+        rungs = ", ".join(str(self.trial_budget(rung)) for rung in range(max(1, self.top)))
+        promoted = f", one in {ETA} promoted" if self.top else ""
+        more = " (later if longer trainings are no better)" if self.longest == math.inf else ""
+        told = " (the longest useful one)" if self.ladder[-1] >= self.longest else ""
         return [
             *lines,
-            f"baselines: plain in two forms{again} ({_baselines(self.ladder):.0%} of the budget)",
-            f"search: {rungs}; no new trial after {self.search_share:.0%} of the budget{more}",
-            f"final training: the best recipe with about {1 - self.search_share:.0%} of the budget",
+            "baselines: plain in two forms, and as far up as the best recipe",
+            f"search: trials of {rungs}{promoted}; no new one after {self.search_share:.0%} of the budget{more}",
+            f"final training: the best recipe with about {self.trial_budget(self.top)}{told}",
             f"reserve: {self.reserve:.1f} s for the report and the last files",
-            self._expected(trials + len(PLAIN) + (1 if again else 0) + 1),
+            self._expected(),
         ]
 
-    def _expected(self, trials: int) -> str:
+    def _expected(self) -> str:
+        trials = 1
+        if self.ladder:
+            each = self.ladder[0] * max(1, self.top)  # a rung's trials cost as much as those of the one below
+            trials += int(self.workers * self.search_share / each)
         seconds = self.expected_seconds(self.budget)
         end = f", the end {format_seconds(seconds)} after the start" if math.isfinite(seconds) else ""
         return f"expected: about {trials} trials{end}"
 
 
-def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, workers: int, reserve: float) -> Plan:
+def make_plan(
+    budget: Budget, facts: TaskFacts, spent: Cost, workers: int, reserve: float, longest: Budget | None = None
+) -> Plan:
     """Split what is left of a budget after the profile.
 
     Args:
@@ -123,6 +138,7 @@ def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, workers: int, reser
         spent: Cost of start-up and the profile.
         workers: Number of parallel trials.
         reserve: Seconds to reserve for the end.
+        longest: Longest useful training of one model; None if unknown.
 
     Raises:
         UsageError: If no meter measures what the budget is in, or it is too small to train anything; says how much
@@ -137,17 +153,33 @@ def make_plan(budget: Budget, facts: TaskFacts, spent: Cost, workers: int, reser
     if left < least:
         needed = budget * ((1 - left + least) * 1.1)
         raise UsageError(f"a budget of {budget} is too small to train anything; at least {needed} is needed")
-    ladder, width = _ladder(left * SEARCH_SHARE, least, _least(budget, facts, FEWEST_STEPS_BELOW))
+    most = _share(budget, facts, longest)
+    # What is told to be useful is trained in full; else the search may take its share of it.
+    final = most if most < left else left * (1 - SEARCH_SHARE) if most == math.inf else left
+    ladder = _ladder(final, left - final, least, _least(budget, facts, FEWEST_STEPS_BELOW))
     return Plan(
         budget=budget,
         facts=facts,
         ladder=ladder,
-        search_share=1 - left + left * SEARCH_SHARE if ladder else 0.0,
+        search_share=(1 - final if final < most else 1.0) if ladder else 0.0,
         reserve=reserve,
+        longest=most,
         workers=workers,
         valid_samples=_valid_samples(budget * ladder[0], facts) if ladder else 0,
-        width=width,
     )
+
+
+def _share(budget: Budget, facts: TaskFacts, longest: Budget | None) -> float:
+    """Return the share of the whole that the longest useful training costs; infinity if that is unknown."""
+    if longest is None:
+        return math.inf
+    limits = longest.resolve(facts.n_train)
+    shares = [Budget({n: budget[n]}).share(Cost(limits)) for n in limits if n in budget]
+    samples = [limit / facts.train[n] for n, limit in limits.items() if n not in budget and facts.train[n]]
+    if "samples" in limits:
+        samples.append(limits["samples"])
+    trained = [budget.share(facts.train * amount + facts.evaluation * 2 + facts.setup) for amount in samples]
+    return min([*shares, *trained], default=math.inf)
 
 
 def _least(budget: Budget, facts: TaskFacts, steps: int) -> float:
@@ -158,21 +190,15 @@ def _least(budget: Budget, facts: TaskFacts, steps: int) -> float:
     return budget.share(training * trainings)
 
 
-def _ladder(share: float, least: float, least_below: float) -> tuple[tuple[float, ...], int]:
-    """Return the tallest ladder whose first rung trains long enough, and its width; empty if none does."""
-    shapes = [*((rungs, WIDTH) for rungs in range(MOST_RUNGS, 1, -1)), *((1, width) for width in WIDTHS_ALONE)]
-    for rungs, width in shapes:
-        unit = tuple(float(ETA) ** (i + 1 - rungs) for i in range(rungs))  # with a top rung of 1
-        # Each rung of a bracket costs as much as the top rung.
-        top = share / (rungs * width + _baselines(unit))
-        if top * unit[0] >= (least_below if rungs > 2 else least):
-            return tuple(top * rung for rung in unit), width
-    return (), WIDTH
-
-
-def _baselines(ladder: Sequence[float]) -> float:
-    """Return the share of the plain recipes: both on the first rung, the better again on any higher top rung."""
-    return len(PLAIN) * ladder[0] + (ladder[-1] if len(ladder) > 1 else 0.0)
+def _ladder(final: float, search: float, least: float, least_below: float) -> tuple[float, ...]:
+    """Return the rungs up to the final's length; empty if the search could not pay a few trials."""
+    below = [final / ETA**depth for depth in range(1, RUNGS_BELOW + 1)]
+    long_enough = [rung for depth, rung in enumerate(below) if rung >= (least if depth < 2 else least_below)]
+    ladder = (*reversed(long_enough), final)
+    if search >= WIDTHS[-1] * ladder[0]:
+        return ladder
+    shorter = (search / width for width in WIDTHS)
+    return next(((rung, final) for rung in shorter if least <= rung < final), ())
 
 
 def _valid_samples(smallest: Budget, facts: TaskFacts) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import REPRODUCIBLE, Cost
 from autoaccel.core.records import TrialRecord
@@ -17,13 +18,14 @@ CLEARLY = 2.0
 """Factor between what was measured and what a trial cost from which the plan is made again."""
 
 
-def plan_again(plan: Plan, record: TrialRecord, spent: Cost) -> Plan:
+def plan_again(plan: Plan, record: TrialRecord, spent: Cost, longest: Budget | None = None) -> Plan:
     """Return the plan that the cost of a plain trial suggests: the same one if it cost about what was expected.
 
     Args:
         plan: The current plan.
         record: A complete trial of plain training.
         spent: What the run has spent so far.
+        longest: See `make_plan`.
     """
     ratio = _ratios(plan.facts, record)
     wrong = {name: factor for name, factor in ratio.items() if not 1 / CLEARLY <= factor <= CLEARLY}
@@ -33,10 +35,10 @@ def plan_again(plan: Plan, record: TrialRecord, spent: Cost) -> Plan:
     factors = ", ".join(f"{factor:.2g} times the {name}" for name, factor in wrong.items())
     line = f"planned again: plain training takes {factors} that the profile measured"
     try:
-        made = make_plan(plan.budget, facts, spent, plan.workers, plan.reserve)
+        made = make_plan(plan.budget, facts, spent, plan.workers, plan.reserve, longest)
     except UsageError:  # too little is left for a search; the final training gets it
         made = replace(plan, facts=facts, ladder=(), search_share=0.0)
-    if (len(made.ladder), made.width) == (len(plan.ladder), plan.width):
+    if len(made.ladder) == len(plan.ladder):
         made = replace(plan, facts=facts)  # a few percent less per rung are not worth new baselines
     return replace(made, alone=plan.alone, again=line)
 

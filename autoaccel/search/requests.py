@@ -7,16 +7,12 @@ import math
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.trial import SLOWER, Purpose, TrialRequest
+from autoaccel.core.trial import SLOWER, Purpose, TrialRequest, final_milestones
 from autoaccel.search.candidates import Candidate
 from autoaccel.search.plan import PLAIN_BATCH, Plan
 
 HANG_SHARE = 0.5
 """A trial that is late by this share of its budget counts as hung; a shorter delay may be due to a busy machine."""
-EVALUATING = 0.02
-"""Largest share of the final training's budget for evaluations besides the one at its end."""
-EVALUATIONS = (16, 8, 4, 2)
-"""Numbers of evaluations of the final training, the most that `EVALUATING` pays for."""
 EARLY = 0.4
 """Progress at which a search trial is compared with others on its rung and may be pruned."""
 
@@ -26,6 +22,8 @@ def search_request(
 ) -> TrialRequest:
     """Return a request for a trial on a rung of the ladder; see `TrialRequest` for the arguments."""
     budget = plan.trial_budget(rung)
+    # A trial as long as the final training may be delivered, so it is scored like one.
+    samples = 0 if rung == plan.top else plan.valid_samples
     return TrialRequest(
         trial=trial,
         recipe=recipe,
@@ -36,8 +34,8 @@ def search_request(
         micro_batch=_micro_batch(plan),
         origin=origin,
         parent=parent,
-        valid_samples=plan.valid_samples,
-        evaluation=plan.facts.evaluation_cost(plan.valid_samples),
+        valid_samples=samples,
+        evaluation=plan.facts.evaluation_cost(samples),
         finalization=plan.facts.finalization_cost(test=False),
         step=_step(plan, recipe),
         grace=_grace(plan, budget, recipe),
@@ -66,17 +64,6 @@ def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, see
         grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget, chosen.recipe),
         keep_best=len(milestones) > 1,
     )
-
-
-def final_milestones(share: float) -> tuple[float, ...]:
-    """Return when the final training evaluates: often, as far as that is cheap, since it keeps its best weights.
-
-    Args:
-        share: Share of its budget that one evaluation takes.
-    """
-    # All but the last one, and the best weights are scored once more.
-    count = next((count for count in EVALUATIONS if count * share <= EVALUATING), 1)
-    return tuple((i + 1) / count for i in range(count))
 
 
 def _step(plan: Plan, recipe: Recipe) -> Cost:

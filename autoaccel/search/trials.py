@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -9,16 +10,22 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.events import Start
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import SECONDS, Cost
+from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import OutcomeKind, Purpose, Report, TrialRequest
-from autoaccel.search.base import Comparison, Proposal
+from autoaccel.search.base import Proposal
+from autoaccel.search.value_model import Observation
 
 CLEARLY_WORSE = 3.0
 """Standard errors by which a final training must be worse to be given up for the next best recipe."""
+FEWEST_GAINS = 3
+"""Promotions from one rung that show whether longer trainings are better."""
 FRUITLESS = 10
 """Number of failures in a row after which no more recipes are proposed."""
 LEARNED = (OutcomeKind.COMPLETE, OutcomeKind.PRUNED)
 """Outcomes whose metric a sampler can learn from."""
+TAUGHT = (*LEARNED, OutcomeKind.INFEASIBLE, OutcomeKind.FAILED, OutcomeKind.TIMED_OUT)
+"""Outcomes that are due to the recipe."""
 FINAL = -1
 """The rung of a final training, which is not on the ladder."""
 FORMER = -2
@@ -44,18 +51,23 @@ class LadderTrials:
     Args:
         records: All trials of the run.
         facts: The facts of the task.
+
+    Attributes:
+        observations: What the ended trials have shown of their recipes, in the order in which they ended.
     """
 
     def __init__(self, records: Trials, facts: TaskFacts):
         self.records = records
         self._facts = facts
         self._standings: dict[int, Standing] = {}
-        self._promoted: set[int] = set()
+        self._numbers: dict[int, list[int]] = {}
+        self.observations: list[Observation] = []
 
     def add(self, request: TrialRequest, standing: Standing, now: float) -> None:
         """Add a trial that is being started."""
         self.records.handle(Start(request), now)
         self._standings[request.trial] = standing
+        self._numbers.setdefault(standing.rung, []).append(request.trial)
 
     def rung(self, record: TrialRecord) -> int:
         """Return a trial's rung."""
@@ -64,14 +76,6 @@ class LadderTrials:
     def proposal(self, record: TrialRecord) -> Proposal | None:
         """Return the proposal of a trial's recipe, if any."""
         return self._standings[record.number].proposal
-
-    def promote(self, record: TrialRecord) -> None:
-        """Mark a trial as promoted: its recipe gets a larger budget."""
-        self._promoted.add(record.number)
-
-    def promoted(self, record: TrialRecord) -> bool:
-        """Return whether a trial was promoted."""
-        return record.number in self._promoted
 
     def score(self, record: TrialRecord) -> tuple[float, float]:
         """Return the sort key of a complete trial; smaller is better."""
@@ -82,6 +86,11 @@ class LadderTrials:
         """Take all trials off the ladder, because it is being replaced."""
         for number, standing in self._standings.items():
             self._standings[number] = replace(standing, rung=FORMER)
+        self._numbers = {FORMER: list(self._standings)}
+
+    def _given(self, rung: int) -> list[TrialRecord]:
+        """Return the trials on a rung, in their order."""
+        return [self.records[number] for number in self._numbers.get(rung, [])]
 
     def baselines(self) -> list[TrialRecord]:
         """Return the plain trials on the ladder, running or ended."""
@@ -91,10 +100,8 @@ class LadderTrials:
         """Return a rung's complete trials, best first; `baseline` selects plain trials or the others."""
         found = [
             record
-            for record in self.records
-            if self.rung(record) == rung
-            and record.final is not None
-            and baseline in (None, record.purpose is Purpose.BASELINE)
+            for record in self._given(rung)
+            if record.final is not None and baseline in (None, record.purpose is Purpose.BASELINE)
         ]
         return sorted(found, key=self.score)
 
@@ -104,28 +111,54 @@ class LadderTrials:
 
     def ranked(self, baseline: bool | None = None) -> list[TrialRecord]:
         """Return the complete trials of the search, ordered by rung (highest first), then best first."""
-        rungs = {standing.rung for standing in self._standings.values()} - {FINAL}
+        rungs = self._numbers.keys() - {FINAL}
         return [record for rung in sorted(rungs, reverse=True) for record in self.on(rung, baseline)]
 
-    def best(self) -> TrialRecord | None:
-        """Return the longest trial of the recipe that wins the comparison, which may be plain.
+    def running_length(self, budget: Budget, now: float) -> float:
+        """Return what running trials will still use at most, as a share of a budget, and for how long.
 
-        Without a comparison, return the best trial on the highest rung with a complete one.
+        Seconds pass once for all of them; the rest adds up.
         """
-        found = self.comparison()
-        if found is None:
-            return next(iter(self.ranked()), None)
-        best = min(found.plain, found.winner, key=self.score)
-        return next(record for record in self.ranked() if record.request.recipe == best.request.recipe)
+        running = self.records.running()
+        if set(budget) == {SECONDS}:
+            ends = [record.started + self.cost(record).seconds for record in running]
+            return budget.share(Cost(seconds=max(0.0, max(ends, default=now) - now)))
+        return sum(budget.share(self.cost(record)) for record in running)
 
-    def pending(self, budget: Budget) -> float:
-        """Return the share of the running trials; seconds pass once for all of them, the rest adds up."""
-        shares = [budget.share(Cost(record.request.budget)) for record in self.records.running()]
-        return (max(shares) if set(budget) == {SECONDS} else sum(shares)) if shares else 0.0
+    def cost(self, record: TrialRecord) -> Cost:
+        """Return what a trial was expected to cost when it was started."""
+        whole, parent = Cost(record.request.budget), self.records.get(record.request.parent)
+        return whole - Cost(parent.request.budget) if parent and self._facts.continues else whole
 
-    def searched(self, rung: int) -> list[TrialRecord]:
-        """Return the trials of proposed recipes on a rung, whatever their outcome."""
-        return [record for record in self.records if self.rung(record) == rung and self.proposal(record)]
+    def recipes_on(self, rung: int) -> set[Recipe]:
+        """Return the recipes that were given a trial on a rung, whatever its outcome, except lost ones."""
+        return {
+            record.request.recipe
+            for record in self._given(rung)
+            if not (record.outcome and record.outcome.kind is OutcomeKind.LOST)
+        }
+
+    def observe(self, record: TrialRecord, budget: Budget) -> None:
+        """Note what a trial that has ended shows of its recipe."""
+        if record.outcome is None or record.purpose is Purpose.FINAL or record.outcome.kind not in TAUGHT:
+            return
+        length, value = budget.share(Cost(record.request.budget)), math.inf
+        if record.final is not None:
+            value = self.score(record)[0]
+        elif record.outcome.kind is OutcomeKind.PRUNED:
+            if record.latest is None:
+                return
+            value = self._pruned_value(record, record.latest)
+        self.observations.append(Observation(record.request.recipe, length, value))
+
+    def _pruned_value(self, record: TrialRecord, latest: Report) -> float:
+        """Return what a pruned trial would have reached if it had gained from there on what others did."""
+        gains = [
+            self.score(other)[0] - self._facts.score(other.reports[latest.milestone])[0]
+            for other in self.on(self.rung(record))
+            if len(other.reports) > latest.milestone
+        ]
+        return self._facts.score(latest)[0] + (median(gains) if gains else 0.0)
 
     def finals(self) -> list[TrialRecord]:
         """Return the final trainings, running or ended."""
@@ -139,21 +172,12 @@ class LadderTrials:
         """Return the better plain trial on the highest rung with a complete one."""
         return next(iter(self.ranked(baseline=True)), None)
 
-    def comparison(self) -> Comparison | None:
-        """Compare the best recipe with the better plain one on the highest rung where both are complete."""
-        for winner in self.ranked(baseline=False):
-            if plain := self.plain(self.rung(winner)):
-                return Comparison(plain.request.budget, winner, plain)
-        return None
-
     def rivals(self, record: TrialRecord, milestone: int) -> list[float]:
         """Return the metrics of the other trials on a trial's rung at a milestone; smaller is better."""
         return [
             self._facts.score(other.reports[milestone])[0]
-            for other in self.records
-            if other.number != record.number
-            and self.rung(other) == self.rung(record)
-            and len(other.reports) > milestone
+            for other in self._given(self.rung(record))
+            if other.number != record.number and len(other.reports) > milestone
         ]
 
     def fruitless(self) -> bool:
@@ -183,13 +207,19 @@ class LadderTrials:
         behind, error = self._facts.score(report)[0] - self.score(plain)[0], self._facts.error(report, plain.final)
         return error is not None and behind > CLEARLY_WORSE * error
 
-    def plateaued(self) -> bool:
-        """Return whether the typical promotion gains less than the standard error of the metric."""
-        gains = []
+    def plateaued(self) -> int | None:
+        """Return the rung from which longer trainings are no longer better, if there is one.
+
+        That is the lowest one from which at least `FEWEST_GAINS` recipes were promoted and typically gained less
+        than the standard error of the metric.
+        """
+        gains: dict[int, list[float]] = {}
         for record in self.records:
             parent = self.records.get(record.request.parent)
             if record.purpose is Purpose.FINAL or not (parent and parent.final and record.final):
                 continue
             if (error := record.final.standard_error) is not None:
-                gains.append(self.score(parent)[0] - self.score(record)[0] - error)
-        return bool(gains) and median(gains) < 0
+                gain = self.score(parent)[0] - self.score(record)[0] - error
+                gains.setdefault(self.rung(record), []).append(gain)
+        flat = [rung for rung, found in gains.items() if len(found) >= FEWEST_GAINS and median(found) < 0]
+        return min(flat) - 1 if flat else None

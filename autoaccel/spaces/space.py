@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from autoaccel.core.catalog import REFERENCE, Catalog, Domain, check
 from autoaccel.core.recipe import COMPONENTS, Choice, Recipe
@@ -37,6 +38,7 @@ class SearchSpace:
         techniques: The optional techniques offered, each with its domains.
         required: Names in `techniques` that are always on.
         model: Domains of the hyperparameters of the user's model factory.
+        defaults: What the factory takes for hyperparameters that a recipe does not set, as far as is known.
         portfolio: Recipes to try first, by name.
         catalog: The known techniques by name.
         description: For display.
@@ -48,6 +50,7 @@ class SearchSpace:
     required: frozenset[str]
     catalog: Catalog
     model: ParameterDomains = field(default_factory=dict)
+    defaults: Mapping[str, Option] = field(default_factory=dict)
     portfolio: Mapping[str, Recipe] = field(default_factory=dict)
     description: str = ""
 
@@ -152,9 +155,15 @@ class SearchSpace:
             self, components=components, techniques=techniques, required=required, portfolio=portfolio
         ), notes
 
-    def with_model(self, domains: ParameterDomains) -> SearchSpace:
-        """Return the same space with the hyperparameters of the user's model."""
-        return replace(self, model=domains)
+    def with_model(
+        self, domains: ParameterDomains, defaults: Mapping[str, Option] = MappingProxyType({})
+    ) -> SearchSpace:
+        """Return the same space with the hyperparameters of the user's model, and their defaults."""
+        return replace(self, model=domains, defaults=defaults)
+
+    def flat(self, recipe: Recipe) -> dict[str, Option]:
+        """Return a recipe's flat parameters, with the defaults of the user's hyperparameters."""
+        return {**{f"model.{name}": given for name, given in self.defaults.items()}, **recipe.flat()}
 
     def fit(self, recipe: Recipe) -> Recipe | None:
         """Return the nearest valid recipe in the space; None if a component's choice is not offered."""

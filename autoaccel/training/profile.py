@@ -19,6 +19,7 @@ from autoaccel.core.clock import Clock
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import COUNTS, Cost
 from autoaccel.core.recipe import PLAIN
+from autoaccel.core.schedules import Scalar
 from autoaccel.errors import TaskError, suggestion
 from autoaccel.spaces.domains import model_domains
 from autoaccel.techniques.registry import build
@@ -115,8 +116,19 @@ def profile_task(
         fingerprint=_fingerprint(data.train, data.valid),
         understood=understood,
         folds=task.folds,
+        defaults=_defaults(task),
         names=data.found.reader.names,
     )
+
+
+def _defaults(task: Task) -> dict[str, Scalar | None]:
+    """Return the defaults of the searched hyperparameters in the model factory's signature."""
+    try:
+        accepted = inspect.signature(task.model).parameters
+    except (TypeError, ValueError):  # some callables written in C have no signature
+        return {}
+    stated = {name: accepted[name].default for name in task.space if name in accepted}
+    return {name: given for name, given in stated.items() if isinstance(given, int | float | str | bool | None)}
 
 
 def _check_space(task: Task) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
+from autoaccel.core.budget import Budget
 from autoaccel.core.catalog import REFERENCE
 from autoaccel.core.clock import Clock
 from autoaccel.core.quantities import COUNTS, Cost
-from autoaccel.core.trial import Outcome, OutcomeKind, Reference, Report, TrialRequest
+from autoaccel.core.trial import Outcome, OutcomeKind, Reference, Report, TrialRequest, final_milestones
 from autoaccel.errors import TaskError, UsageError, suggestion
 from autoaccel.techniques.base import Technique
 from autoaccel.techniques.registry import build
@@ -196,14 +197,28 @@ def _finished_model(
     return model.eval().requires_grad_(False)
 
 
-def _progress(context: TrainingContext, request: TrialRequest, finishing: Callable[[], bool]) -> Progress:
+def _measured(context: TrainingContext, request: TrialRequest) -> TrialRequest:
+    """Return a request that comes without a profile with what to reserve for its evaluations and its end."""
     evaluation, finalization = request.evaluation, request.finalization
     if evaluation == Cost() and not COUNTS.issuperset(request.budget):
-        # The request comes without a profile, so measure here what to reserve for the end.
         evaluation, error = expected_cost(context, context.data.valid)
         finalization = finalization + error
         if request.test and context.data.test is not None:
             finalization = finalization + (evaluation + error) * (len(context.data.test) / len(context.data.valid))
+    milestones = request.milestones or final_milestones(_evaluating(context, request.budget, evaluation))
+    return replace(request, evaluation=evaluation, finalization=finalization, milestones=milestones)
+
+
+def _evaluating(context: TrainingContext, budget: Budget, evaluation: Cost) -> float:
+    """Return about which share of a budget an evaluation takes."""
+    limits = budget.resolve(len(context.data.train))
+    trained = min(limits.get("samples", math.inf), limits.get("steps", math.inf) * context.batch_size)
+    # An evaluation counts as no step, but takes at most as long as training on as many samples.
+    return max(limits.share(evaluation), len(context.data.valid) / trained)
+
+
+def _progress(context: TrainingContext, request: TrialRequest, finishing: Callable[[], bool]) -> Progress:
+    evaluation, finalization = request.evaluation, request.finalization
     # Evaluation and finalization both enter the techniques' `evaluate`, which may run training samples itself.
     count = len(context.data.train)
     # A stream may have no length.
@@ -228,6 +243,7 @@ def _train(context: TrainingContext, request: TrialRequest, environment: TrialEn
         reports.append(made)
         return environment.report(made)
 
+    request = _measured(context, request)
     progress = _progress(context, request, environment.finishing)
     best = Best(context.data.metric.maximize) if request.keep_best else None
     milestones = Milestones(request.milestones, request.valid_samples, report, environment.stopped, best)

@@ -53,6 +53,7 @@ def config(
         "space": options.space,
         "model_space": dict(model_space),
         "metric": options.metric,
+        "max_epochs": options.max_epochs,
         "seed": options.seed,
         "devices": options.devices,
         "workers": resources.workers,
@@ -79,9 +80,8 @@ def _fingerprint(target: str, name: str, facts: TaskFacts, options: Options) -> 
     path = Path(split_target(target)[0])
     if path.is_file():
         digest.update(path.read_bytes())
-    digest.update(
-        repr((read_space(name), facts.fingerprint, options.seed, options.metric, options.parts())).encode()
-    )
+    chosen = options.seed, options.metric, options.max_epochs, options.parts()
+    digest.update(repr((read_space(name), facts.fingerprint, *chosen)).encode())
     digest.update(__version__.encode())
     return digest.hexdigest()[:16]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autoaccel.core.budget import Budget
 from autoaccel.core.resources import Resources
 from autoaccel.errors import UsageError
 from autoaccel.execution import executors
@@ -30,6 +32,8 @@ class Options:
         workers: Number of parallel trials.
         memory: Try recipes of earlier runs early, and remember those of this run that beat plain.
         warm_start: The folder of a finished run, whose best recipes are tried early.
+        max_epochs: Passes over the training data after which training one model longer is of no use; what they
+            leave of the budget goes to the search. None if unknown.
         sampler: The source of recipes: a name (`mixed`, `tpe`, `random`), any Optuna sampler with its own seed, or
             a function `(space, seed) -> Sampler`; see `autoaccel.search.base`. `mixed` if None.
         search: The search algorithm: a name (`halving`), or a function `SearchSettings -> Search`.
@@ -46,6 +50,7 @@ class Options:
     workers: int = 1
     memory: bool = True
     warm_start: str | Path | None = None
+    max_epochs: float | None = None
     sampler: Any = None
     search: Any = searches.DEFAULT
     executor: Any = executors.DEFAULT
@@ -57,6 +62,7 @@ class Options:
             UsageError: If an option is invalid, the sampler, search and executor included.
         """
         find_sampler(self.sampler), find_search(self.search), find_executor(self.executor)
+        self.longest()
         if self.workers < 1:
             raise UsageError(f"--workers must be at least 1, got {self.workers}")
         if self.executor == "inline" and self.workers > 1:
@@ -64,6 +70,21 @@ class Options:
         devices = gpu_names(self.devices)
         workers = max(self.workers, len(devices))
         return Resources(devices, self.devices == "cpu", workers, self.seed, self.metric)
+
+    def longest(self) -> Budget | None:
+        """Return the longest useful training of one model; None if unknown.
+
+        Raises:
+            UsageError: If the number of epochs is invalid.
+        """
+        most = self.max_epochs
+        if most is None:
+            return None
+        if isinstance(most, bool) or not isinstance(most, int | float) or not 0 < most < math.inf:
+            raise UsageError(
+                f"--max-epochs must be a positive number of passes over the training data, got {most!r}"
+            )
+        return Budget(epochs=most)
 
     def parts(self) -> str:
         """Return the names of the search and the sampler, for the fingerprint of a run."""

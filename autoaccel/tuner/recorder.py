@@ -23,6 +23,7 @@ from autoaccel.storage.folder import RunFolder, read_json
 from autoaccel.storage.log import Log
 from autoaccel.storage.optuna_export import StudyFile
 from autoaccel.storage.records import read_record
+from autoaccel.tuner.claim import optimism
 from autoaccel.tuner.summary import delivery, failures, leaderboard, result_data, trials_csv
 
 
@@ -92,7 +93,8 @@ class Recorder:
         self._folder.drop_weights(set())
         data = self._result(clock.now(), status)
         if tested:
-            data["delivered"]["test"] = {key: known(tested[key]) for key in ("metric", "loss", "standard_error")}
+            scored = {key: known(tested[key]) for key in ("metric", "loss", "standard_error")}
+            data["delivered"] |= {"test": scored, "optimism": optimism(data["delivered"], scored)}
             data["spent"]["test"] = dict(tested["cost"])
         self._write_recipe(data)
         self._folder.write_json("result.json", data)

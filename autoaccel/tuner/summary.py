@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import COUNTS, Cost
-from autoaccel.core.recipe import PLAIN, Recipe
+from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report
 from autoaccel.search.base import Comparison, Search
+from autoaccel.tuner.claim import evidence, headline, optimism, whole_data
 
 SCHEMA = 2
 CLEARLY = 1.5
@@ -33,11 +34,14 @@ def result_data(search: Search, budget: Budget, now: float, status: str) -> dict
     assert facts is not None
     delivered, record = delivery(search)
     compared = comparison(search.comparison(), facts)
+    if compared is not None:
+        compared["whole"] = whole_data(search.plain_at_full_length(), record)
     recipe = record.request.recipe if record else Recipe()
     return {
         "schema": SCHEMA,
         "status": status,
-        "headline": headline(search.trials, compared, record),
+        "headline": headline(search.trials, compared, record, status),
+        "evidence": evidence(facts.metric, compared),
         **({"classes": list(facts.names)} if facts.names else {}),
         "metric": {"name": facts.metric, "direction": "max" if facts.maximize else "min"},
         "comparison": compared,
@@ -85,45 +89,6 @@ def comparison(found: Comparison | None, facts: TaskFacts) -> dict[str, Any] | N
         "gain": facts.score(plain)[0] - facts.score(winner)[0],
         "standard_error": _larger(winner.standard_error, plain.standard_error),
     }
-
-
-def headline(trials: Trials, compared: Mapping[str, Any] | None, delivered: TrialRecord | None) -> str:
-    """Return one line: the scores of the recipe and of plain training at equal budget, and whether it is better.
-
-    Args:
-        trials: All trials of the run.
-        compared: The comparison as plain data, if there is one.
-        delivered: The trial whose model is delivered, if any.
-    """
-    metric = trials.facts.metric if trials.facts else "metric"
-    if compared is None:
-        return _uncompared(trials, metric, delivered)
-    ours, plain = compared["winner"]["metric"], compared["plain"]["metric"]
-    values = f"{metric} {ours:.4g} against {plain:.4g} with {compared['budget']} each"
-    if compared["gain"] <= 0:
-        return f"No better than plain: {values}."
-    if delivered and delivered.request.recipe in PLAIN.values():
-        return f"Plain is delivered, although another recipe won the comparison: {values}."
-    return f"Better than plain: {values}{_caveat(compared['gain'], compared['standard_error'])}."
-
-
-def _uncompared(trials: Trials, metric: str, delivered: TrialRecord | None) -> str:
-    found = delivered.final if delivered else None
-    value = f": {metric} {found.metric:.4g} on the validation set" if found else ""
-    origin = delivered.request.origin if delivered else "nothing"
-    ended = [(record, record.outcome) for record in trials.of(Purpose.BASELINE) if record.outcome]
-    if ended and not any(record.final for record, _ in ended):
-        fault = ended[0][1]
-        return f"Plain training fails ({fault.kind.value}: {fault.reason}); delivered is {origin}{value}."
-    if delivered is None or delivered.request.recipe in PLAIN.values():
-        return "The plain recipe was trained: the budget leaves no room to compare it with another."
-    return f"The budget leaves no room to compare with plain; delivered is {origin}{value}."
-
-
-def _caveat(gain: float, standard_error: float | None) -> str:
-    if standard_error is None:
-        return "; the noise of the validation set is not known"
-    return ", which is within the noise of the validation set" if gain <= standard_error else ""
 
 
 def _larger(one: float | None, other: float | None) -> float | None:
@@ -230,8 +195,9 @@ def _scored(record: TrialRecord) -> dict[str, Any]:
 def _delivered(what: str, record: TrialRecord | None) -> dict[str, Any]:
     if record is None or record.outcome is None:
         return {"what": what, "trial": None}
-    test = dict(record.outcome.test) or None
-    return {"what": what, "budget": str(record.request.budget), **_scored(record), "test": test}
+    scored, test = _scored(record), dict(record.outcome.test) or None
+    budget = str(record.request.budget)
+    return {"what": what, "budget": budget, **scored, "test": test, "optimism": optimism(scored, test)}
 
 
 def _baseline(record: TrialRecord | None) -> dict[str, Any] | None:

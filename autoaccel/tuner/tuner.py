@@ -67,7 +67,7 @@ class Tuner:
         self._clock = SystemClock(clock.now() + before)
         self._view = view
         self._earlier = Earlier(options, budget, self._old)
-        self._tried: list[str] = []
+        self._told: list[str] = []
 
     def go(self) -> Result:
         """Profile, search, train and deliver; return the result."""
@@ -78,7 +78,7 @@ class Tuner:
             known, more = self._earlier.known(space, facts)
             self._note(*notes, *more)
             self._write_config(name, facts, model_space, known)
-            self._tried = _tried(known)
+            self._told = self._told_lines(known)
             return self._loop(self._search(space, known), space, executor, facts)
 
     def plan(self) -> list[str]:
@@ -95,7 +95,7 @@ class Tuner:
             *search.describe(),
             f"search space: {name}, {len(space.domains())} parameters",
             f"portfolio: {', '.join(space.portfolio) or 'none'}",
-            *_tried(known),
+            *self._told_lines(known),
             *notes,
             *more,
         ]
@@ -110,6 +110,12 @@ class Tuner:
         return closing(make(self._task, self._resources, self._clock, self._folder.path))
 
     def _facts(self, executor: Executor) -> tuple[TaskFacts, Mapping[str, Any]]:
+        facts, model_space = self._profiled(executor)
+        if self._options.max_epochs is not None and not facts.n_train:
+            raise UsageError("--max-epochs needs the length of a pass, and this stream has none")
+        return facts, model_space
+
+    def _profiled(self, executor: Executor) -> tuple[TaskFacts, Mapping[str, Any]]:
         for _, entry in self._entries if self._old else ():
             if isinstance(entry, Profiled):
                 return entry.facts, self._old["model_space"]
@@ -119,13 +125,27 @@ class Tuner:
         self, catalog: Catalog, facts: TaskFacts, model_space: Mapping[str, Any]
     ) -> tuple[str, SearchSpace, list[str]]:
         name = self._options.space or DEFAULT_SPACES[facts.kind]
-        whole = SearchSpace.load(name, catalog).with_model(model_domains(model_space))
+        whole = SearchSpace.load(name, catalog).with_model(model_domains(model_space), facts.defaults)
         return name, *whole.for_task(facts.capabilities)
 
     def _search(self, space: SearchSpace, known: Sequence[Proposal]) -> Search:
         options, budget = self._options, self._budget
-        settings = SearchSettings(space, budget, options.seed, reserve(budget), options.sampler, tuple(known))
+        settings = SearchSettings(
+            space=space,
+            budget=budget,
+            seed=options.seed,
+            reserve=reserve(budget),
+            sampler=options.sampler,
+            known=tuple(known),
+            longest=options.longest(),
+        )
         return find_search(options.search)(settings)
+
+    def _told_lines(self, known: Sequence[Proposal]) -> list[str]:
+        """Return what the user and earlier runs have told the search, one line each."""
+        most = self._options.max_epochs
+        longest = [] if most is None else [f"longest training: what plain takes for {most:g} epochs (--max-epochs)"]
+        return [*longest, *(f"{proposal.origin}: {short(proposal.recipe)}" for proposal in known)]
 
     def _write_config(
         self, space: str, facts: TaskFacts, model_space: Mapping[str, Any], known: Sequence[Proposal]
@@ -133,8 +153,8 @@ class Tuner:
         made = config(self._target, self._budget, self._options, self._resources, space, facts, model_space, known)
         if self._old and self._old.get("fingerprint") != made["fingerprint"]:
             raise UsageError(
-                f"{self._folder.path} was made with another task file, space, seed, metric, search, sampler or "
-                "version; choose another folder with --out"
+                f"{self._folder.path} was made with another task file, space, seed, metric, number of epochs, "
+                "search, sampler or version; choose another folder with --out"
             )
         made["folder"] = str(self._folder.path.resolve())
         self._folder.write_json("config.json", {**made, "started": self._old.get("started", made["started"])})
@@ -186,7 +206,7 @@ class Tuner:
             events = [Profiled(facts, self._resources.workers)]
         listeners: list[Listener] = [recorder]
         if self._view:
-            listeners.append(_PlanFirst(self._view, search, facts.understood, self._tried))
+            listeners.append(_PlanFirst(self._view, search, facts.understood, self._told))
             for now, entry in log.entries:
                 self._view.handle(entry, now)
         with interrupts() as interrupted:
@@ -215,11 +235,6 @@ class _PlanFirst:
             first = self._shown is None
             self._shown = plan
             self._view.plan([*self._before, *plan, *self._after] if first else plan)
-
-
-def _tried(known: Sequence[Proposal]) -> list[str]:
-    """Return the recipes of earlier runs that will be tried early, one line each."""
-    return [f"{proposal.origin}: {short(proposal.recipe)}" for proposal in known]
 
 
 def reserve(budget: Budget) -> float:

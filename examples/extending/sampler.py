@@ -4,13 +4,12 @@ Any Optuna sampler is one: give it a seed, so that a killed run can be resumed. 
 with `propose` and `tell`.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from optuna.samplers import QMCSampler
 
 from autoaccel import Recipe, SearchSpace, tune
-from autoaccel.search.base import Proposal
+from autoaccel.search.base import Findings, Proposal
 
 DIGITS = str(Path(__file__).parents[1] / "digits.py")
 
@@ -27,11 +26,11 @@ class Tournament:
         self.space, self.seed, self.drawn = space, seed * 10_000, 0
         self.results: list[tuple[float, Recipe]] = []
 
-    def propose(self, best: Sequence[Recipe], reference: bool = False) -> Proposal | None:
+    def propose(self, findings: Findings) -> Proposal | None:
         """The next recipe."""
         self.drawn += 3
         drawn = [self.space.sample(self.seed + self.drawn + i) for i in range(3)]
-        winner = max(drawn, key=lambda recipe: _common(recipe, best[0])) if best else drawn[0]
+        winner = max(drawn, key=lambda recipe: _common(recipe, findings.best[0])) if findings.best else drawn[0]
         return Proposal(winner, "tournament")
 
     def tell(self, proposal: Proposal, value: float | None) -> None:

@@ -1,15 +1,19 @@
 """Every executor keeps the same contract, one from outside among them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from extending import example
 
+from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock, SystemClock
 from autoaccel.core.events import Finished
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import Cost
+from autoaccel.core.recipe import Recipe
 from autoaccel.core.resources import Resources
+from autoaccel.core.trial import TrialRequest
 from autoaccel.errors import UsageError
 from autoaccel.execution.executors import find_executor
 from autoaccel.execution.simulated import TableExecutor
@@ -53,6 +57,29 @@ def test_the_simulated_executor_keeps_the_contract(tmp_path):
         return TableExecutor(lambda request, p: 2.0 - p, SimulatedClock(), flops_per_second=1e4, facts=FACTS)
 
     check_executor(make, tmp_path)
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+def test_a_simulated_training_keeps_its_best_weights_where_it_is_asked_to(maximize):
+    """Best at half of it; of two equal ones, the later was trained longer."""
+
+    def table(request, p):
+        return 1 - abs(p - 0.5) if maximize else abs(p - 0.5)
+
+    def outcome(**options):
+        clock = SimulatedClock()
+        executor = TableExecutor(table, clock, facts=replace(FACTS, maximize=maximize))
+        executor.start(TrialRequest(0, Recipe(), Budget(seconds=8.0), test=True, **options))
+        return next(e.outcome for e in iter(lambda: executor.poll(10.0)[0], None) if isinstance(e, Finished))
+
+    quarters = (0.25, 0.5, 0.75, 1.0)
+    kept = outcome(milestones=quarters, keep_best=True)
+    assert kept.final.progress == 0.5 and kept.last.progress == 1.0 and kept.test["metric"] == kept.final.metric
+    assert kept.kept.startswith("the weights after 50% were better on validation than the last: loss ")
+    assert outcome(milestones=(0.25, 0.75), keep_best=True).final.progress == 0.75
+    last = outcome(milestones=quarters)
+    assert last.final.progress == 1.0 and last.last is None and last.test["metric"] == last.final.metric
+    assert outcome(milestones=(), keep_best=True).final.progress == 1.0
 
 
 def test_an_executor_from_outside_keeps_the_contract_and_writes_what_happens(model, tmp_path):

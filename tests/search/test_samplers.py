@@ -12,7 +12,7 @@ from autoaccel.core.events import Profiled, Start
 from autoaccel.core.trial import Purpose
 from autoaccel.errors import UsageError
 from autoaccel.execution.simulated import TableExecutor
-from autoaccel.search.base import Proposal, SearchSettings
+from autoaccel.search.base import Findings, Proposal, SearchSettings
 from autoaccel.search.optuna_sampler import OptunaSampler
 from autoaccel.search.samplers import SAMPLERS, find_sampler
 from autoaccel.search.searches import find_search
@@ -63,7 +63,7 @@ def test_a_sampler_knows_the_portfolios_results():
     """Enqueued recipes are trials of the study like all others, and their values are those of the recipes."""
     space, _ = SearchSpace.load("vision").for_task(FACTS.capabilities)
     sampler = OptunaSampler(space, optuna.samplers.TPESampler(seed=0))
-    proposal = sampler.propose([])
+    proposal = sampler.propose(Findings())
     sampler.tell(proposal, 0.25)
     (trial,) = [t for t in sampler._study.trials if t.state.is_finished()]
     assert trial.value == 0.25
@@ -76,8 +76,8 @@ def test_an_infeasible_recipe_is_pruned_and_violates_a_constraint():
     """A failed trial would teach the sampler nothing. A recipe from another source is told in the same way."""
     space, _ = SearchSpace.load("vision").for_task(FACTS.capabilities)
     sampler = OptunaSampler(space, optuna.samplers.RandomSampler(seed=0), portfolio=False)
-    sampler.tell(sampler.propose([]), None)
-    sampler.tell(Proposal(sampler.propose([]).recipe, "mutation"), None)
+    sampler.tell(sampler.propose(Findings()), None)
+    sampler.tell(Proposal(sampler.propose(Findings()).recipe, "mutation"), None)
     told = [trial for trial in sampler._study.trials if trial.state.is_finished()]
     assert [trial.state for trial in told] == [optuna.trial.TrialState.PRUNED] * 2
     assert all(max(trial.constraints.values()) > 0 for trial in told)
@@ -130,7 +130,7 @@ def test_a_sampler_that_has_tried_everything_says_so():
     }
     space = SearchSpace.from_data(data, catalog(), read, "small")
     sampler, tried = OptunaSampler(space, optuna.samplers.BruteForceSampler(seed=0)), []
-    while (proposal := sampler.propose([])) is not None:
+    while (proposal := sampler.propose(Findings())) is not None:
         tried.append(proposal.recipe)
         sampler.tell(proposal, float(len(tried)))
     assert len(set(tried)) == len(tried) == 4
@@ -142,4 +142,4 @@ def test_a_sampler_that_cannot_draw_is_refused():
         space, optuna.samplers.GridSampler({"batch_size": ["constant_batch"]}, seed=0), portfolio=False
     )
     with pytest.raises(UsageError, match="GridSampler cannot draw from the search space vision"):
-        sampler.propose([])
+        sampler.propose(Findings())

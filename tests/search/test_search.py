@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from simulation import FACTS, Book, make, quality, simulate
@@ -40,14 +41,13 @@ def test_baselines_come_first_and_take_little():
     assert [r.recipe for r in started[:2]] == list(PLAIN.values())
     spent = sum(r.budget.seconds for r in started if r.purpose is Purpose.BASELINE)
     assert spent <= 0.15 * 3600
-    assert search.baseline().request.budget == search.plan.trial_budget(len(search.plan.ladder) - 1)
+    assert search.comparison().budget.seconds <= search.baseline().request.budget.seconds
 
 
 def test_the_search_finds_a_better_learning_rate_than_plain():
     search, _, _ = simulate(Budget(seconds=7200))
-    compared = search.comparison()
-    assert compared.budget == search.plan.trial_budget(len(search.plan.ladder) - 1)
-    assert search.best().final.metric < compared.plain.final.metric
+    assert search.comparison().winner.final.metric < search.comparison().plain.final.metric
+    assert search.best().request.recipe not in PLAIN.values()
 
 
 def test_a_diverging_recipe_is_infeasible_and_the_run_goes_on():
@@ -157,18 +157,43 @@ def test_a_budget_that_is_too_small_says_how_much_is_needed():
         make_plan(Budget(seconds=3), FACTS, Cost(seconds=2.5), 1, 1.5)
 
 
-@pytest.mark.parametrize(("seconds", "rungs"), [(8, 0), (25, 1), (120, 2), (3600, 3), (7200, 4)])
+@pytest.mark.parametrize(("seconds", "rungs"), [(8, 0), (25, 3), (120, 3), (600, 4), (7200, 5)])
 def test_the_ladder_fits_the_budget(seconds, rungs):
-    """Short budgets get fewer rungs, and no rung that only baselines would fit on."""
+    """It ends with the final training, and short budgets get fewer rungs, or no search at all."""
     facts = replace(FACTS, train=Cost(seconds=4e-4, flops=1e6), setup=Cost(seconds=0.1))
     plan = make_plan(Budget(seconds=seconds), facts, Cost(seconds=2.5), 1, 1.5)
     assert len(plan.ladder) == rungs
     if rungs:
-        trials = sum(plan.quota(i) * b for i, b in enumerate(plan.ladder))
-        baselines = 2 * plan.ladder[0] + (plan.ladder[-1] if rungs > 1 else 0)
-        assert baselines <= 0.16
-        assert trials + baselines == pytest.approx(0.35 * (1 - 4 / seconds))
-        assert plan.quota(0) >= 2
+        assert plan.ladder[-1] == pytest.approx(0.65 * (1 - 4 / seconds))
+        assert plan.search_share == pytest.approx(1 - plan.ladder[-1])
+        assert all(above == pytest.approx(3 * below) for below, above in pairwise(plan.ladder))
+
+
+@pytest.mark.parametrize("epochs", [5, 20, 80])
+def test_what_is_told_to_be_the_longest_useful_training_is_the_final_one(epochs):
+    """Twenty epochs of 1000 samples take 2 seconds, an evaluation .02; what they leave is searched."""
+    longest = Budget(epochs=epochs)
+    plan = make_plan(Budget(seconds=100), FACTS, Cost(), 1, 0.0, longest)
+    expected = (epochs * 0.1 + 2 * 0.02 + 0.05) / 100
+    assert plan.ladder[-1] == pytest.approx(expected) and plan.longest == pytest.approx(expected)
+    assert plan.search_share == 1.0 and "the longest useful one" in "\n".join(plan.describe())
+
+
+def test_a_budget_for_just_the_longest_useful_training_is_not_spent_on_a_search():
+    plan = make_plan(Budget(seconds=8), FACTS, Cost(), 1, 0.0, Budget(seconds=8))
+    assert not plan.ladder
+    search, _, _ = simulate(Budget(seconds=60), longest=Budget(seconds=60))
+    (only,) = search.trials
+    assert only.purpose is Purpose.FINAL and only.request.origin.startswith("portfolio ")
+
+
+def test_trials_as_long_as_the_final_training_take_its_place():
+    """The best of them is delivered; no second training of it follows."""
+    search, clock, _ = simulate(Budget(seconds=3600), longest=Budget(seconds=120))
+    top = [record for record in search.trials if record.request.budget.seconds == pytest.approx(120, rel=0.01)]
+    assert len(top) > 2 and search.best() in top
+    assert search.best().final.metric <= min(record.final.metric for record in top if record.final) + 0.05
+    assert 0.9 * 3600 < clock.now() <= 3600
 
 
 def test_a_plan_in_a_quantity_of_small_amounts_lasts_as_long_as_it_does():

@@ -61,6 +61,9 @@ class Halves:
             Comparison(found[0].request.budget, found[1], found[0]) if all(r and r.final for r in found) else None
         )
 
+    def plain_at_full_length(self):
+        return None
+
     def describe(self):
         return ["two trials, then the better one"]
 

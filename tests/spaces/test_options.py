@@ -17,6 +17,7 @@ from autoaccel.core.records import TrialRecord
 from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError, UsageError
 from autoaccel.export.python import literal
+from autoaccel.search.base import Findings
 from autoaccel.search.mixed_sampler import MixedSampler, tpe
 from autoaccel.search.optuna_sampler import OptunaSampler
 from autoaccel.spaces.domains import model_domains, plain_space
@@ -92,7 +93,7 @@ def test_samplers_propose_and_learn_them(make):
         sampler = make(made, 0)
         best = []
         for number in range(40):
-            proposal = sampler.propose(best)
+            proposal = sampler.propose(Findings(best))
             model = proposal.recipe.model
             if not proposal.origin.startswith("portfolio"):
                 is_as_conditions_say(model)

@@ -15,8 +15,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.recipe import PLAIN, Choice
-from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
-from autoaccel.search.requests import final_milestones
+from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest, final_milestones
 from autoaccel.techniques.registry import catalog
 from autoaccel.testing.techniques import alone
 from autoaccel.training.data.task import Task
@@ -51,7 +50,8 @@ def run(task, folder, steps=240, recipe=CONSTANT, milestones=EIGHTHS, report=lam
         SimulatedClock(), 0.0, lambda made: reports.append(made) or report(made), folder, cpu=True, **heard
     )
     options = {"milestones": milestones, "test": True, "keep_best": True, **changes}
-    return run_trial(task, TrialRequest(0, recipe, Budget(steps=steps), **options), environment), reports
+    budget = options.pop("budget", Budget(steps=steps))
+    return run_trial(task, TrialRequest(0, recipe, budget, **options), environment), reports
 
 
 def by_hand(task, steps):
@@ -307,6 +307,22 @@ def test_requests_of_older_logs_keep_the_last_weights():
     outcome = to_data(Outcome(OutcomeKind.COMPLETE))
     del outcome["last"]
     assert from_data(Outcome, outcome).last is None
+
+
+@pytest.mark.parametrize(("steps", "count"), [(40, 1), (2000, 8), (4000, 16)])
+def test_a_training_without_a_profile_chooses_for_itself_when_to_evaluate(tmp_path, steps, count):
+    """An evaluation of 200 samples, against batches of 64."""
+    outcome, reports = run(overfitting_task(), tmp_path, steps=steps, milestones=())
+    assert [report.progress for report in reports] == pytest.approx([(i + 1) / count for i in range(count)])
+    assert bool(outcome.kept) == (count > 1)
+
+
+def test_evaluations_of_a_training_without_a_profile_are_a_small_share_of_its_operations(tmp_path):
+    flops = 2e8
+    outcome, reports = run(overfitting_task(), tmp_path, budget=Budget(flops=flops), milestones=())
+    one = 2 * 200 * (20 * 128 + 128 * 3)
+    assert len(reports) in (2, 4, 8) and len(reports) * one <= 0.02 * flops < 2.2 * len(reports) * one
+    assert outcome.cost.flops <= 1.01 * flops
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-4, 0.00125, 0.002, 0.004, 0.006, 0.01, 0.02, 0.5, math.inf])

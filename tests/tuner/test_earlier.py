@@ -62,7 +62,8 @@ def tried(folder):
 
 
 def origins(folder):
-    return [request.origin for request in tried(folder) if request.purpose is Purpose.SEARCH]
+    new = [request for request in tried(folder) if request.purpose is Purpose.SEARCH and request.parent is None]
+    return [request.origin for request in new]
 
 
 @pytest.fixture

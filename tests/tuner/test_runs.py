@@ -58,7 +58,7 @@ def net(broken=False):
     return nn.Linear(4, 2)
 task = Task(model=net, train=(x, y), space={"broken": [True]})
 """
-    result = tune(write(tmp_path, body), "4e6 FLOPs", out=tmp_path / "run")
+    result = tune(write(tmp_path, body), "1e8 FLOPs", out=tmp_path / "run")
     assert result.data["final"]["validation"]["metric"] > 0.4
     (failure,) = result.data["failures"]
     assert "this size is not built" in failure and "model.py:11" in failure
@@ -72,7 +72,7 @@ def test_two_workers_and_a_space_of_the_users_own(tmp_path):
     body = "task = Task(model=lambda width=8: nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2)),\n"
     body += "            train=(x, y), space={'width': (4, 32)})\n"
     options = {"out": tmp_path / "run", "workers": 2, "space": str(tmp_path / "space.yaml")}
-    result = tune(write(tmp_path, body), "4e7 FLOPs", **options)
+    result = tune(write(tmp_path, body), "2e8 FLOPs", **options)
     rows = [json.loads(line) for line in _starts(tmp_path / "run")]
     recipes = [row["recipe"] for row in rows if row["purpose"] == "search"]
     assert recipes and all((r["optimizer"]["name"], r["optimizer"]["lr"]) == ("adamw", 0.003) for r in recipes)
@@ -92,7 +92,7 @@ def _starts(run):
 def test_same_seed_and_flops_give_the_same_run(tmp_path):
     """All trials agree, and pruned ones stop at the same step."""
     path = write(tmp_path, "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y), metric='loss')")
-    runs = [tune(path, "1.5e7 FLOPs", seed=3, out=tmp_path / name) for name in ("a", "b")]
+    runs = [tune(path, "5e7 FLOPs", seed=3, out=tmp_path / name) for name in ("a", "b")]
     tables = [[{**row, "seconds": None} for row in trials(tmp_path / name)] for name in ("a", "b")]
     assert tables[0] == tables[1]
     assert "pruned" in {row["outcome"] for row in tables[0]}
@@ -157,7 +157,10 @@ def test_inline_runs_give_the_same_trials_as_processes(tmp_path):
 
 
 def test_a_trial_that_is_delivered_is_tested(tmp_path):
-    """The longest training is the worst here, so a shorter one is delivered, with its own test score."""
+    """The longest training is the worst here, so a shorter one is delivered, with its own test score.
+
+    Evaluating so many validation samples is too dear for the final training to do more than once.
+    """
     body = """
 class Net(nn.Module):
     def __init__(self):
@@ -165,8 +168,9 @@ class Net(nn.Module):
         self.layer, self.steps = nn.Linear(4, 2), 0
     def forward(self, x):
         self.steps += self.training
-        return self.layer(x) if self.steps < 500 else 0 * self.layer(x) + torch.tensor([9.0, -9.0])
-task = Task(model=Net, train=(x, y), test=(x[:100], y[:100]), metric="loss")
+        return self.layer(x) if self.steps < 600 else 0 * self.layer(x) + torch.tensor([9.0, -9.0])
+valid = (x.repeat(60, 1), y.repeat(60))
+task = Task(model=Net, train=(x, y), valid=valid, test=(x[:100], y[:100]), metric="loss")
 """
     result = tune(write(tmp_path, body), "1.5e7 FLOPs", out=tmp_path / "run")
     delivered = result.data["delivered"]
@@ -184,6 +188,21 @@ def test_a_fault_after_the_last_trial_loses_nothing(tmp_path, monkeypatch):
     with pytest.raises(TaskError, match="late"):
         tune(path, "4e6 FLOPs", out=tmp_path / "run", quiet=True)
     assert (tmp_path / "run" / "recipe.yaml").exists() and (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_train_keeps_the_best_weights_as_tune_does(tmp_path):
+    """Targets of chance: the longer the training, the worse the validation loss."""
+    body = """
+torch.manual_seed(0)
+inputs, chance = torch.randn(200, 10), torch.randint(0, 2, (200,))
+net = lambda: nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 2))
+task = Task(model=net, train=(inputs[:100], chance[:100]), valid=(inputs[100:], chance[100:]), metric="loss")
+"""
+    result = train(write(tmp_path, body), "plain", Budget(steps=700), out=tmp_path / "run", quiet=True)
+    final = result.data["final"]
+    assert final["progress"] < 0.5 and final["validation"]["loss"] < final["kept"]["last"]["loss"]
+    assert "were better on validation than the last" in final["kept"]["why"]
+    assert torch.isfinite(result.model()(torch.zeros(1, 10))).all()
 
 
 def test_a_recipe_that_learns_from_a_finished_model_is_given_one(tmp_path):

@@ -1,0 +1,238 @@
+"""Which trial of a search comes next, and what is trained in the end.
+
+Baselines come first, then the recipes known to be good, then new ones; at any time the most promising third of a
+rung is promoted to the next. A trial is started only if the final training still fits after it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from autoaccel.core.budget import Budget
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.quantities import SECONDS, Cost
+from autoaccel.core.recipe import PLAIN, Recipe
+from autoaccel.core.records import TrialRecord
+from autoaccel.core.trial import Purpose, Reference, TrialRequest
+from autoaccel.search.base import Comparison, Expectation, Findings, Proposal, SearchSettings
+from autoaccel.search.candidates import Candidate, candidates, recommended
+from autoaccel.search.expectation import expected_plain
+from autoaccel.search.optuna_sampler import portfolio_proposals
+from autoaccel.search.plan import make_plan
+from autoaccel.search.promotion import promotable
+from autoaccel.search.replan import plan_again
+from autoaccel.search.requests import final_request, search_request
+from autoaccel.search.samplers import find_sampler
+from autoaccel.search.trials import FINAL, LadderTrials, Standing
+from autoaccel.search.valuation import Valuation
+
+LEADERS = 5
+"""Number of best recipes that a sampler may mutate."""
+GUARD = 0.1
+"""Largest share of the budget that plain training may take to be compared with the best recipe on a rung."""
+TOLERANCE = 1e-9
+
+
+class Scheduler:
+    """Decides which trial comes next.
+
+    Args:
+        settings: The space, budget, seed and sampler.
+        facts: The facts of the task.
+        workers: Number of parallel trials.
+        ladder: The trials of the run.
+        now: Seconds since the start of the run.
+
+    Attributes:
+        plan: The split of the budget.
+    """
+
+    def __init__(self, settings: SearchSettings, facts: TaskFacts, workers: int, ladder: LadderTrials, now: float):
+        self._settings = settings
+        self._budget = settings.budget
+        self._ladder = ladder
+        self._trials = ladder.records
+        spent = self._trials.run_cost(now)
+        space, _ = settings.space.for_task(facts.capabilities)
+        self._portfolio = portfolio_proposals(space)
+        shipped = {proposal.recipe for proposal in self._portfolio}
+        self._known = [proposal for proposal in settings.known if proposal.recipe not in shipped]
+        plan = make_plan(settings.budget, facts, spent, workers, settings.reserve, settings.longest)
+        self.plan = replace(plan, alone=recommended(self._portfolio)[0].origin)
+        self.sampler = find_sampler(settings.sampler)(space, settings.seed)
+        self._set_up = settings.budget.share(spent)
+        self._valuation = Valuation(space, facts, settings.seed, plan.ladder[-1] if plan.ladder else 1.0)
+        self._proposed = 0
+        self._exhausted = False
+
+    def plan_again(self, record: TrialRecord, now: float) -> None:
+        """Make the plan again, once, if one of the first, plain trials cost clearly more or less than planned."""
+        early = not self._proposed and record.number < len(PLAIN)
+        # On a busy machine two short trials may contradict each other, and the later one is the shorter.
+        if not early or not record.final or self.plan.again:
+            return
+        made = plan_again(self.plan, record, self._trials.run_cost(now), self._settings.longest)
+        if made.ladder != self.plan.ladder:
+            self._ladder.new_ladder()
+        self.plan = made
+
+    def next_trial(self, now: float) -> TrialRequest | None:
+        """Return the next trial of the search, or None if it must wait or no other fits."""
+        if not self.plan.ladder:
+            return None
+        baselines = self._ladder.baselines()
+        if len(baselines) < len(PLAIN):
+            name, recipe = list(PLAIN.items())[len(baselines)]
+            return self._start(recipe, 0, name, now, Purpose.BASELINE)
+        self._look_again()
+        if request := self._guard(now) or self._promotion(now):
+            return request
+        may_replan = not self._budget.deterministic and all(record.running for record in baselines)
+        if may_replan or self._exhausted or self._ladder.fruitless():
+            return None
+        return self._new(now)
+
+    def final_training(self, now: float) -> TrialRequest | None:
+        """Return the final training, or None if too little is left, or the best recipe has been trained so long."""
+        plan, spent = self.plan, self._trials.run_cost(now)
+        # Reserve the cost of the test set: a trial delivered instead would be tested too.
+        kept = plan.facts.finalization_cost(test=True).replace(seconds=plan.reserve)
+        left, chosen = self._budget.less(spent + kept), self._chosen()
+        if left is None or chosen is None:
+            return None
+        if plan.facts.continues and (parent := self._trials.get(chosen.parent)):
+            left = Budget({name: limit + parent.request.budget[name] for name, limit in left.items()})
+        if plan.longest < math.inf:
+            left = left * min(1.0, plan.longest / self._budget.share(Cost(left)))
+        request = final_request(plan, left, len(self._trials), chosen, self._settings.seed)
+        return self._add(request, Standing(FINAL), now)
+
+    def best(self) -> TrialRecord | None:
+        """Return the longest trial of the recipe that is trusted most, of those trained longest."""
+        complete = {record.request.recipe: record for record in reversed(self._ladder.ranked())}
+        as_long = self._ladder.on(self.plan.top) if self.plan.ladder else []
+        offered = {record.request.recipe for record in as_long} or complete.keys()
+        trusted = next((complete[recipe] for recipe in self._trusted() if recipe in offered), None)
+        return trusted or next(iter(self._ladder.ranked()), None)
+
+    def comparison(self) -> Comparison | None:
+        """Compare the recipe that is trusted most with the better plain one, on the highest rung with both."""
+        best = next((recipe for recipe in self._trusted() if recipe not in PLAIN.values()), None)
+        trials = [record for record in self._ladder.ranked(baseline=False) if best in (None, record.request.recipe)]
+        for winner in trials:
+            if plain := self._ladder.plain(self._ladder.rung(winner)):
+                return Comparison(plain.request.budget, winner, plain)
+        return None
+
+    def _trusted(self) -> list[Recipe]:
+        """Return the recipes that were tried, best first; see `Valuation.trusted`."""
+        return self._valuation.trusted({recommended(self._portfolio)[0].recipe, *PLAIN.values()})
+
+    def plain_at_full_length(self, now: float) -> Expectation | None:
+        """See `Search`: what plain would have had is all that was spent but for the set-up."""
+        length = min(self._budget.share(self._trials.run_cost(now)) - self._set_up, self.plan.longest)
+        return expected_plain(self._trials, self._budget, self._valuation.belief, length)
+
+    def _chosen(self) -> Candidate | None:
+        """Return the recipe of the final training; None if there is none, or it has been trained at that length."""
+        if self.plan.ladder:
+            self._look_again()
+        found = next(candidates(self._ladder, self._portfolio, self._trusted()), None)
+        if found is None or not self.plan.ladder or self.plan.longest == math.inf:
+            return found
+        trained = {record.request.recipe for record in self._ladder.on(self.plan.top)}
+        return None if found.recipe in trained else found
+
+    def _look_again(self) -> None:
+        """Bring the beliefs up to date, and the plan if longer trainings turn out to be no better."""
+        if self.plan.longest == math.inf and (rung := self._ladder.plateaued()) is not None:
+            self.plan = self.plan.plateaued(rung)
+        self._valuation.update(self._ladder.observations, self.plan.ladder[-1])
+
+    def _guard(self, now: float) -> TrialRequest | None:
+        """Return a trial of plain training on the highest rung on which a recipe has to be compared with it."""
+        plain, best = self._ladder.baseline(), next(iter(self._ladder.ranked(baseline=False)), None)
+        if plain is None or best is None:
+            return None
+        rung, below = self._ladder.rung(best), self._ladder.rung(plain)
+        costly = rung <= below or self.plan.cost_to(rung, below) > GUARD
+        if costly or not self._may_follow(plain, rung) or not self._fits(rung, now, plain):
+            return None
+        return self._start(plain.request.recipe, rung, plain.request.origin, now, Purpose.BASELINE, parent=plain)
+
+    def _may_follow(self, plain: TrialRecord, rung: int) -> bool:
+        """Return whether plain may go up to a rung: not while one is running, and not if it failed there."""
+        waits = any(record.running for record in self._ladder.baselines())
+        return not waits and plain.request.recipe not in self._ladder.recipes_on(rung)
+
+    def _promotion(self, now: float) -> TrialRequest | None:
+        for record in promotable(self._ladder, self.plan.top, self._valuation.mean):
+            rung, request = self._ladder.rung(record) + 1, record.request
+            if self._fits(rung, now, record):
+                proposal = self._ladder.proposal(record)
+                again = proposal and Proposal(proposal.recipe, proposal.origin)
+                return self._start(request.recipe, rung, request.origin, now, request.purpose, again, record)
+        return None
+
+    def _fits(self, rung: int, now: float, parent: TrialRecord | None = None) -> bool:
+        """Return whether a trial on a rung ends within the search's share and leaves enough to train in the end."""
+        plan, budget = self.plan, self._budget
+        spent, running = budget.share(self._trials.run_cost(now)), self._ladder.running_length(budget, now)
+        cost = plan.cost_to(rung, self._ladder.rung(parent) if parent else None)
+        ends = spent + (max(running, cost) if set(budget) == {SECONDS} else running + cost)
+        reserved = budget.share(plan.facts.finalization_cost(test=True).replace(seconds=plan.reserve))
+        # A trial of the recipe that would be trained in the end, as long as that, takes its place.
+        is_final = rung == plan.top and parent is not None and parent.request.recipe == self._trusted()[0]
+        final = 0.0 if is_final or self._ladder.on(plan.top) else plan.ladder[-1]
+        return ends <= plan.search_share + TOLERANCE and ends + final + reserved <= 1 + TOLERANCE
+
+    def _new(self, now: float) -> TrialRequest | None:
+        """Return a trial of a new recipe, or of plain training if that is needed to compare it with."""
+        fitting = [rung for rung in range(self.plan.top + 1) if self._fits(rung, now)]
+        if not fitting:
+            return None
+        left = 1 - self._budget.share(self._trials.run_cost(now)) - self.plan.ladder[-1]
+        rung = fitting[self._valuation.start([self.plan.ladder[rung] for rung in fitting], left)]
+        plain = self._ladder.baseline()
+        known = self._ladder.rung(plain) if plain else 0
+        if plain and known < rung and self._may_follow(plain, rung):
+            again, origin = plain.request.recipe, plain.request.origin
+            return self._start(again, rung, origin, now, Purpose.BASELINE, parent=plain)
+        proposal = self._proposal()
+        if proposal is None:
+            self._exhausted = True
+            return None
+        self._proposed += 1
+        return self._start(proposal.recipe, min(rung, known), proposal.origin, now, proposal=proposal)
+
+    def _proposal(self) -> Proposal | None:
+        if self._known and self._proposed:  # the portfolio's first has its turn before
+            return self._known.pop(0)
+        best = self._valuation.leaders(LEADERS)
+        promise = self._valuation.promise if best else None
+        return self.sampler.propose(Findings(best, self.best() is not None, promise))
+
+    def _start(
+        self,
+        recipe: Recipe,
+        rung: int,
+        origin: str,
+        now: float,
+        purpose: Purpose = Purpose.SEARCH,
+        proposal: Proposal | None = None,
+        parent: TrialRecord | None = None,
+    ) -> TrialRequest:
+        trial, seed, longer_than = len(self._trials), self._settings.seed, parent.number if parent else None
+        request = search_request(self.plan, rung, trial, recipe, seed, origin, purpose, longer_than)
+        return self._add(request, Standing(rung, proposal), now)
+
+    def _add(self, request: TrialRequest, standing: Standing, now: float) -> TrialRequest:
+        request = replace(request, reference=self._reference(request.recipe))
+        self._ladder.add(request, standing, now)
+        return request
+
+    def _reference(self, recipe: Recipe) -> Reference | None:
+        """Return the best model so far if the recipe learns from one."""
+        found = self.best() if self._settings.space.learns(recipe) else None
+        return Reference(found.request.recipe, found.number) if found else None

@@ -1,0 +1,113 @@
+"""What the search believes that each recipe is worth at the length of the final training, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.recipe import Recipe
+from autoaccel.search.encoding import Encoder
+from autoaccel.search.scale import Scale
+from autoaccel.search.value_model import Observation, ValueModel
+from autoaccel.spaces.space import SearchSpace
+
+TRUST = 1.0
+"""Standard deviations by which a recipe must be expected to be better than the default to take its place."""
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is believed of one recipe at one length, as levels of a scale.
+
+    Args:
+        scale: Turns levels into scores.
+        mean: Expected level.
+        deviation: Its standard deviation, of what the model does not know.
+        noise: Standard deviation between two trainings alike.
+    """
+
+    scale: Scale
+    mean: float
+    deviation: float
+    noise: float
+
+
+class Valuation:
+    """The beliefs of a search, kept up to date with its results.
+
+    Args:
+        space: The space of the recipes.
+        facts: The facts of the task.
+        seed: Seed of the model.
+        length: The length of the final training, as a share of the run's budget.
+    """
+
+    def __init__(self, space: SearchSpace, facts: TaskFacts, seed: int, length: float = 1.0):
+        self._facts = facts
+        self._encoder = Encoder(space)
+        self._seed = seed
+        self._model = ValueModel(self._encoder, lambda value: value, seed)
+        self._scale: Scale
+        self._seen = 0
+        self._length = length
+        self.mean: Mapping[Recipe, float] = {}
+        self.deviation: Mapping[Recipe, float] = {}
+
+    def update(self, seen: Sequence[Observation], length: float) -> None:
+        """Learn what is new, and predict all recipes seen at a length, given as a share of the run's budget."""
+        known = any(math.isfinite(one.value) for one in seen)
+        if not known or (len(seen) == self._seen and length == self._length):
+            return
+        if not self._seen:
+            self._scale = Scale.of([one.value for one in seen if math.isfinite(one.value)], self._facts)
+            self._model = ValueModel(self._encoder, self._scale.level, self._seed)
+        self._seen, self._length = len(seen), length
+        self._model.fit(seen)
+        recipes = list(dict.fromkeys(one.recipe for one in seen))
+        predicted = self._model.predict(self._model.points(recipes), length)
+        self.mean = dict(zip(recipes, predicted.mean.tolist(), strict=True))
+        self.deviation = dict(zip(recipes, predicted.deviation.tolist(), strict=True))
+
+    def promise(self, recipes: Sequence[Recipe]) -> Sequence[float]:
+        """Return the logarithm of each recipe's expected improvement over the best one seen; see `Promise`."""
+        predicted = self._model.predict(self._encoder(recipes), self._length)
+        best = min(self.mean.values())
+        ahead = (best - predicted.mean) / predicted.deviation
+        # log of z * cdf(z) + pdf(z), which underflows long before its logarithm does
+        density = -0.5 * ahead**2 - 0.5 * math.log(2 * math.pi)
+        ratio = np.clip(-ahead * np.exp(log_ndtr(ahead) - density), None, 1 - 1e-12)
+        promised: list[float] = (np.log(predicted.deviation) + density + np.log1p(-ratio)).tolist()
+        return promised
+
+    def start(self, lengths: Sequence[float], room: float) -> int:
+        """Return the index of the length with which new recipes should start, of those that fit into what is left.
+
+        The best of n independent recipes is about sqrt(2 log n) deviations ahead, of which a trial shows the share
+        that its correlation with the final training allows. Short trials allow more recipes, long ones show more.
+        """
+        ahead = [
+            self._model.correlation(length, self._length) * math.sqrt(2 * math.log(max(room / length, 1.0)))
+            for length in lengths
+        ]
+        return max(range(len(lengths)), key=ahead.__getitem__)
+
+    def belief(self, recipe: Recipe, length: float) -> Belief | None:
+        """Return what is believed of a recipe at another length; None before there are results. Learns nothing."""
+        if not self._seen:
+            return None
+        found, model = self._model.predict(self._encoder([recipe]), length), self._model
+        return Belief(self._scale, float(found.mean[0]), float(found.deviation[0]), model.noise)
+
+    def leaders(self, count: int) -> list[Recipe]:
+        """Return the recipes that are expected to be best, best first."""
+        return sorted(self.mean, key=self.mean.__getitem__)[:count]
+
+    def trusted(self, defaults: Collection[Recipe]) -> list[Recipe]:
+        """Return the recipes, best first, where others than `defaults` have to be clearly expected to be better."""
+        doubt = {recipe: TRUST * sd * (recipe not in defaults) for recipe, sd in self.deviation.items()}
+        return sorted(self.mean, key=lambda recipe: self.mean[recipe] + doubt[recipe])
