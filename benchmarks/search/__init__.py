@@ -1,0 +1,1 @@
+"""Compare searches on recorded, tabulated and synthetic learning curves under a simulated clock."""

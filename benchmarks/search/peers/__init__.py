@@ -1,0 +1,1 @@
+"""The searches that autoaccel is compared with, each with the settings that its authors advise."""
