@@ -49,7 +49,7 @@ def test_options_reach_every_file_and_a_renamed_project_still_loads(tmp_path, mo
     project.mkdir()
     (project / "model.py").write_text(MODEL)
     monkeypatch.chdir(project)
-    result = tune("model.py", Budget(flops=4e7), options=Options(devices="cpu", space="minimal"))
+    result = tune("model.py", Budget(flops=4e8), options=Options(devices="cpu", space="minimal"))
     assert result.data["status"] == "complete" and not result.data["failures"], result.data["failures"]
     rows = list(csv.DictReader((result.folder / "trials.csv").read_text().splitlines()))
     assert {row["model.hidden"] for row in rows} <= {"", "(8,)", "(16, 8)", "[8, 8, 8]"}
