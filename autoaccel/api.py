@@ -6,6 +6,7 @@ import ast
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,18 +144,9 @@ def train(
             executor.load(budget.seconds)
             names = executor.check(budget.seconds)["names"]
             learned_from = None if reference is None else _reference(Path(reference))
-            request = TrialRequest(
-                0,
-                recipe,
-                budget,
-                Purpose.FINAL,
-                seed,
-                milestones=(),
-                test=True,
-                origin="given",
-                reference=learned_from,
-                keep_best=True,
-            )
+            # Without a profile, the trial itself finds out how often it can evaluate.
+            request = TrialRequest(0, recipe, budget, Purpose.FINAL, seed, milestones=(), test=True, origin="given")
+            request = replace(request, reference=learned_from, keep_best=True)
             outcome = train_alone(executor, request, clock, Display(budget, quiet=quiet))
         folder.deliver_weights(0)
         folder.drop_weights(set())

@@ -15,6 +15,11 @@ SAVING = Cost(seconds=0.02)
 TEST_MARGIN = 1.1
 
 
+def combined_error(*errors: float | None) -> float | None:
+    """Return the standard error of a sum or difference, or None if that of one part is unknown."""
+    return None if None in errors else math.hypot(*(error for error in errors if error is not None))
+
+
 @dataclass(frozen=True)
 class TaskFacts:
     """Facts about a task and about training it with the plain recipe.
@@ -76,8 +81,15 @@ class TaskFacts:
 
     def error(self, *reports: Report) -> float | None:
         """Return the standard error of the difference of reports' metrics, or None if that of one is unknown."""
-        errors = [report.standard_error for report in reports]
-        return None if None in errors else math.hypot(*(error for error in errors if error is not None))
+        return combined_error(*(report.standard_error for report in reports))
+
+    def clearly_better(self, one: Report, other: Report, errors: float) -> bool:
+        """Return whether a report is better than another by more than so many standard errors of the difference.
+
+        False if a standard error is unknown.
+        """
+        error = self.error(one, other)
+        return error is not None and self.score(other)[0] - self.score(one)[0] > errors * error
 
     def in_batch(self, size: float) -> float:
         """Return how many samples a batch of at most `size` holds."""

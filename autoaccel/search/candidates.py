@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord
-from autoaccel.core.trial import OutcomeKind, Purpose
+from autoaccel.core.trial import Purpose
 from autoaccel.search.base import Proposal
-from autoaccel.search.trials import LadderTrials
-
-AT_FAULT = (OutcomeKind.INFEASIBLE, OutcomeKind.FAILED)
-"""Outcomes that are due to the recipe."""
+from autoaccel.search.trials import AT_FAULT, LadderTrials
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def candidates(
         trusted: The recipes that were tried, best first; empty without a search.
     """
     failed = {record.request.recipe for record in trials.records if _fails(record)}
-    longest = {record.request.recipe: record for record in reversed(trials.ranked())}
+    longest = trials.longest()
     tried = [longest[recipe] for recipe in trusted if recipe in longest]
     found = [Candidate(record.request.recipe, record.request.origin, record.number) for record in tried]
     for candidate in [*found, *recommended(portfolio)]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Mapping
-
-import optuna
 
 from autoaccel.core.catalog import Domain
 from autoaccel.core.recipe import Recipe
@@ -116,16 +113,6 @@ class MixedSampler:
     def _mutation(self, parent: Recipe, reference: bool) -> Recipe:
         switched, step = SWITCHED * self._space.on_share, self._source.choice(STEPS)
         return self._space.draw(MutationChooser(self._space.flat(parent), self._source, switched, step), reference)
-
-
-def tpe(seed: int) -> optuna.samplers.BaseSampler:
-    """Return Optuna's TPE sampler, set up to model the parameters of a conditional space jointly."""
-    with warnings.catch_warnings():
-        # `group` is experimental, but conditional parameters cannot be modeled jointly without it.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, group=True, n_startup_trials=1, constant_liar=True
-        )
 
 
 def _moved(value: float, domain: Domain, source: random.Random, step: float) -> Option:

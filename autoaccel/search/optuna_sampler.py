@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -136,6 +137,16 @@ class OptunaSampler:
         """Return the recipe's values of searched parameters; absent techniques are off."""
         flat: Mapping[str, Option] = recipe.flat()
         return {name: flat.get(name, False) for name in self._domains if name in flat or is_switch(name)}
+
+
+def tpe(seed: int) -> optuna.samplers.BaseSampler:
+    """Return Optuna's TPE sampler, set up to model the parameters of a conditional space jointly."""
+    with warnings.catch_warnings():
+        # `group` is experimental, but conditional parameters cannot be modeled jointly without it.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, n_startup_trials=1, constant_liar=True
+        )
 
 
 def fresh(

@@ -67,6 +67,11 @@ class Plan:
         """The rung whose trials are as long as the final training."""
         return len(self.ladder) - 1
 
+    @property
+    def kept(self) -> Cost:
+        """What is kept for the end, the test set included: a trial delivered instead would be tested too."""
+        return self.facts.finalization_cost(test=True).replace(seconds=self.reserve)
+
     def trial_budget(self, rung: int) -> Budget:
         """Return the budget of a trial on a rung."""
         return self.budget * self.ladder[rung]
@@ -93,8 +98,9 @@ class Plan:
 
     def cost_to(self, rung: int, parent: int | None = None) -> float:
         """Return what a trial on a rung costs after one of the same recipe on the rung `parent`."""
-        continues = self.facts.continues and parent is not None and parent >= 0
-        return self.ladder[rung] - (self.ladder[parent] if continues and parent is not None else 0.0)
+        if self.facts.continues and parent is not None and parent >= 0:  # else it is on no rung any more
+            return self.ladder[rung] - self.ladder[parent]
+        return self.ladder[rung]
 
     def describe(self) -> list[str]:
         """Return the plan for display, one decision per line."""

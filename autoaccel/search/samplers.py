@@ -10,8 +10,8 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from autoaccel.errors import UsageError, suggestion
 from autoaccel.search.base import Sampler
-from autoaccel.search.mixed_sampler import MixedSampler, tpe
-from autoaccel.search.optuna_sampler import OptunaSampler
+from autoaccel.search.mixed_sampler import MixedSampler
+from autoaccel.search.optuna_sampler import OptunaSampler, tpe
 from autoaccel.spaces.space import SearchSpace
 
 DEFAULT = "mixed"

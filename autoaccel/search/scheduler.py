@@ -7,7 +7,7 @@ rung is promoted to the next. A trial is started only if the final training stil
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
@@ -32,6 +32,35 @@ LEADERS = 5
 GUARD = 0.1
 """Largest share of the budget that plain training may take to be compared with the best recipe on a rung."""
 TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Next:
+    """A trial of the search to start.
+
+    Args:
+        recipe: Its recipe.
+        rung: Its rung.
+        origin: The source of the recipe, for display.
+        purpose: The reason for running it.
+        proposal: The proposal of the recipe; None for plain training.
+        parent: The shorter trial of the same recipe, if there is one.
+    """
+
+    recipe: Recipe
+    rung: int
+    origin: str
+    purpose: Purpose = Purpose.SEARCH
+    proposal: Proposal | None = None
+    parent: TrialRecord | None = None
+
+
+@dataclass(frozen=True)
+class Used:
+    """Shares of the budget that a run has used: `spent` until now, and `running` that its trials will use yet."""
+
+    spent: float
+    running: float
 
 
 class Scheduler:
@@ -79,26 +108,41 @@ class Scheduler:
 
     def next_trial(self, now: float) -> TrialRequest | None:
         """Return the next trial of the search, or None if it must wait or no other fits."""
-        if not self.plan.ladder:
+        found = self._next(now) if self.plan.ladder else None
+        if found is None:
             return None
+        parent = found.parent.number if found.parent else None
+        request = search_request(
+            plan=self.plan,
+            rung=found.rung,
+            trial=len(self._trials),
+            recipe=found.recipe,
+            seed=self._settings.seed,
+            origin=found.origin,
+            purpose=found.purpose,
+            parent=parent,
+        )
+        return self._add(request, Standing(found.rung, found.proposal), now)
+
+    def _next(self, now: float) -> Next | None:
         baselines = self._ladder.baselines()
         if len(baselines) < len(PLAIN):
             name, recipe = list(PLAIN.items())[len(baselines)]
-            return self._start(recipe, 0, name, now, Purpose.BASELINE)
+            return Next(recipe, 0, name, Purpose.BASELINE)
         self._look_again()
-        if request := self._guard(now) or self._promotion(now):
-            return request
-        may_replan = not self._budget.deterministic and all(record.running for record in baselines)
+        budget = self._budget
+        used = Used(budget.share(self._trials.run_cost(now)), self._ladder.running_length(budget, now))
+        if found := self._guard(used) or self._promotion(used):
+            return found
+        may_replan = not budget.deterministic and all(record.running for record in baselines)
         if may_replan or self._exhausted or self._ladder.fruitless():
             return None
-        return self._new(now)
+        return self._new(used)
 
     def final_training(self, now: float) -> TrialRequest | None:
         """Return the final training, or None if too little is left, or the best recipe has been trained so long."""
         plan, spent = self.plan, self._trials.run_cost(now)
-        # Reserve the cost of the test set: a trial delivered instead would be tested too.
-        kept = plan.facts.finalization_cost(test=True).replace(seconds=plan.reserve)
-        left, chosen = self._budget.less(spent + kept), self._chosen()
+        left, chosen = self._budget.less(spent + plan.kept), self._chosen()
         if left is None or chosen is None:
             return None
         if plan.facts.continues and (parent := self._trials.get(chosen.parent)):
@@ -110,7 +154,7 @@ class Scheduler:
 
     def best(self) -> TrialRecord | None:
         """Return the longest trial of the recipe that is trusted most, of those trained longest."""
-        complete = {record.request.recipe: record for record in reversed(self._ladder.ranked())}
+        complete = self._ladder.longest()
         as_long = self._ladder.on(self.plan.top) if self.plan.ladder else []
         offered = {record.request.recipe for record in as_long} or complete.keys()
         trusted = next((complete[recipe] for recipe in self._trusted() if recipe in offered), None)
@@ -150,61 +194,62 @@ class Scheduler:
             self.plan = self.plan.plateaued(rung)
         self._valuation.update(self._ladder.observations, self.plan.ladder[-1])
 
-    def _guard(self, now: float) -> TrialRequest | None:
+    def _guard(self, used: Used) -> Next | None:
         """Return a trial of plain training on the highest rung on which a recipe has to be compared with it."""
         plain, best = self._ladder.baseline(), next(iter(self._ladder.ranked(baseline=False)), None)
         if plain is None or best is None:
             return None
         rung, below = self._ladder.rung(best), self._ladder.rung(plain)
         costly = rung <= below or self.plan.cost_to(rung, below) > GUARD
-        if costly or not self._may_follow(plain, rung) or not self._fits(rung, now, plain):
+        if costly or not self._may_follow(plain, rung) or not self._fits(rung, used, plain):
             return None
-        return self._start(plain.request.recipe, rung, plain.request.origin, now, Purpose.BASELINE, parent=plain)
+        return self._longer(plain, rung)
 
     def _may_follow(self, plain: TrialRecord, rung: int) -> bool:
         """Return whether plain may go up to a rung: not while one is running, and not if it failed there."""
         waits = any(record.running for record in self._ladder.baselines())
         return not waits and plain.request.recipe not in self._ladder.recipes_on(rung)
 
-    def _promotion(self, now: float) -> TrialRequest | None:
+    def _promotion(self, used: Used) -> Next | None:
         for record in promotable(self._ladder, self.plan.top, self._valuation.mean):
-            rung, request = self._ladder.rung(record) + 1, record.request
-            if self._fits(rung, now, record):
-                proposal = self._ladder.proposal(record)
-                again = proposal and Proposal(proposal.recipe, proposal.origin)
-                return self._start(request.recipe, rung, request.origin, now, request.purpose, again, record)
+            rung = self._ladder.rung(record) + 1
+            if self._fits(rung, used, record):
+                return self._longer(record, rung)
         return None
 
-    def _fits(self, rung: int, now: float, parent: TrialRecord | None = None) -> bool:
+    def _longer(self, record: TrialRecord, rung: int) -> Next:
+        """Return the trial on a higher rung of a recipe that was trained."""
+        proposal, request = self._ladder.proposal(record), record.request
+        again = proposal and Proposal(proposal.recipe, proposal.origin)
+        return Next(request.recipe, rung, request.origin, request.purpose, again, record)
+
+    def _fits(self, rung: int, used: Used, parent: TrialRecord | None = None) -> bool:
         """Return whether a trial on a rung ends within the search's share and leaves enough to train in the end."""
         plan, budget = self.plan, self._budget
-        spent, running = budget.share(self._trials.run_cost(now)), self._ladder.running_length(budget, now)
         cost = plan.cost_to(rung, self._ladder.rung(parent) if parent else None)
-        ends = spent + (max(running, cost) if set(budget) == {SECONDS} else running + cost)
-        reserved = budget.share(plan.facts.finalization_cost(test=True).replace(seconds=plan.reserve))
+        ends = used.spent + (max(used.running, cost) if set(budget) == {SECONDS} else used.running + cost)
         # A trial of the recipe that would be trained in the end, as long as that, takes its place.
         is_final = rung == plan.top and parent is not None and parent.request.recipe == self._trusted()[0]
         final = 0.0 if is_final or self._ladder.on(plan.top) else plan.ladder[-1]
-        return ends <= plan.search_share + TOLERANCE and ends + final + reserved <= 1 + TOLERANCE
+        return ends <= plan.search_share + TOLERANCE and ends + final + budget.share(plan.kept) <= 1 + TOLERANCE
 
-    def _new(self, now: float) -> TrialRequest | None:
+    def _new(self, used: Used) -> Next | None:
         """Return a trial of a new recipe, or of plain training if that is needed to compare it with."""
-        fitting = [rung for rung in range(self.plan.top + 1) if self._fits(rung, now)]
+        fitting = [rung for rung in range(self.plan.top + 1) if self._fits(rung, used)]
         if not fitting:
             return None
-        left = 1 - self._budget.share(self._trials.run_cost(now)) - self.plan.ladder[-1]
+        left = 1 - used.spent - self.plan.ladder[-1]
         rung = fitting[self._valuation.start([self.plan.ladder[rung] for rung in fitting], left)]
         plain = self._ladder.baseline()
         known = self._ladder.rung(plain) if plain else 0
         if plain and known < rung and self._may_follow(plain, rung):
-            again, origin = plain.request.recipe, plain.request.origin
-            return self._start(again, rung, origin, now, Purpose.BASELINE, parent=plain)
+            return self._longer(plain, rung)
         proposal = self._proposal()
         if proposal is None:
             self._exhausted = True
             return None
         self._proposed += 1
-        return self._start(proposal.recipe, min(rung, known), proposal.origin, now, proposal=proposal)
+        return Next(proposal.recipe, min(rung, known), proposal.origin, proposal=proposal)
 
     def _proposal(self) -> Proposal | None:
         if self._known and self._proposed:  # the portfolio's first has its turn before
@@ -212,20 +257,6 @@ class Scheduler:
         best = self._valuation.leaders(LEADERS)
         promise = self._valuation.promise if best else None
         return self.sampler.propose(Findings(best, self.best() is not None, promise))
-
-    def _start(
-        self,
-        recipe: Recipe,
-        rung: int,
-        origin: str,
-        now: float,
-        purpose: Purpose = Purpose.SEARCH,
-        proposal: Proposal | None = None,
-        parent: TrialRecord | None = None,
-    ) -> TrialRequest:
-        trial, seed, longer_than = len(self._trials), self._settings.seed, parent.number if parent else None
-        request = search_request(self.plan, rung, trial, recipe, seed, origin, purpose, longer_than)
-        return self._add(request, Standing(rung, proposal), now)
 
     def _add(self, request: TrialRequest, standing: Standing, now: float) -> TrialRequest:
         request = replace(request, reference=self._reference(request.recipe))

@@ -24,8 +24,10 @@ FRUITLESS = 10
 """Number of failures in a row after which no more recipes are proposed."""
 LEARNED = (OutcomeKind.COMPLETE, OutcomeKind.PRUNED)
 """Outcomes whose metric a sampler can learn from."""
-TAUGHT = (*LEARNED, OutcomeKind.INFEASIBLE, OutcomeKind.FAILED, OutcomeKind.TIMED_OUT)
+AT_FAULT = (OutcomeKind.INFEASIBLE, OutcomeKind.FAILED)
 """Outcomes that are due to the recipe."""
+TAUGHT = (*LEARNED, *AT_FAULT, OutcomeKind.TIMED_OUT)
+"""Outcomes that say how good a recipe is."""
 FINAL = -1
 """The rung of a final training, which is not on the ladder."""
 FORMER = -2
@@ -113,6 +115,10 @@ class LadderTrials:
         """Return the complete trials of the search, ordered by rung (highest first), then best first."""
         rungs = self._numbers.keys() - {FINAL}
         return [record for rung in sorted(rungs, reverse=True) for record in self.on(rung, baseline)]
+
+    def longest(self) -> dict[Recipe, TrialRecord]:
+        """Return each recipe's longest complete trial."""
+        return {record.request.recipe: record for record in reversed(self.ranked())}
 
     def running_length(self, budget: Budget, now: float) -> float:
         """Return what running trials will still use at most, as a share of a budget, and for how long.
@@ -204,8 +210,7 @@ class LadderTrials:
         plain = self.plain(0)
         if plain is None or plain.final is None:
             return False
-        behind, error = self._facts.score(report)[0] - self.score(plain)[0], self._facts.error(report, plain.final)
-        return error is not None and behind > CLEARLY_WORSE * error
+        return self._facts.clearly_better(plain.final, report, CLEARLY_WORSE)
 
     def plateaued(self) -> int | None:
         """Return the rung from which longer trainings are no longer better, if there is one.

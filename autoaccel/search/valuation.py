@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr
 
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.recipe import Recipe
@@ -50,8 +49,7 @@ class Valuation:
     def __init__(self, space: SearchSpace, facts: TaskFacts, seed: int, length: float = 1.0):
         self._facts = facts
         self._encoder = Encoder(space)
-        self._seed = seed
-        self._model = ValueModel(self._encoder, lambda value: value, seed)
+        self._model = ValueModel(self._encoder, seed)
         self._scale: Scale
         self._seen = 0
         self._length = length
@@ -65,9 +63,8 @@ class Valuation:
             return
         if not self._seen:
             self._scale = Scale.of([one.value for one in seen if math.isfinite(one.value)], self._facts)
-            self._model = ValueModel(self._encoder, self._scale.level, self._seed)
         self._seen, self._length = len(seen), length
-        self._model.fit(seen)
+        self._model.fit(seen, self._scale.level)
         recipes = list(dict.fromkeys(one.recipe for one in seen))
         predicted = self._model.predict(self._model.points(recipes), length)
         self.mean = dict(zip(recipes, predicted.mean.tolist(), strict=True))
@@ -75,6 +72,8 @@ class Valuation:
 
     def promise(self, recipes: Sequence[Recipe]) -> Sequence[float]:
         """Return the logarithm of each recipe's expected improvement over the best one seen; see `Promise`."""
+        from scipy.special import log_ndtr  # a tenth of a second, which only a search has to pay
+
         predicted = self._model.predict(self._encoder(recipes), self._length)
         best = min(self.mean.values())
         ahead = (best - predicted.mean) / predicted.deviation

@@ -71,13 +71,11 @@ class ValueModel:
 
     Args:
         encoder: Turns recipes into points.
-        scale: Turns a value into one that falls steadily with the logarithm of the length; see `Scale`.
-        seed: Seed of the search for the model's own parameters.
+        seed: Seed of the choice of the results that the model is fitted to.
     """
 
-    def __init__(self, encoder: Encoder, scale: Callable[[float], float], seed: int):
+    def __init__(self, encoder: Encoder, seed: int):
         self._encoder = encoder
-        self._scale = scale
         self._source = np.random.default_rng(seed)
         self._process: Any = None
         self._kernel: Any = None
@@ -87,20 +85,25 @@ class ValueModel:
         self._repeated = 0
         self._spread = 1.0
 
-    def fit(self, seen: Sequence[Observation]) -> None:
-        """Learn from results; at least one must be finite."""
+    def fit(self, seen: Sequence[Observation], level: Callable[[float], float]) -> None:
+        """Learn from results, anew from all of them.
+
+        Args:
+            seen: The results; at least one value must be finite.
+            level: Turns a value into one that falls steadily with the logarithm of the length; see `Scale`.
+        """
         lengths = np.array([_position(one.length) for one in seen])
-        values = np.array([self._scaled(one.value) for one in seen])
+        values = np.array([level(one.value) if math.isfinite(one.value) else math.inf for one in seen])
         pairs = _trained_twice(seen, lengths, values)
         self._repeated = len(pairs)
         # How a value changes with length where nothing else is known of a recipe.
         self._slope = float(np.median([(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairs])) if pairs else 0.0
-        level = values - self._slope * lengths
-        level = np.minimum(level, _worst(level))  # how much worse a bad recipe is says nothing about good ones
-        self._middle, self._spread = float(level.mean()), float(level.std()) + 1e-9
+        flat = values - self._slope * lengths
+        flat = np.minimum(flat, _worst(flat))  # how much worse a bad recipe is says nothing about good ones
+        self._middle, self._spread = float(flat.mean()), float(flat.std()) + 1e-9
         points = np.column_stack([self.points([one.recipe for one in seen]), lengths])
-        kept = self._kept(level)
-        self._regress(points[kept], (level[kept] - self._middle) / self._spread)
+        kept = self._kept(flat)
+        self._regress(points[kept], (flat[kept] - self._middle) / self._spread)
 
     def predict(self, points: Values, length: float) -> Prediction:
         """Predict values after trainings of a length, for rows of `points`."""
@@ -157,9 +160,6 @@ class ValueModel:
             self._process.fit(points / self._ranges, values)
         if again:
             self._kernel, self._fitted = self._process.kernel_, len(values)
-
-    def _scaled(self, value: float) -> float:
-        return self._scale(value) if math.isfinite(value) else math.inf
 
     def _kept(self, level: Values) -> NDArray[np.int_]:
         if len(level) <= MOST_POINTS:

@@ -7,7 +7,7 @@ import importlib.util
 import inspect
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -123,22 +123,24 @@ def profile_task(
 
 def _defaults(task: Task) -> dict[str, Scalar | None]:
     """Return the defaults of the searched hyperparameters in the model factory's signature."""
-    try:
-        accepted = inspect.signature(task.model).parameters
-    except (TypeError, ValueError):  # some callables written in C have no signature
-        return {}
-    stated = {name: accepted[name].default for name in task.space if name in accepted}
+    accepted = _accepted(task)
+    stated = {name: accepted[name].default for name in task.space if accepted and name in accepted}
     return {name: given for name, given in stated.items() if isinstance(given, int | float | str | bool | None)}
+
+
+def _accepted(task: Task) -> Mapping[str, inspect.Parameter] | None:
+    """Return the parameters of the model factory; None for a callable written in C that has no signature."""
+    try:
+        return inspect.signature(task.model).parameters
+    except (TypeError, ValueError):
+        return None
 
 
 def _check_space(task: Task) -> None:
     """Check that the model factory accepts the searched hyperparameters."""
     model_domains(task.space)
-    try:
-        accepted = inspect.signature(task.model).parameters
-    except (TypeError, ValueError):  # some callables written in C have no signature
-        return
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+    accepted = _accepted(task)
+    if accepted is None or any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
         return
     for name in task.space:
         if name not in accepted:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from autoaccel.core.facts import combined_error
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Purpose
@@ -71,8 +71,7 @@ def optimism(validation: Mapping[str, Any], test: Mapping[str, Any] | None) -> d
     """
     if test is None or test.get("metric") is None:
         return None
-    errors = validation.get("standard_error"), test.get("standard_error")
-    error = None if None in errors else math.hypot(*(each for each in errors if each is not None))
+    error = combined_error(validation.get("standard_error"), test.get("standard_error"))
     return {"difference": validation["metric"] - test["metric"], "standard_error": error}
 
 

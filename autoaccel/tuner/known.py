@@ -146,8 +146,7 @@ def learned(search: Search, budget: Budget, shared: Container[str], date: str) -
 def _beats(record: TrialRecord, plain: TrialRecord, facts: TaskFacts) -> bool:
     if not record.complete or record.final is None or plain.final is None:
         return False
-    error = facts.error(record.final, plain.final)
-    return error is not None and _score(plain, facts) - _score(record, facts) > error
+    return facts.clearly_better(record.final, plain.final, 1.0)
 
 
 def _score(record: TrialRecord, facts: TaskFacts) -> float:

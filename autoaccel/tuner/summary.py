@@ -72,8 +72,7 @@ def _clearly_better(search: Search, one: TrialRecord, other: TrialRecord) -> boo
     assert facts and one.final and other.final
     if facts.folds:  # a mean over folds and the score of one model are not about the same samples
         return False
-    error = facts.error(one.final, other.final)
-    return error is not None and facts.score(one.final)[0] < facts.score(other.final)[0] - CLEARLY * error
+    return facts.clearly_better(one.final, other.final, CLEARLY)
 
 
 def comparison(found: Comparison | None, facts: TaskFacts) -> dict[str, Any] | None:

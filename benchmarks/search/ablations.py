@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -24,7 +24,7 @@ class RungValues(Valuation):
         self.mean = {recipe: one.value for recipe, one in ends.items()}
         self._length_of = {recipe: one.length for recipe, one in ends.items()}
 
-    def trusted(self, default: Recipe) -> list[Recipe]:
+    def trusted(self, defaults: Collection[Recipe]) -> list[Recipe]:
         """See `Valuation`."""
         return sorted(self.mean, key=lambda recipe: (-self._length_of[recipe], self.mean[recipe]))
 

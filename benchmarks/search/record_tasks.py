@@ -17,6 +17,7 @@ from torch import Tensor
 
 from autoaccel import Task
 from benchmarks.techniques.nets import CONTEXT, Transformer, conv_net, dense_net
+from benchmarks.techniques.plays import read_plays, windows
 
 BUDGETS = (0.2, 0.6, 1.8, 5.4)
 Arrays = Mapping[str, np.ndarray]
@@ -113,22 +114,13 @@ def bank() -> Task:
 
 def shakespeare() -> Task:
     """The next character of Shakespeare's plays, in windows of 32: a third of a pass."""
-    path = Path(os.environ["AUTOACCEL_DATA"]) / "tinyshakespeare" / "input.txt"
-    plays = path.read_text(encoding="utf-8")
-    symbols = sorted(set(plays))
-    places = {symbol: place for place, symbol in enumerate(symbols)}
-    tokens = torch.tensor([places[symbol] for symbol in plays])
+    tokens, symbols = read_plays(Path(os.environ["AUTOACCEL_DATA"]))
     ninety = int(0.9 * len(tokens))
-
-    def windows(part: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-        cut = part.unfold(0, CONTEXT + 1, stride)
-        return cut[:, :-1], cut[:, 1:]
-
     return Task(
-        model=lambda: Transformer(len(symbols), 32, 2, 2),
-        train=windows(tokens[:ninety], 16),
-        valid=windows(tokens[ninety : ninety + 20_000], CONTEXT),
-        test=windows(tokens[ninety + 20_000 : ninety + 80_000], CONTEXT),
+        model=lambda: Transformer(symbols, 32, 2, 2),
+        train=windows(tokens[:ninety], CONTEXT, 16),
+        valid=windows(tokens[ninety : ninety + 20_000], CONTEXT, CONTEXT),
+        test=windows(tokens[ninety + 20_000 : ninety + 80_000], CONTEXT, CONTEXT),
         metric="loss",
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from nets import CONTEXT, Transformer, conv_net, dense_net
+from plays import read_plays, windows
 from torch import Tensor
 
 from autoaccel import Task
@@ -36,22 +37,14 @@ def make_image() -> Task:
 
 def make_text() -> Task:
     """Return a task on the characters of Shakespeare, in windows of 32."""
-    plays = (FOLDER / "tinyshakespeare" / "input.txt").read_text(encoding="utf-8")
-    symbols = sorted(set(plays))
-    places = {symbol: place for place, symbol in enumerate(symbols)}
-    tokens = torch.tensor([places[symbol] for symbol in plays])
+    tokens, symbols = read_plays(FOLDER)
     ninety = int(0.9 * len(tokens))
-
-    def windows(part: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-        cut = part.unfold(0, CONTEXT + 1, stride)
-        return cut[:, :-1], cut[:, 1:]
-
     held = tokens[ninety:]
     return Task(
-        model=lambda: Transformer(len(symbols)),
-        train=windows(tokens[:ninety], 16),
-        valid=windows(held[:20_000], CONTEXT),
-        test=windows(held[20_000:70_000], CONTEXT),
+        model=lambda: Transformer(symbols),
+        train=windows(tokens[:ninety], CONTEXT, 16),
+        valid=windows(held[:20_000], CONTEXT, CONTEXT),
+        test=windows(held[20_000:70_000], CONTEXT, CONTEXT),
         metric="loss",
     )
 

@@ -59,8 +59,8 @@ def with_model(recipe, width):
 
 def test_values_of_long_trainings_are_predicted_from_short_ones():
     space = own_space()
-    model = ValueModel(Encoder(space), math.log, 0)
-    model.fit(seen(space, (0.01, 0.03, 0.09)))
+    model = ValueModel(Encoder(space), 0)
+    model.fit(seen(space, (0.01, 0.03, 0.09)), math.log)
     recipes = [space.sample(seed) for seed in range(12)]
     found = model.predict(model.points(recipes), 0.27)
     expected = np.log([true_value(recipe, 0.27) for recipe in recipes])
@@ -73,10 +73,11 @@ def test_values_of_long_trainings_are_predicted_from_short_ones():
 
 def test_what_a_recipe_without_a_value_teaches_is_that_it_is_bad():
     space = own_space()
-    model = ValueModel(Encoder(space), math.log, 0)
+    model = ValueModel(Encoder(space), 0)
     given = seen(space, (0.1,))
     broken = given[3].recipe
-    model.fit([one if one.recipe != broken else Observation(broken, 0.1, math.inf) for one in given])
+    marked = [one if one.recipe != broken else Observation(broken, 0.1, math.inf) for one in given]
+    model.fit(marked, math.log)
     found = model.predict(model.points([one.recipe for one in given]), 0.1)
     assert np.isfinite(found.mean).all() and found.mean[3] > np.median(found.mean)
 
@@ -84,8 +85,9 @@ def test_what_a_recipe_without_a_value_teaches_is_that_it_is_bad():
 def test_longer_can_be_worse():
     """The trend of a table that overfits goes up; nothing says that a longer training is better."""
     space = own_space()
-    model = ValueModel(Encoder(space), math.log, 0)
-    model.fit([Observation(one.recipe, one.length, 1 + one.length) for one in seen(space, (0.1, 0.3))])
+    model = ValueModel(Encoder(space), 0)
+    rising = [Observation(one.recipe, one.length, 1 + one.length) for one in seen(space, (0.1, 0.3))]
+    model.fit(rising, math.log)
     points = model.points([space.sample(0)])
     assert model.predict(points, 0.9).mean[0] > model.predict(points, 0.3).mean[0]
 

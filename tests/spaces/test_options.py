@@ -18,8 +18,8 @@ from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError, UsageError
 from autoaccel.export.python import literal
 from autoaccel.search.base import Findings
-from autoaccel.search.mixed_sampler import MixedSampler, tpe
-from autoaccel.search.optuna_sampler import OptunaSampler
+from autoaccel.search.mixed_sampler import MixedSampler
+from autoaccel.search.optuna_sampler import OptunaSampler, tpe
 from autoaccel.spaces.domains import model_domains, plain_space
 from autoaccel.spaces.json_schema import space_schema
 from autoaccel.spaces.space import SearchSpace
