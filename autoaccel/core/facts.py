@@ -37,6 +37,7 @@ class TaskFacts:
         train: Cost of training on one sample.
         evaluation: Cost of one evaluation on the whole validation set, without a standard error.
         resampling: Cost of the metric's standard error, where it takes further calls of the metric.
+        measuring: Cost of what a goal asks to measure of a trial's model.
         setup: Cost from the request for a trial to its first step.
         profile: Cost of the profile itself.
         micro_batch: Largest batch that fits in the device's memory; 0 if no limit was found.
@@ -62,6 +63,7 @@ class TaskFacts:
     train: Cost = field(default_factory=Cost)
     evaluation: Cost = field(default_factory=Cost)
     resampling: Cost = field(default_factory=Cost)
+    measuring: Cost = field(default_factory=Cost)
     setup: Cost = field(default_factory=Cost)
     profile: Cost = field(default_factory=Cost)
     micro_batch: int = 0
@@ -100,6 +102,6 @@ class TaskFacts:
         return self.evaluation * (samples / self.n_valid if samples else 1.0)
 
     def finalization_cost(self, test: bool) -> Cost:
-        """Return the expected cost of ending: a standard error, saving, and scoring the test set if `test`."""
+        """Return the expected cost of ending: a standard error, saving, measuring, and the test set if `test`."""
         tested = (self.evaluation + self.resampling) * (TEST_MARGIN * self.n_test / self.n_valid if test else 0.0)
-        return self.resampling + tested + SAVING
+        return self.resampling + tested + SAVING + self.measuring

@@ -16,6 +16,7 @@ class Resources:
         workers: Number of parallel trials.
         split_seed: Seed of the validation split.
         metric: Overrides the task's metric.
+        measure: What trials measure of their models; see `autoaccel.core.goal`.
     """
 
     devices: tuple[str, ...] = ()
@@ -23,6 +24,7 @@ class Resources:
     workers: int = 1
     split_seed: int = 0
     metric: str | None = None
+    measure: tuple[str, ...] = ()
 
     @property
     def threads(self) -> int:

@@ -79,6 +79,7 @@ class TrialRequest:
         reference: The finished model that the recipe learns from, if any.
         folds: Number of folds to train on in turn, each with an equal share of the budget; 0 for a single split.
         keep_best: Whether the result is the weights of the milestone with the best validation score, not the last.
+        measure: What to measure of the saved model at the end; see `autoaccel.core.goal`.
     """
 
     trial: int
@@ -99,6 +100,7 @@ class TrialRequest:
     reference: Reference | None = None
     folds: int = 0
     keep_best: bool = False
+    measure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ class Outcome:
         first_step: Seconds from the request to the first training step.
         metric: Name of the metric.
         last: The evaluation of the last weights, where those of an earlier milestone were better and were kept.
+        measured: What was measured of the saved model, by name, as far as it is a finite number.
     """
 
     kind: OutcomeKind
@@ -188,9 +191,12 @@ class Outcome:
     first_step: float = 0.0
     metric: str = ""
     last: Report | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "test", {name: known(value) for name, value in self.test.items()})
+        finite = {name: value for name, value in self.measured.items() if known(value) is not None}
+        object.__setattr__(self, "measured", finite)
 
     @property
     def kept(self) -> str:

@@ -81,6 +81,7 @@ class InlineExecutor:
                 self._resources.split_seed,
                 self._resources.cpu,
                 self._folder / UNDERSTOOD,
+                self._resources.measure,
             )
         return facts, plain_space(self._task.space)
 

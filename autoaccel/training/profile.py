@@ -33,6 +33,7 @@ from autoaccel.training.data.sources import ArraySource, root_of
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import targets_of
 from autoaccel.training.evaluate import evaluate, expected_cost
+from autoaccel.training.footprint import measuring_cost
 from autoaccel.training.loop import Step
 from autoaccel.training.metrics.choosing import is_common
 from autoaccel.training.rehearsal import described, rehearse_delivery, rehearse_training
@@ -62,7 +63,13 @@ class StepCost:
 
 
 def profile_task(
-    task: Task, clock: Clock, started: float, split_seed: int, cpu: bool, save: Path | None = None
+    task: Task,
+    clock: Clock,
+    started: float,
+    split_seed: int,
+    cpu: bool,
+    save: Path | None = None,
+    measured: tuple[str, ...] = (),
 ) -> TaskFacts:
     """Rehearse all steps of a training on a few samples, and measure some steps of the plain recipe.
 
@@ -73,6 +80,7 @@ def profile_task(
         split_seed: Seed of the validation split.
         cpu: Use the CPU even if there is a GPU.
         save: File for what is understood of the task, for the trials of the run; None writes none.
+        measured: What trials will measure of their models; see `footprint.measure`.
 
     Raises:
         TaskError: If the task cannot be trained.
@@ -88,6 +96,7 @@ def profile_task(
     before = context.meter.spent()
     evaluate(context, context.data.valid, error=False)
     evaluation = context.meter.spent() - before
+    measuring = measuring_cost(task, measured, context)
     micro_batch = _largest_batch(context, clock) if context.device.type == "cuda" else 0
     capabilities = task_capabilities(task, context.data, context.model) | _machine_capabilities(context.device)
     understood = tuple(described(task, context))
@@ -109,6 +118,7 @@ def profile_task(
         train=Cost({name: amount / step.batch_size for name, amount in step.cost.items()}),
         evaluation=evaluation.without(COUNTS),
         resampling=resampling.without(COUNTS),
+        measuring=measuring,
         setup=setup,
         profile=spent,
         micro_batch=micro_batch,

@@ -33,6 +33,7 @@ from autoaccel.training.data.understanding import Understanding
 from autoaccel.training.evaluate import expected_cost
 from autoaccel.training.finalize import finalize
 from autoaccel.training.folds import run_folds
+from autoaccel.training.footprint import measure
 from autoaccel.training.loop import Milestones, NotFiniteError, train
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
@@ -106,7 +107,7 @@ def _run(task: Task, request: TrialRequest, environment: TrialEnvironment) -> Ou
             with context.meter.setting_up(request.budget.resolve(len(context.data.train))):
                 set_up(context, environment.cpu)
             first_step = context.meter.seconds()
-            return replace(_train(context, request, environment), first_step=first_step)
+            return replace(_train(task, context, request, environment), first_step=first_step)
         finally:
             spent = context.meter.spent()
             context.loader = None  # ends its worker processes
@@ -235,7 +236,7 @@ def _progress(context: TrainingContext, request: TrialRequest, finishing: Callab
     )
 
 
-def _train(context: TrainingContext, request: TrialRequest, environment: TrialEnvironment) -> Outcome:
+def _train(task: Task, context: TrainingContext, request: TrialRequest, environment: TrialEnvironment) -> Outcome:
     reports: list[Report] = []
 
     def report(milestone: int, found: Score, cost: Cost) -> bool:
@@ -260,6 +261,7 @@ def _train(context: TrainingContext, request: TrialRequest, environment: TrialEn
     path = None if environment.folder is None else environment.folder / WEIGHTS
     tested = finalize(context, path, request.test, best, request.valid_samples)
     test = {} if tested is None else asdict(tested)
+    measured = measure(task, request, path, context) if request.measure and path is not None else {}
     spent, metric = context.meter.spent(), context.data.metric.name
     if progress.finishing_early and not reason:
         reason = "asked to finish early"
@@ -267,4 +269,4 @@ def _train(context: TrainingContext, request: TrialRequest, environment: TrialEn
     if best is not None and best.score is not None:
         chosen = next(made for made in reversed(reports) if made.progress == best.at)
         final, last = replace(chosen, **asdict(best.score)), reports[-1] if best.earlier and best.last else None
-    return Outcome(OutcomeKind.COMPLETE, spent, final, test, reason, metric=metric, last=last)
+    return Outcome(OutcomeKind.COMPLETE, spent, final, test, reason, metric=metric, last=last, measured=measured)

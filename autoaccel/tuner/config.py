@@ -13,6 +13,7 @@ from typing import Any
 from autoaccel import __version__
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import timestamp
+from autoaccel.core.codec import to_data
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.resources import Resources
@@ -54,6 +55,7 @@ def config(
         "model_space": dict(model_space),
         "metric": options.metric,
         "max_epochs": options.max_epochs,
+        "goal": to_data(options.goal()),
         "seed": options.seed,
         "devices": options.devices,
         "workers": resources.workers,
@@ -80,7 +82,7 @@ def _fingerprint(target: str, name: str, facts: TaskFacts, options: Options) -> 
     path = Path(split_target(target)[0])
     if path.is_file():
         digest.update(path.read_bytes())
-    chosen = options.seed, options.metric, options.max_epochs, options.parts()
+    chosen = options.seed, options.metric, options.max_epochs, options.parts(), options.goal()
     digest.update(repr((read_space(name), facts.fingerprint, *chosen)).encode())
     digest.update(__version__.encode())
     return digest.hexdigest()[:16]

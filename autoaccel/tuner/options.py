@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autoaccel.core.budget import Budget
+from autoaccel.core.goal import Goal, parse_goal
 from autoaccel.core.resources import Resources
 from autoaccel.errors import UsageError
 from autoaccel.execution import executors
@@ -34,6 +36,11 @@ class Options:
         warm_start: The folder of a finished run, whose best recipes are tried early.
         max_epochs: Passes over the training data after which training one model longer is of no use; what they
             leave of the budget goes to the search. None if unknown.
+        target: Value of the task's metric at which the run may stop, such as `accuracy=0.97`.
+        subject_to: What the delivered model has to keep, such as `latency_ms<=5`; one or several. A name is
+            `latency_ms`, `size_mb`, `memory_mb` or a metric, computed on the validation set.
+        objective: `quality,cost`, `quality,latency`, `quality,size` or `quality,memory`: the result has a front of
+            models, of which none is better in both.
         sampler: The source of recipes: a name (`mixed`, `tpe`, `random`), any Optuna sampler with its own seed, or
             a function `(space, seed) -> Sampler`; see `autoaccel.search.base`. `mixed` if None.
         search: The search algorithm: a name (`halving`), or a function `SearchSettings -> Search`.
@@ -51,6 +58,9 @@ class Options:
     memory: bool = True
     warm_start: str | Path | None = None
     max_epochs: float | None = None
+    target: str | None = None
+    subject_to: str | Sequence[str] = ()
+    objective: str | None = None
     sampler: Any = None
     search: Any = searches.DEFAULT
     executor: Any = executors.DEFAULT
@@ -63,13 +73,14 @@ class Options:
         """
         find_sampler(self.sampler), find_search(self.search), find_executor(self.executor)
         self.longest()
+        goal = self.goal()
         if self.workers < 1:
             raise UsageError(f"--workers must be at least 1, got {self.workers}")
         if self.executor == "inline" and self.workers > 1:
             raise UsageError(f"--inline trains one trial at a time, so --workers cannot be {self.workers}")
         devices = gpu_names(self.devices)
         workers = max(self.workers, len(devices))
-        return Resources(devices, self.devices == "cpu", workers, self.seed, self.metric)
+        return Resources(devices, self.devices == "cpu", workers, self.seed, self.metric, goal.measures)
 
     def longest(self) -> Budget | None:
         """Return the longest useful training of one model; None if unknown.
@@ -85,6 +96,24 @@ class Options:
                 f"--max-epochs must be a positive number of passes over the training data, got {most!r}"
             )
         return Budget(epochs=most)
+
+    def goal(self) -> Goal:
+        """Return what the run is after besides the best metric.
+
+        Raises:
+            UsageError: If it is not understood, or the chosen search or sampler does not know of it.
+        """
+        goal = parse_goal(self.target, self.subject_to, self.objective)
+        if goal and self.search != searches.DEFAULT:
+            raise UsageError(
+                f"--target, --subject-to and --objective need the search {searches.DEFAULT}, "
+                f"not {_name(self.search)}"
+            )
+        if goal.second and self.sampler not in (None, samplers.DEFAULT):
+            raise UsageError(
+                f"--objective needs the sampler {samplers.DEFAULT}: {_name(self.sampler)} is after quality alone"
+            )
+        return goal
 
     def parts(self) -> str:
         """Return the names of the search and the sampler, for the fingerprint of a run."""

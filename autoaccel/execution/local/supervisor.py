@@ -215,6 +215,7 @@ class Supervisor:
             cpu=self._resources.cpu,
             split_seed=self._resources.split_seed,
             metric=self._resources.metric,
+            measure=self._resources.measure,
             data=str(self._folder / UNDERSTOOD),
             **fields,
         )

@@ -89,7 +89,7 @@ def _measure(task: Task, job: Mapping[str, Any], channel: Channel, clock: System
             checked = rehearse(task, seed, cpu, data)
             channel.send("checked", lines=checked.lines(), names=checked.data.found.reader.names)
         case "profile":
-            facts = profile_task(task, clock, 0.0, seed, cpu, data)
+            facts = profile_task(task, clock, 0.0, seed, cpu, data, tuple(job["measure"]))
             channel.send("facts", facts=to_data(facts), model_space=plain_space(task.space))
         case "sizes":
             for cost in measure_sizes(task, clock, seed, cpu):
