@@ -37,6 +37,7 @@ class TableExecutor:
         catalog: The known techniques.
         facts: The facts that `profile` returns; needed only if it is called, if trials can be continued, or if a
             larger metric is better.
+        measured: Returns what is measured of a request's model.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class TableExecutor:
         flops_per_second: float = 1e9,
         catalog: Catalog | None = None,
         facts: TaskFacts | None = None,
+        measured: Callable[[TrialRequest], Mapping[str, float]] = lambda _: {},
     ):
         self._catalog = catalog or {}
         self._facts = facts
+        self._measured = measured
         self._table = table
         self._clock = clock
         self._factor = cost_factor
@@ -98,7 +101,15 @@ class TableExecutor:
         test = {"metric": kept.metric, "loss": kept.loss} if request.test else {}
         last = None if kept is reports[-1] else reports[-1]
         name = self._facts.metric if self._facts else ""
-        outcome = Outcome(OutcomeKind.COMPLETE, self._cost(seconds), kept, test, metric=name, last=last)
+        outcome = Outcome(
+            OutcomeKind.COMPLETE,
+            self._cost(seconds),
+            kept,
+            test,
+            metric=name,
+            last=last,
+            measured=self._measured(request),
+        )
         self._push(seconds, Finished(request.trial, outcome))
 
     def _best(self, reports: Sequence[Report]) -> Report:

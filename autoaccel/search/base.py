@@ -13,6 +13,7 @@ from typing import Protocol
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.events import Action, Event
+from autoaccel.core.goal import Goal
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome
@@ -118,6 +119,7 @@ class SearchSettings:
         sampler: The source of recipes, see `samplers.find_sampler`; if None, the search chooses.
         known: Recipes of earlier runs to try early, the most promising first.
         longest: The longest useful training of one model, such as `Budget(epochs=50)`; None if unknown.
+        goal: What the run is after besides the best metric.
     """
 
     space: SearchSpace
@@ -127,6 +129,7 @@ class SearchSettings:
     sampler: object | None = None
     known: tuple[Proposal, ...] = ()
     longest: Budget | None = None
+    goal: Goal = Goal()  # noqa: RUF009 - a frozen value
 
 
 @dataclass(frozen=True)

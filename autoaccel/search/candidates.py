@@ -43,13 +43,16 @@ def candidates(
         portfolio: The recipes that the space recommends for the task, best first.
         trusted: The recipes that were tried, best first; empty without a search.
     """
-    failed = {record.request.recipe for record in trials.records if _fails(record)}
+    unfit = {record.request.recipe for record in trials.records if _fails(record)}
     longest = trials.longest()
     tried = [longest[recipe] for recipe in trusted if recipe in longest]
     found = [Candidate(record.request.recipe, record.request.origin, record.number) for record in tried]
     for candidate in [*found, *recommended(portfolio)]:
-        if candidate.recipe not in failed:
+        if candidate.recipe not in unfit and trials.limits.allowed(candidate.recipe):
             yield candidate
+    # Where nothing keeps the constraints, what breaks them least is better than nothing.
+    if (safest := trials.limits.safest()) and safest.request.recipe not in unfit:
+        yield Candidate(safest.request.recipe, safest.request.origin, safest.number)
 
 
 def _fails(record: TrialRecord) -> bool:

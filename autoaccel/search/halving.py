@@ -74,13 +74,15 @@ class HalvingSearch:
         actions: list[Action] = []
         match event:
             case Profiled(facts, workers):
-                self._ladder = LadderTrials(self.trials, facts)
+                self._ladder = LadderTrials(self.trials, facts, self._settings.goal)
                 self._scheduler = Scheduler(self._settings, facts, workers, self._ladder, now)
                 self.phase = Phase.SEARCH
             case Reported(report):
                 actions += self._on_report(report)
             case Finished(trial, outcome):
                 self._on_end(self.trials[trial], outcome)
+                if self._ladder.limits.reaches(self.trials[trial]):
+                    actions += self._end()
             case Interrupted():
                 actions += self._end()
             case _:
@@ -109,7 +111,7 @@ class HalvingSearch:
 
     def describe(self) -> list[str]:
         """See `Search`."""
-        return self.plan.describe() if self.plan else []
+        return self._scheduler.describe() if self._scheduler else []
 
     # Events
 
@@ -117,11 +119,13 @@ class HalvingSearch:
         record = self.trials[report.trial]
         if report.milestone == len(record.request.milestones) - 1:
             return []
+        if record.purpose is Purpose.FINAL and self._ladder.limits.may_end(record.request.recipe, report):
+            return [FinishEarly(report.trial), Proceed(report.trial)]
         return [Stop(report.trial) if self._gives_up(record, report) else Proceed(report.trial)]
 
     def _gives_up(self, record: TrialRecord, report: Report) -> bool:
-        if record.purpose is Purpose.BASELINE:
-            return False
+        if record.purpose is Purpose.BASELINE or (record.purpose is Purpose.SEARCH and self._settings.goal.second):
+            return False  # of a front, the smallest model may be the worst of its rung
         if record.purpose is Purpose.FINAL:
             # Never give up a second final training, or one after an interruption: nothing can follow it.
             last = self.phase is Phase.DONE or len(self._ladder.finals()) > 1
@@ -140,7 +144,7 @@ class HalvingSearch:
         proposal = self._ladder.proposal(record)
         if proposal is None or outcome.kind is OutcomeKind.LOST:
             return
-        if outcome.kind not in LEARNED:
+        if outcome.kind not in LEARNED or self._ladder.limits.spoiled(proposal.recipe):
             self._scheduler.sampler.tell(proposal, None)
         elif record.latest is not None:  # else it was stopped before it could say anything
             self._scheduler.sampler.tell(proposal, self._ladder.normalized(record, record.latest))

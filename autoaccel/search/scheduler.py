@@ -15,10 +15,12 @@ from autoaccel.core.quantities import SECONDS, Cost
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord
 from autoaccel.core.trial import Purpose, Reference, TrialRequest
-from autoaccel.search.base import Comparison, Expectation, Findings, Proposal, SearchSettings
+from autoaccel.search.base import Comparison, Expectation, Findings, Promise, Proposal, SearchSettings
 from autoaccel.search.candidates import Candidate, candidates, recommended
 from autoaccel.search.expectation import expected_plain
+from autoaccel.search.front import FrontModel
 from autoaccel.search.optuna_sampler import portfolio_proposals
+from autoaccel.search.outlook import outlook
 from autoaccel.search.plan import make_plan
 from autoaccel.search.promotion import promotable
 from autoaccel.search.replan import plan_again
@@ -94,6 +96,8 @@ class Scheduler:
         self._valuation = Valuation(space, facts, settings.seed, plan.ladder[-1] if plan.ladder else 1.0)
         self._proposed = 0
         self._exhausted = False
+        self._front = FrontModel(space, settings.goal, settings.seed)
+        self._outlook = ""
 
     def plan_again(self, record: TrialRecord, now: float) -> None:
         """Make the plan again, once, if one of the first, plain trials cost clearly more or less than planned."""
@@ -170,8 +174,13 @@ class Scheduler:
         return None
 
     def _trusted(self) -> list[Recipe]:
-        """Return the recipes that were tried, best first; see `Valuation.trusted`."""
-        return self._valuation.trusted({recommended(self._portfolio)[0].recipe, *PLAIN.values()})
+        """Return the recipes that were tried and may be trained, best first; see `Valuation.trusted`."""
+        trusted = self._valuation.trusted({recommended(self._portfolio)[0].recipe, *PLAIN.values()})
+        return [recipe for recipe in trusted if self._ladder.limits.allowed(recipe)]
+
+    def describe(self) -> list[str]:
+        """Return the plan for display, and what is expected of the target."""
+        return [*self.plan.describe(), *([self._outlook] if self._outlook else [])]
 
     def plain_at_full_length(self, now: float) -> Expectation | None:
         """See `Search`: what plain would have had is all that was spent but for the set-up."""
@@ -193,6 +202,11 @@ class Scheduler:
         if self.plan.longest == math.inf and (rung := self._ladder.plateaued()) is not None:
             self.plan = self.plan.plateaued(rung)
         self._valuation.update(self._ladder.observations, self.plan.ladder[-1])
+        if self._front.searched:
+            self._front.update(self._valuation.mean, self._ladder.limits.least)
+        if target := self._settings.goal.target:
+            line = outlook(target, self.plan.facts, self._valuation, self.plan.ladder[-1])
+            self._outlook = self._outlook if line and self._outlook else line  # said once, until it changes
 
     def _guard(self, used: Used) -> Next | None:
         """Return a trial of plain training on the highest rung on which a recipe has to be compared with it."""
@@ -211,7 +225,8 @@ class Scheduler:
         return not waits and plain.request.recipe not in self._ladder.recipes_on(rung)
 
     def _promotion(self, used: Used) -> Next | None:
-        for record in promotable(self._ladder, self.plan.top, self._valuation.mean):
+        order = self._front.order() if self._front.searched else self._valuation.mean
+        for record in promotable(self._ladder, self.plan.top, order):
             rung = self._ladder.rung(record) + 1
             if self._fits(rung, used, record):
                 return self._longer(record, rung)
@@ -229,7 +244,7 @@ class Scheduler:
         cost = plan.cost_to(rung, self._ladder.rung(parent) if parent else None)
         ends = used.spent + (max(used.running, cost) if set(budget) == {SECONDS} else used.running + cost)
         # A trial of the recipe that would be trained in the end, as long as that, takes its place.
-        is_final = rung == plan.top and parent is not None and parent.request.recipe == self._trusted()[0]
+        is_final = rung == plan.top and parent is not None and parent.request.recipe in self._trusted()[:1]
         final = 0.0 if is_final or self._ladder.on(plan.top) else plan.ladder[-1]
         return ends <= plan.search_share + TOLERANCE and ends + final + budget.share(plan.kept) <= 1 + TOLERANCE
 
@@ -255,11 +270,14 @@ class Scheduler:
         if self._known and self._proposed:  # the portfolio's first has its turn before
             return self._known.pop(0)
         best = self._valuation.leaders(LEADERS)
-        promise = self._valuation.promise if best else None
+        promise: Promise | None = self._valuation.promise if best else None
+        if self._front.searched:
+            best, promise = list(self._front.order())[:LEADERS], self._front.promise()
         return self.sampler.propose(Findings(best, self.best() is not None, promise))
 
     def _add(self, request: TrialRequest, standing: Standing, now: float) -> TrialRequest:
-        request = replace(request, reference=self._reference(request.recipe))
+        measure = self._settings.goal.measures
+        request = replace(request, reference=self._reference(request.recipe), measure=measure)
         self._ladder.add(request, standing, now)
         return request
 

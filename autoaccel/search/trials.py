@@ -9,11 +9,13 @@ from statistics import median
 from autoaccel.core.budget import Budget
 from autoaccel.core.events import Start
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.goal import Goal
 from autoaccel.core.quantities import SECONDS, Cost
-from autoaccel.core.recipe import Recipe
+from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import OutcomeKind, Purpose, Report, TrialRequest
 from autoaccel.search.base import Proposal
+from autoaccel.search.limits import Limits
 from autoaccel.search.value_model import Observation
 
 CLEARLY_WORSE = 3.0
@@ -53,17 +55,19 @@ class LadderTrials:
     Args:
         records: All trials of the run.
         facts: The facts of the task.
+        goal: The goal of the run.
 
     Attributes:
-        observations: What the ended trials have shown of their recipes, in the order in which they ended.
+        limits: Which recipes keep the constraints of the goal.
     """
 
-    def __init__(self, records: Trials, facts: TaskFacts):
+    def __init__(self, records: Trials, facts: TaskFacts, goal: Goal = Goal()):  # noqa: B008 - a frozen value
         self.records = records
         self._facts = facts
         self._standings: dict[int, Standing] = {}
         self._numbers: dict[int, list[int]] = {}
-        self.observations: list[Observation] = []
+        self._observations: list[Observation] = []
+        self.limits = Limits(goal, facts)
 
     def add(self, request: TrialRequest, standing: Standing, now: float) -> None:
         """Add a trial that is being started."""
@@ -99,11 +103,16 @@ class LadderTrials:
         return [record for record in self.records.of(Purpose.BASELINE) if self.rung(record) != FORMER]
 
     def on(self, rung: int, baseline: bool | None = None) -> list[TrialRecord]:
-        """Return a rung's complete trials, best first; `baseline` selects plain trials or the others."""
+        """Return a rung's complete trials, best first; `baseline` selects plain trials or the others.
+
+        What breaks a constraint is left out, but for plain trials, which others are compared with.
+        """
         found = [
             record
             for record in self._given(rung)
-            if record.final is not None and baseline in (None, record.purpose is Purpose.BASELINE)
+            if record.final is not None
+            and baseline in (None, record.purpose is Purpose.BASELINE)
+            and (baseline or self.limits.allowed(record.request.recipe))
         ]
         return sorted(found, key=self.score)
 
@@ -146,6 +155,7 @@ class LadderTrials:
 
     def observe(self, record: TrialRecord, budget: Budget) -> None:
         """Note what a trial that has ended shows of its recipe."""
+        self.limits.note(record)
         if record.outcome is None or record.purpose is Purpose.FINAL or record.outcome.kind not in TAUGHT:
             return
         length, value = budget.share(Cost(record.request.budget)), math.inf
@@ -155,7 +165,22 @@ class LadderTrials:
             if record.latest is None:
                 return
             value = self._pruned_value(record, record.latest)
-        self.observations.append(Observation(record.request.recipe, length, value))
+        self._observations.append(Observation(record.request.recipe, length, value))
+
+    @property
+    def observations(self) -> list[Observation]:
+        """What the ended trials have shown of their recipes, in the order in which they ended.
+
+        A recipe that is too slow or too large is worth nothing; plain is still what others are compared with.
+        """
+        if not self.limits.goal.constraints:
+            return self._observations
+        return [
+            replace(one, value=math.inf)
+            if one.recipe not in PLAIN.values() and self.limits.spoiled(one.recipe)
+            else one
+            for one in self._observations
+        ]
 
     def _pruned_value(self, record: TrialRecord, latest: Report) -> float:
         """Return what a pruned trial would have reached if it had gained from there on what others did."""
@@ -179,11 +204,16 @@ class LadderTrials:
         return next(iter(self.ranked(baseline=True)), None)
 
     def rivals(self, record: TrialRecord, milestone: int) -> list[float]:
-        """Return the metrics of the other trials on a trial's rung at a milestone; smaller is better."""
+        """Return the metrics of the other trials on a trial's rung at a milestone; smaller is better.
+
+        Only those that are known to keep the constraints: a large model is no rival of one that has to be small.
+        """
         return [
             self._facts.score(other.reports[milestone])[0]
             for other in self._given(self.rung(record))
-            if other.number != record.number and len(other.reports) > milestone
+            if other.number != record.number
+            and len(other.reports) > milestone
+            and self.limits.keeps(other.request.recipe)
         ]
 
     def fruitless(self) -> bool:

@@ -6,11 +6,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.recipe import Recipe
 from autoaccel.search.encoding import Encoder
+from autoaccel.search.improvement import log_improvement
 from autoaccel.search.scale import Scale
 from autoaccel.search.value_model import Observation, ValueModel
 from autoaccel.spaces.space import SearchSpace
@@ -72,16 +71,13 @@ class Valuation:
 
     def promise(self, recipes: Sequence[Recipe]) -> Sequence[float]:
         """Return the logarithm of each recipe's expected improvement over the best one seen; see `Promise`."""
-        from scipy.special import log_ndtr  # a tenth of a second, which only a search has to pay
-
         predicted = self._model.predict(self._encoder(recipes), self._length)
-        best = min(self.mean.values())
-        ahead = (best - predicted.mean) / predicted.deviation
-        # log of z * cdf(z) + pdf(z), which underflows long before its logarithm does
-        density = -0.5 * ahead**2 - 0.5 * math.log(2 * math.pi)
-        ratio = np.clip(-ahead * np.exp(log_ndtr(ahead) - density), None, 1 - 1e-12)
-        promised: list[float] = (np.log(predicted.deviation) + density + np.log1p(-ratio)).tolist()
-        return promised
+        return log_improvement(predicted, min(self.mean.values()))
+
+    @property
+    def grounded(self) -> bool:
+        """Whether enough recipes were trained at two lengths to say how values change with it."""
+        return self._seen > 0 and self._model.trend_known
 
     def start(self, lengths: Sequence[float], room: float) -> int:
         """Return the index of the length with which new recipes should start, of those that fit into what is left.

@@ -30,6 +30,8 @@ LENGTH_SCALE = 2.0
 """The same for the length: trainings of a third are believed to say nearly as much, those of a 27th less."""
 FEWEST_REPEATED = 6
 """Recipes that have to be trained at two lengths before the fitted scale of the length is believed."""
+FEWEST_TREND = 2
+"""Recipes that have to be trained at two lengths before it is known how values change with the length."""
 MOST_POINTS = 200
 """Most results that the model is fitted to: the better half, and a random choice of the others."""
 SPAN = math.log(27.0)
@@ -125,6 +127,11 @@ class ValueModel:
         distance = math.sqrt(5) * abs(_position(one) - _position(other)) / scale
         kernel = (1 + distance + distance**2 / 3) * math.exp(-distance)  # Matern 5/2
         return float(kernel * math.sqrt(variance / (variance + noise)))
+
+    @property
+    def trend_known(self) -> bool:
+        """Whether a few recipes were trained at two lengths."""
+        return self._repeated >= FEWEST_TREND
 
     @property
     def noise(self) -> float:

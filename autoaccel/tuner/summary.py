@@ -9,11 +9,13 @@ from typing import Any
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.goal import Goal
 from autoaccel.core.quantities import COUNTS, Cost
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report
 from autoaccel.search.base import Comparison, Search
+from autoaccel.search.limits import Limits
 from autoaccel.tuner.claim import evidence, headline, optimism, whole_data
 
 SCHEMA = 2
@@ -56,14 +58,33 @@ def result_data(search: Search, budget: Budget, now: float, status: str) -> dict
     }
 
 
-def delivery(search: Search) -> tuple[str, TrialRecord | None]:
-    """Return what to deliver: the final training, unless a search trial is better by `CLEARLY` standard errors."""
+def delivery(search: Search, goal: Goal = Goal()) -> tuple[str, TrialRecord | None]:  # noqa: B008 - a frozen value
+    """Return what to deliver: the final training, unless a search trial is better by `CLEARLY` standard errors.
+
+    What has reached the target comes first, and nothing that breaks a constraint comes before what breaks it less.
+    """
+    chosen = _best_of(search)
+    if not goal or search.trials.facts is None:
+        return chosen
+    limits = Limits(goal, search.trials.facts, search.trials)
+    if reaching := limits.reaching():
+        return _kind(reaching), reaching
+    if (chosen[1] is None or limits.broken(chosen[1])) and (safest := limits.safest()):
+        return _kind(safest), safest
+    return chosen
+
+
+def _kind(record: TrialRecord) -> str:
+    return {Purpose.FINAL: "final", Purpose.BASELINE: "plain", Purpose.SEARCH: "trial"}[record.purpose]
+
+
+def _best_of(search: Search) -> tuple[str, TrialRecord | None]:
     final, best = search.final(), search.best()
     if final is not None and (best is None or not _clearly_better(search, best, final)):
         return "final", final
     if best is None:
         return "nothing", None
-    return ("plain" if best.purpose is Purpose.BASELINE else "trial"), best
+    return _kind(best), best
 
 
 def _clearly_better(search: Search, one: TrialRecord, other: TrialRecord) -> bool:
