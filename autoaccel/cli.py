@@ -16,7 +16,7 @@ from autoaccel.core.budget import Budget, parse_budget, parse_flops
 from autoaccel.core.clock import seconds_since_process_start
 from autoaccel.core.quantities import format_flops
 from autoaccel.core.recipe import Recipe
-from autoaccel.errors import AutoaccelError, InterruptedRunError, UsageError, suggestion
+from autoaccel.errors import AutoaccelError, ConstraintError, InterruptedRunError, UsageError, suggestion
 from autoaccel.execution import executors
 from autoaccel.export.formats import FORMATS, export
 from autoaccel.export.template import TEMPLATE
@@ -67,6 +67,11 @@ def tune(
     warm_start: Annotated[
         Path | None, typer.Option(help="A finished run, whose best recipes are tried early")
     ] = None,
+    aim: Annotated[str | None, typer.Option("--target", help="Stop at METRIC=VALUE, such as accuracy=0.97")] = None,
+    subject_to: Annotated[
+        list[str] | None, typer.Option(help="latency_ms<=5, size_mb<=1, memory_mb<=64, recall>=0.9; repeatable")
+    ] = None,
+    objective: Annotated[str | None, typer.Option(help="A front: quality,cost|latency|size|memory")] = None,
     max_epochs: Annotated[
         float | None, typer.Option(help="Passes over the data after which training a model longer is of no use")
     ] = None,
@@ -79,19 +84,9 @@ def tune(
     """Search for a recipe and train the model with it, all within the budget."""
     whole = _budget(budget, flops)
     trains_in = "inline" if inline else executors.DEFAULT
-    options = Options(
-        space,
-        metric,
-        out,
-        seed,
-        resume,
-        devices,
-        workers,
-        not no_memory,
-        warm_start,
-        max_epochs,
-        executor=trains_in,
-    )
+    known = not no_memory, warm_start, max_epochs
+    goal = aim, tuple(subject_to or ()), objective
+    options = Options(space, metric, out, seed, resume, devices, workers, *known, *goal, executor=trains_in)
     if dry_run:
         lines = api.plan(target, whole, options=options, elapsed=seconds_since_process_start())
         print("\n".join(lines))
@@ -172,11 +167,12 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder")]) -> None:
 def export_run(
     run: Annotated[Path, typer.Argument(help="A run folder")],
     form: Annotated[str, typer.Option("--format", help=" | ".join(FORMATS))] = "yaml",
+    trial: Annotated[int | None, typer.Option(help="Number of a trial, such as one of the front")] = None,
 ) -> None:
-    """Print the best recipe of a run in a chosen format."""
+    """Print the best recipe of a run, or that of a trial, in a chosen format."""
     if form not in FORMATS:
         raise UsageError(f"--format {form!r} is not one of {', '.join(FORMATS)}")
-    print(export(read_record(run), form), end="")
+    print(export(read_record(run), form, trial), end="")
 
 
 @app.command()
@@ -263,13 +259,15 @@ def _budget(budget: str, flops: str) -> Budget:
 
 
 def _show(result: Result, as_json: bool) -> None:
-    """Print a result; raise InterruptedRunError, which sets the exit code, if the run was interrupted."""
+    """Print a result; raise what sets the exit code if it was interrupted or no model keeps the constraints."""
     if as_json:
         print(json.dumps(result.data, default=str))
     else:
         print("\n".join(result_lines(result.data, result.folder)))
     if result.data["status"] == "interrupted":
         raise InterruptedRunError(f"interrupted; what was found is in {result.folder}")
+    if any(not each["kept"] for each in result.data.get("constraints", [])):
+        raise ConstraintError(f"no model keeps the constraints; what breaks them least is in {result.folder}")
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ AutoaccelError                 1   base class; never raised itself
 ├── TaskError                  3   the user's model file, data, loss or metric
 ├── NoTrialError               4   no trial was completed, so there is no result
 ├── StoreError                 5   the run folder or the disk
-└── InterruptedRunError        6   stopped by a signal after a result was saved
+├── InterruptedRunError        6   stopped by a signal after a result was saved
+└── ConstraintError            7   no model keeps the constraints; the one that breaks them least was saved
 
 How a single trial ends is a value, not an error: see `autoaccel.core.trial.Outcome`.
 """
@@ -60,6 +61,12 @@ class InterruptedRunError(AutoaccelError):
     """The run was interrupted; the results until then were saved."""
 
     exit_code = 6
+
+
+class ConstraintError(AutoaccelError):
+    """No model keeps the constraints of the run; the one that breaks them least was saved."""
+
+    exit_code = 7
 
 
 def suggestion(word: str, accepted: Iterable[str]) -> str:

@@ -104,11 +104,6 @@ class Goal:
         names = [constraint.quantity for constraint in self.constraints]
         return tuple(dict.fromkeys([*names, *([second] if second != COST else [])]))
 
-    @property
-    def compresses(self) -> bool:
-        """Whether what is measured of a model depends on what it is, so that a smaller one may be wanted."""
-        return any(name in FOOTPRINT for name in self.measures)
-
     def check(self, budget: Budget) -> None:
         """Check that a budget allows this goal.
 

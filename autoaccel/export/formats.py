@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -80,10 +81,19 @@ FORMATS: Mapping[str, Callable[[RunRecord], str]] = MappingProxyType(
 )
 
 
-def export(record: RunRecord, form: str) -> str:
-    """The best recipe of a run in one of `FORMATS`.
+def export(record: RunRecord, form: str, trial: int | None = None) -> str:
+    """The best recipe of a run in one of `FORMATS`, or that of a trial by its number.
 
     Raises:
-        UsageError: If there is no recipe yet.
+        UsageError: If there is no recipe yet, or no such trial.
     """
-    return FORMATS[form](record)
+    return FORMATS[form](record if trial is None else _of_trial(record, trial))
+
+
+def _of_trial(record: RunRecord, number: int) -> RunRecord:
+    """The run as if it had delivered another trial."""
+    trial = next((trial for trial in record.trials if trial.number == number), None)
+    if trial is None:
+        raise UsageError(f"--trial {number}: this run has the trials 0 to {len(record.trials) - 1}")
+    chosen = {"recipe": trial.request.recipe.to_data(), "delivered": {"trial": number}}
+    return replace(record, result={**record.result, **chosen})

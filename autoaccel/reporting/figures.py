@@ -32,6 +32,31 @@ def trials_figure(record: RunRecord) -> go.Figure:
     return _styled(figure, f"budget of the trial, {unit}", _metric(record), log=True)
 
 
+def front_figure(record: RunRecord) -> go.Figure:
+    """Plot the metric of every complete trial against the second objective, and the front as a line."""
+    figure, (_, axis) = go.Figure(), record.result["objective"]
+    done = [(t, {**t.outcome.cost, **t.outcome.measured}) for t in record.trials if t.final and t.outcome]
+    shown = [(t, amounts[axis]) for t, amounts in done if axis in amounts]
+    figure.add_scatter(
+        x=[amount for _, amount in shown],
+        y=[t.final.metric for t, _ in shown if t.final],
+        text=[escape(f"trial {t.number}: {t.request.origin}") for t, _ in shown],
+        mode="markers",
+        name="trials",
+        marker={"color": COLORS[Purpose.SEARCH], "size": 8},
+    )
+    rows = record.result["front"]
+    figure.add_scatter(
+        x=[row[axis] for row in rows],
+        y=[row["metric"] for row in rows],
+        text=[escape(f"trial {row['trial']}: {row['origin']}") for row in rows],
+        mode="lines+markers",
+        name="front",
+        line={"color": COLORS[Purpose.FINAL], "shape": "hv"},
+    )
+    return _styled(figure, axis, _metric(record), log=True)
+
+
 def curves_figure(record: RunRecord) -> go.Figure:
     """Plot the metric against progress for every trial with reports."""
     figure = go.Figure()

@@ -12,8 +12,8 @@ from plotly.offline import get_plotlyjs
 from autoaccel.core.quantities import format_flops, format_seconds
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.trial import OutcomeKind
-from autoaccel.reporting.figures import curves_figure, spent_figure, trials_figure
-from autoaccel.reporting.result import optimism_lines
+from autoaccel.reporting.figures import curves_figure, front_figure, spent_figure, trials_figure
+from autoaccel.reporting.result import constraint_lines, optimism_lines
 from autoaccel.storage.records import RunRecord
 
 FAULTS = set(OutcomeKind) - {OutcomeKind.COMPLETE, OutcomeKind.PRUNED}
@@ -36,6 +36,7 @@ def write_report(record: RunRecord) -> str:
         result=record.result,
         recipe=recipe.to_yaml() if recipe else "",
         optimism=optimism_lines(record.result.get("metric", {}).get("name", ""), record.result.get("delivered")),
+        constraints=constraint_lines(record.result.get("constraints", [])),
         differences=_differences(recipe) if recipe else [],
         figures=_figures(record) if record.trials else [],
         plotly=Markup(get_plotlyjs()) if record.trials else "",
@@ -44,10 +45,12 @@ def write_report(record: RunRecord) -> str:
 
 
 def _figures(record: RunRecord) -> list[tuple[str, Markup]]:
-    made = (trials_figure(record), curves_figure(record), spent_figure(record))
+    made = [*zip(TITLES, (trials_figure(record), curves_figure(record), spent_figure(record)), strict=True)]
+    if record.result.get("front"):
+        made.insert(0, ("Front", front_figure(record)))
     return [
         (title, Markup(figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False})))
-        for title, figure in zip(TITLES, made, strict=True)
+        for title, figure in made
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ def result_lines(data: Mapping[str, Any], folder: Path) -> list[str]:
         *([data["evidence"]] if data.get("evidence") else []),
         *_final(name, data.get("final")),
         *_delivered(name, data.get("delivered", {})),
+        *constraint_lines(data.get("constraints", [])),
+        *front_lines(name, data),
         *optimism_lines(name, data.get("delivered")),
         *(
             f"  trial {row['trial']:<4} {row['metric']:.4g}  {row['budget']:>14}  {row['origin']}"
@@ -54,6 +56,33 @@ def _delivered(name: str, delivered: Mapping[str, Any]) -> list[str]:
     if delivered.get("what") not in ("trial", "plain"):
         return []
     return [f"Delivered is trial {delivered['trial']}: {_scores(name, delivered, delivered['test'])}"]
+
+
+def constraint_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line about each constraint: whether the delivered model keeps it, and its value."""
+    lines = []
+    for each in found:
+        value = "unknown" if each["value"] is None else f"{each['value']:.4g}"
+        own = (
+            "" if each["measured"] == each["value"] else f" ({each['measured']:.4g} in this trial, less in another)"
+        )
+        lines.append(f"{each['constraint']}: {'kept' if each['kept'] else 'BROKEN'}, it is {value}{own}")
+    return lines
+
+
+def front_lines(name: str, data: Mapping[str, Any]) -> list[str]:
+    """Return the front as a table, and how to take a recipe from it."""
+    rows = data.get("front")
+    if not rows:
+        return []
+    axis = data["objective"][1]
+    head = f"Front of {name} and {axis}, {len(rows)} models (autoaccel export RUN --trial N):"
+    lines = [
+        f"  trial {row['trial']:<4} {row['metric']:>8.4g}  {row[axis]:>9.4g}  {row['budget']:>14}  {row['origin']}: "
+        f"{row['summary']}"
+        for row in rows
+    ]
+    return [head, *lines]
 
 
 def optimism_lines(name: str, delivered: Mapping[str, Any] | None) -> list[str]:

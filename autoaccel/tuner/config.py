@@ -82,7 +82,7 @@ def _fingerprint(target: str, name: str, facts: TaskFacts, options: Options) -> 
     path = Path(split_target(target)[0])
     if path.is_file():
         digest.update(path.read_bytes())
-    chosen = options.seed, options.metric, options.max_epochs, options.parts(), options.goal()
+    chosen = options.seed, options.metric, options.max_epochs, options.parts(), *filter(None, [options.goal()])
     digest.update(repr((read_space(name), facts.fingerprint, *chosen)).encode())
     digest.update(__version__.encode())
     return digest.hexdigest()[:16]

@@ -10,6 +10,7 @@ from typing import Any
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import Clock
 from autoaccel.core.events import Event, Finished, Start
+from autoaccel.core.goal import Goal
 from autoaccel.core.quantities import known
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.target import slug
@@ -24,6 +25,7 @@ from autoaccel.storage.log import Log
 from autoaccel.storage.optuna_export import StudyFile
 from autoaccel.storage.records import read_record
 from autoaccel.tuner.claim import optimism
+from autoaccel.tuner.goals import goal_data, needed
 from autoaccel.tuner.summary import delivery, failures, leaderboard, result_data, trials_csv
 
 
@@ -38,6 +40,7 @@ class Recorder:
         space: The search space.
         target: Name of the task, for the study.
         load: Code that loads the delivered model.
+        goal: What the run is after besides the best metric.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Recorder:
         budget: Budget,
         target: str,
         load: str,
+        goal: Goal = Goal(),  # noqa: B008 - a frozen value
     ):
         self._folder = folder
         self._budget = budget
@@ -56,6 +60,7 @@ class Recorder:
         self._log = log
         self._search = search
         self._load = load
+        self._goal = goal
         self._target = target
         self._study: StudyFile | None = None
         self._written = -1.0
@@ -90,7 +95,8 @@ class Recorder:
         self._add_to_study()
         self._folder.write("trials.csv", trials_csv(self._search.trials))
         self._promote_weights()
-        self._folder.drop_weights(set())
+        shown = {row["trial"] for row in goal_data(self._search, self._goal, self._budget, None).get("front", [])}
+        self._folder.drop_weights(shown)
         data = self._result(clock.now(), status)
         if tested:
             scored = {key: known(tested[key]) for key in ("metric", "loss", "standard_error")}
@@ -111,7 +117,7 @@ class Recorder:
         return data
 
     def _improve(self, now: float) -> None:
-        _, record = delivery(self._search)
+        _, record = delivery(self._search, self._goal)
         if record is None or record.number == self._delivered:
             return
         self._delivered = record.number
@@ -127,16 +133,17 @@ class Recorder:
         # The longest plain trial too: a comparison on a higher rung may yet find that nothing beats it.
         found = (search.best(), search.final(), search.baseline())
         kept = {record.number for record in found if record is not None}
+        kept |= needed(search, self._goal, self._budget)
         self._folder.drop_weights(kept | learned_from | {request.trial for request in running})
 
     def _promote_weights(self) -> None:
-        _, record = delivery(self._search)
+        _, record = delivery(self._search, self._goal)
         if record is not None:
             self._folder.deliver_weights(record.number)
 
     def _result(self, now: float, status: str) -> dict[str, Any]:
         trials = self._search.trials
-        data = result_data(self._search, self._budget, now, status)
+        data = result_data(self._search, self._budget, now, status, self._goal)
         names = ("recipe.yaml", "model.safetensors", "train_best.py", "accelerate_config.yaml", "trials.csv",
                  "report.html", "study.db", "config.json")  # fmt: skip
         data["paths"] = {name: str(self._folder.path / name) for name in names}

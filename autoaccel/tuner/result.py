@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from autoaccel.core.recipe import Recipe
-from autoaccel.errors import StoreError
-from autoaccel.storage.folder import relocated
+from autoaccel.errors import StoreError, UsageError
+from autoaccel.storage.folder import WEIGHTS, relocated
 from autoaccel.storage.records import read_trials
 from autoaccel.storage.upgrade import upgraded_result
 from autoaccel.tuner.summary import leaderboard
@@ -55,21 +55,44 @@ class Result:
         """The recipe of the delivered model."""
         return Recipe.from_data(self.data["recipe"])
 
-    def model(self) -> Any:
+    @property
+    def front(self) -> list[Mapping[str, Any]]:
+        """The models of which none is better both in the metric and in the second objective, the best metric first.
+
+        Each has `trial`, `metric`, the second quantity, `budget` and `recipe`; empty without an objective.
+        """
+        return list(self.data.get("front", []))
+
+    def model(self, trial: int | None = None) -> Any:
         """Return the trained `torch.nn.Module` in eval mode. Imports torch and the user's file.
+
+        Args:
+            trial: Number of a trial on the front; the delivered model if None.
 
         Raises:
             TaskError: If the task can no longer be loaded.
+            UsageError: If that trial's model was not kept.
         """
-        weights = (self.folder / "model.safetensors").absolute()  # the user's file may go to another folder
+        path, recipe = self._weights(trial)
+        weights = path.absolute()  # the user's file may go to another folder
         from autoaccel.training.checkpoint import load_weights
         from autoaccel.training.data.discovery import load_target, resolve
 
         given = self.data["target"] if self._task is None else self._task
         task = resolve(load_target(given) if isinstance(given, str) else given)
-        model = task.model(**self.best_recipe.model)
+        model = task.model(**recipe.model)
         load_weights(model, weights)
         return model.eval()
+
+    def _weights(self, trial: int | None) -> tuple[Path, Recipe]:
+        if trial is None:
+            return self.folder / WEIGHTS, self.best_recipe
+        path = self.folder / "trials" / f"{trial:04d}" / WEIGHTS
+        row = next((row for row in self.front if row["trial"] == trial), None)
+        if row is None or not path.is_file():
+            numbers = ", ".join(str(row["trial"]) for row in self.front) or "none, without an objective"
+            raise UsageError(f"the model of trial {trial} was not kept; those of the front are: {numbers}")
+        return path, Recipe.from_data(row["recipe"])
 
     def leaderboard(self) -> Any:
         """Return the complete trials, best first, as a pandas DataFrame, or a list of dicts without pandas."""

@@ -17,13 +17,20 @@ from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report
 from autoaccel.search.base import Comparison, Search
 from autoaccel.search.limits import Limits
 from autoaccel.tuner.claim import evidence, headline, optimism, whole_data
+from autoaccel.tuner.goals import goal_data, goal_lines
 
 SCHEMA = 2
 CLEARLY = 1.5
 """Standard errors by which a search trial must beat the final training to be delivered instead."""
 
 
-def result_data(search: Search, budget: Budget, now: float, status: str) -> dict[str, Any]:
+def result_data(
+    search: Search,
+    budget: Budget,
+    now: float,
+    status: str,
+    goal: Goal = Goal(),  # noqa: B008 - a frozen value
+) -> dict[str, Any]:
     """Return the result as plain data, at any time after the profile.
 
     Args:
@@ -31,19 +38,25 @@ def result_data(search: Search, budget: Budget, now: float, status: str) -> dict
         budget: The budget of the run.
         now: Wall-clock seconds since the start of the run.
         status: complete, running or interrupted.
+        goal: What the run is after besides the best metric.
     """
     facts = search.trials.facts
     assert facts is not None
-    delivered, record = delivery(search)
+    delivered, record = delivery(search, goal)
     compared = comparison(search.comparison(), facts)
     if compared is not None:
         compared["whole"] = whole_data(search.plain_at_full_length(), record)
     recipe = record.request.recipe if record else Recipe()
+    asked = goal_data(search, goal, budget, record)
+    first, second = headline(search.trials, compared, record, status), evidence(facts.metric, compared)
+    if lines := goal_lines(asked, facts.metric):
+        first, second = " ".join(lines), " ".join(filter(None, (first, second)))
     return {
         "schema": SCHEMA,
         "status": status,
-        "headline": headline(search.trials, compared, record, status),
-        "evidence": evidence(facts.metric, compared),
+        "headline": first,
+        "evidence": second,
+        **asked,
         **({"classes": list(facts.names)} if facts.names else {}),
         "metric": {"name": facts.metric, "direction": "max" if facts.maximize else "min"},
         "comparison": compared,
@@ -168,7 +181,7 @@ def _row(record: TrialRecord) -> dict[str, Any]:
     cost = outcome.cost if outcome else Cost()
     budgets = dict.fromkeys(("seconds", "flops", *request.budget))
     costs = dict.fromkeys(("seconds", "flops", "steps", *cost))
-    return {
+    row = {
         "trial": request.trial,
         "purpose": request.purpose.value,
         "origin": request.origin,
@@ -179,6 +192,7 @@ def _row(record: TrialRecord) -> dict[str, Any]:
         **{name: _amount(name, cost) if outcome else None for name in costs},
         "reason": outcome.reason if outcome else None,
     }
+    return (dict(outcome.measured) if outcome else {}) | row  # a metric may be called as a column is
 
 
 def _amount(name: str, cost: Cost) -> float:

@@ -21,12 +21,14 @@ from autoaccel.reporting.memory import short
 from autoaccel.reporting.terminal import Display
 from autoaccel.search.base import Proposal, Search, SearchSettings
 from autoaccel.search.searches import find_search
+from autoaccel.spaces.compression import compressing
 from autoaccel.spaces.domains import model_domains
 from autoaccel.spaces.space import SearchSpace
 from autoaccel.storage.folder import LOG, RunFolder, read_json
 from autoaccel.storage.log import Log, read_log
 from autoaccel.tuner.config import config
 from autoaccel.tuner.earlier import Earlier
+from autoaccel.tuner.goals import told
 from autoaccel.tuner.interrupts import PATIENCE, interrupts
 from autoaccel.tuner.loop import Listener, Loop
 from autoaccel.tuner.options import Options
@@ -66,6 +68,8 @@ class Tuner:
         self._before = before
         self._clock = SystemClock(clock.now() + before)
         self._view = view
+        self._goal = options.goal()
+        self._goal.check(budget)
         self._earlier = Earlier(options, budget, self._old)
         self._told: list[str] = []
 
@@ -78,7 +82,7 @@ class Tuner:
             known, more = self._earlier.known(space, facts)
             self._note(*notes, *more)
             self._write_config(name, facts, model_space, known)
-            self._told = self._told_lines(known)
+            self._told = self._told_lines(known, facts)
             return self._loop(self._search(space, known), space, executor, facts)
 
     def plan(self) -> list[str]:
@@ -95,7 +99,7 @@ class Tuner:
             *search.describe(),
             f"search space: {name}, {len(space.domains())} parameters",
             f"portfolio: {', '.join(space.portfolio) or 'none'}",
-            *self._told_lines(known),
+            *self._told_lines(known, facts),
             *notes,
             *more,
         ]
@@ -113,6 +117,7 @@ class Tuner:
         facts, model_space = self._profiled(executor)
         if self._options.max_epochs is not None and not facts.n_train:
             raise UsageError("--max-epochs needs the length of a pass, and this stream has none")
+        self._goal.suits(facts)
         return facts, model_space
 
     def _profiled(self, executor: Executor) -> tuple[TaskFacts, Mapping[str, Any]]:
@@ -126,6 +131,8 @@ class Tuner:
     ) -> tuple[str, SearchSpace, list[str]]:
         name = self._options.space or DEFAULT_SPACES[facts.kind]
         whole = SearchSpace.load(name, catalog).with_model(model_domains(model_space), facts.defaults)
+        if self._options.space is None:
+            whole = compressing(whole, self._goal.measures)
         return name, *whole.for_task(facts.capabilities)
 
     def _search(self, space: SearchSpace, known: Sequence[Proposal]) -> Search:
@@ -138,14 +145,19 @@ class Tuner:
             sampler=options.sampler,
             known=tuple(known),
             longest=options.longest(),
+            goal=self._goal,
         )
         return find_search(options.search)(settings)
 
-    def _told_lines(self, known: Sequence[Proposal]) -> list[str]:
+    def _told_lines(self, known: Sequence[Proposal], facts: TaskFacts) -> list[str]:
         """Return what the user and earlier runs have told the search, one line each."""
         most = self._options.max_epochs
         longest = [] if most is None else [f"longest training: what plain takes for {most:g} epochs (--max-epochs)"]
-        return [*longest, *(f"{proposal.origin}: {short(proposal.recipe)}" for proposal in known)]
+        return [
+            *longest,
+            *told(self._goal, facts),
+            *(f"{proposal.origin}: {short(proposal.recipe)}" for proposal in known),
+        ]
 
     def _write_config(
         self, space: str, facts: TaskFacts, model_space: Mapping[str, Any], known: Sequence[Proposal]
@@ -154,7 +166,7 @@ class Tuner:
         if self._old and self._old.get("fingerprint") != made["fingerprint"]:
             raise UsageError(
                 f"{self._folder.path} was made with another task file, space, seed, metric, number of epochs, "
-                "search, sampler or version; choose another folder with --out"
+                "target, constraint, objective, search, sampler or version; choose another folder with --out"
             )
         made["folder"] = str(self._folder.path.resolve())
         self._folder.write_json("config.json", {**made, "started": self._old.get("started", made["started"])})
@@ -162,11 +174,11 @@ class Tuner:
     def _loop(self, search: Search, space: SearchSpace, executor: Executor, facts: TaskFacts) -> Result:
         with closing(Log(self._folder.path / LOG)) as log:
             load = inference_lines(self._folder.path)
-            recorder = Recorder(self._folder, log, search, space, self._budget, self._target, load)
+            recorder = Recorder(self._folder, log, search, space, self._budget, self._target, load, self._goal)
             interrupted = self._search_on(search, executor, facts, log, recorder)
             if search.failure is not None:
                 raise self._plain_fails(search.failure)
-            if delivery(search)[1] is None:
+            if delivery(search, self._goal)[1] is None:
                 raise NoTrialError(_why_nothing(search))
             tested = {} if interrupted else self._test_delivered(search, executor)
             data = recorder.deliver(self._clock, "interrupted" if interrupted else "complete", tested)
@@ -176,7 +188,7 @@ class Tuner:
 
     def _test_delivered(self, search: Search, executor: Executor) -> Mapping[str, Any]:
         """Test a trial that is delivered instead of the final training, if the budget allows."""
-        _, record = delivery(search)
+        _, record = delivery(search, self._goal)
         facts = search.trials.facts
         assert record is not None and facts is not None
         if record.request.test or not facts.n_test:
