@@ -22,6 +22,8 @@ from autoaccel.errors import UsageError, suggestion
 
 SURE = 1.645
 """Standard errors by which a score must beat the target: in 19 of 20 cases the true value then beats it too."""
+FAULTLESS = 3.0
+"""Rule of three: of n samples without a fault, the rate of faults is below 3 / n in 19 of 20 cases."""
 LATENCY, SIZE, MEMORY = "latency_ms", "size_mb", "memory_mb"
 FOOTPRINT = (LATENCY, SIZE, MEMORY)
 """What is measured of a delivered model besides metrics: it depends on the recipe, not on how long it trains."""
@@ -48,10 +50,18 @@ class Target:
     def __str__(self) -> str:
         return f"{self.metric} {self.value:g}"
 
-    def reached(self, report: Report, maximize: bool) -> bool:
-        """Return whether a score beats the target for sure; where its noise is unknown, by its value alone."""
-        ahead = (report.metric - self.value) * (1 if maximize else -1)
-        return ahead >= SURE * (report.standard_error or 0.0)
+    def reached(self, report: Report, maximize: bool, samples: int) -> bool:
+        """Return whether a score beats the target for sure; where its noise is unknown, by its value alone.
+
+        Args:
+            report: The evaluation.
+            maximize: Whether a larger metric is better.
+            samples: Number of validation samples that it is of.
+        """
+        ahead, error = (report.metric - self.value) * (1 if maximize else -1), report.standard_error
+        # Where no sample was wrong there is no spread to measure; the true rate may still be off by so much.
+        margin = FAULTLESS / samples if error == 0 else SURE * (error or 0.0)
+        return ahead >= margin
 
 
 @dataclass(frozen=True)

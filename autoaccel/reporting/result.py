@@ -63,9 +63,8 @@ def constraint_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for each in found:
         value = "unknown" if each["value"] is None else f"{each['value']:.4g}"
-        own = (
-            "" if each["measured"] == each["value"] else f" ({each['measured']:.4g} in this trial, less in another)"
-        )
+        alone = f" ({each['measured']:.4g} in this trial alone)" if each["measured"] is not None else ""
+        own = "" if each["measured"] == each["value"] else alone
         lines.append(f"{each['constraint']}: {'kept' if each['kept'] else 'BROKEN'}, it is {value}{own}")
     return lines
 
@@ -78,8 +77,8 @@ def front_lines(name: str, data: Mapping[str, Any]) -> list[str]:
     axis = data["objective"][1]
     head = f"Front of {name} and {axis}, {len(rows)} models (autoaccel export RUN --trial N):"
     lines = [
-        f"  trial {row['trial']:<4} {row['metric']:>8.4g}  {row[axis]:>9.4g}  {row['budget']:>14}  {row['origin']}: "
-        f"{row['summary']}"
+        f"  trial {row['trial']:<4} {row['metric']:>8.4g}  {row[axis]:>9.4g}  {row['budget']:>14}  "
+        f"{row['origin']}: {row['summary']}"
         for row in rows
     ]
     return [head, *lines]

@@ -119,7 +119,7 @@ class HalvingSearch:
         record = self.trials[report.trial]
         if report.milestone == len(record.request.milestones) - 1:
             return []
-        if record.purpose is Purpose.FINAL and self._ladder.limits.may_end(record.request.recipe, report):
+        if record.purpose is Purpose.FINAL and self._ladder.limits.may_end(record.request, report):
             return [FinishEarly(report.trial), Proceed(report.trial)]
         return [Stop(report.trial) if self._gives_up(record, report) else Proceed(report.trial)]
 

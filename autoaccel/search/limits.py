@@ -13,7 +13,7 @@ from autoaccel.core.facts import TaskFacts
 from autoaccel.core.goal import FOOTPRINT, Constraint, Goal
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord
-from autoaccel.core.trial import Report
+from autoaccel.core.trial import Report, TrialRequest
 
 
 class Limits:
@@ -90,14 +90,19 @@ class Limits:
     def reaches(self, record: TrialRecord) -> bool:
         """Return whether a complete trial has reached the target for sure, and keeps the constraints."""
         target, final = self.goal.target, record.final
-        return bool(target and final and target.reached(final, self._facts.maximize) and not self.broken(record))
+        sure = target and final and target.reached(final, self._facts.maximize, self._samples(record.request))
+        return bool(sure) and not self.broken(record)
 
     def reaching(self) -> TrialRecord | None:
         """Return the first trial that has reached the target."""
         return next(filter(self.reaches, self._complete), None)
 
-    def may_end(self, recipe: Recipe, report: Report) -> bool:
+    def may_end(self, request: TrialRequest, report: Report) -> bool:
         """Return whether a training that has reported needs no more: the target is reached beyond a known noise."""
-        target = self.goal.target
-        sure = target and report.standard_error is not None and target.reached(report, self._facts.maximize)
-        return bool(sure) and self.keeps(recipe)
+        target, samples = self.goal.target, self._samples(request)
+        if target is None or report.standard_error is None or not self.keeps(request.recipe):
+            return False
+        return target.reached(report, self._facts.maximize, samples)
+
+    def _samples(self, request: TrialRequest) -> int:
+        return request.valid_samples or self._facts.n_valid

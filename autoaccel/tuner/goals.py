@@ -17,7 +17,7 @@ from autoaccel.search.outlook import TARGET
 
 
 def goal_data(search: Search, goal: Goal, budget: Budget, delivered: TrialRecord | None) -> dict[str, Any]:
-    """Return the parts of `result.json` that a goal asks for: `target`, `constraints`, `front`.
+    """Return the parts of `result.json` that a goal asks for: `aim` (the target), `constraints`, `front`.
 
     Args:
         search: The search.
@@ -31,7 +31,7 @@ def goal_data(search: Search, goal: Goal, budget: Budget, delivered: TrialRecord
     limits = Limits(goal, facts, search.trials)
     data: dict[str, Any] = {}
     if goal.target is not None:
-        data["target"] = _target(search, goal, limits, delivered)
+        data["aim"] = _target(search, goal, limits, delivered)
     if goal.constraints:
         data["constraints"] = _constraints(limits, delivered)
     if goal.second:
@@ -62,7 +62,7 @@ def goal_lines(data: Mapping[str, Any], metric: str) -> list[str]:
     if broken := [each for each in data.get("constraints", []) if not each["kept"]]:
         values = ", ".join(f"{each['constraint']} (it is {_shown(each['value'])})" for each in broken)
         lines.append(f"NO MODEL KEEPS THE CONSTRAINTS: the delivered one breaks {values}.")
-    target = data.get("target")
+    target = data.get("aim")
     if target:
         asked = f"target {metric} {target['value']:g}"
         if target["reached"]:

@@ -50,7 +50,9 @@ def result_data(
     asked = goal_data(search, goal, budget, record)
     first, second = headline(search.trials, compared, record, status), evidence(facts.metric, compared)
     if lines := goal_lines(asked, facts.metric):
-        first, second = " ".join(lines), " ".join(filter(None, (first, second)))
+        # Without a comparison the first line says why there is none: here the target came before.
+        early = compared is None and asked.get("aim", {}).get("reached")
+        first, second = " ".join(lines), "" if early else " ".join(filter(None, (first, second)))
     return {
         "schema": SCHEMA,
         "status": status,

@@ -83,11 +83,16 @@ def test_nothing_measured_decides_in_a_run_of_flops():
 
 def test_a_target_is_reached_beyond_the_noise():
     target = parse_goal("accuracy=0.9", (), None).target
-    assert not target.reached(report(0.91, 0.01), maximize=True)
-    assert target.reached(report(0.92, 0.01), maximize=True)
-    assert target.reached(report(0.90, None), maximize=True)
+    assert not target.reached(report(0.91, 0.01), True, 1000)
+    assert target.reached(report(0.92, 0.01), True, 1000)
+    assert target.reached(report(0.90, None), True, 1000)
     least = parse_goal("loss=0.9", (), None).target
-    assert least.reached(report(0.88, 0.01), maximize=False) and not least.reached(report(0.89, 0.01), False)
+    assert least.reached(report(0.88, 0.01), False, 9) and not least.reached(report(0.89, 0.01), False, 9)
+
+
+def test_a_faultless_score_of_few_samples_proves_little():
+    target = parse_goal("accuracy=0.99", (), None).target
+    assert not target.reached(report(1.0, 0.0), True, 250) and target.reached(report(1.0, 0.0), True, 301)
 
 
 def test_how_much_a_value_breaks_a_constraint():
