@@ -61,8 +61,9 @@ def test_a_target_that_is_not_reached_is_said(tmp_path):
     assert "plain" in result.data["evidence"]
 
 
+@pytest.mark.slow
 def test_a_size_is_kept_and_shown_everywhere(tmp_path):
-    result = run(tmp_path / "run", subject_to="size_mb<=0.008")
+    result = run(tmp_path / "run", budget="3e8 FLOPs", subject_to="size_mb<=0.008", max_epochs=3)
     (found,) = result.data["constraints"]
     delivered = result.data["delivered"]["trial"]
     assert found["kept"] and found["value"] == (tmp_path / "run" / "model.safetensors").stat().st_size / 1e6
@@ -84,8 +85,9 @@ def test_what_nothing_keeps_is_the_first_line_and_the_exit_code(tmp_path, capsys
     assert caught.value.exit_code == 7 and capsys.readouterr().out.startswith("NO MODEL KEEPS")
 
 
+@pytest.mark.slow
 def test_a_front_can_be_taken_apart(tmp_path):
-    result = run(tmp_path / "run", "4e9 FLOPs", objective="quality,size")
+    result = run(tmp_path / "run", budget="3e8 FLOPs", objective="quality,size", max_epochs=3)
     front, folder = result.front, tmp_path / "run"
     assert len(front) >= 2 and result.data["objective"] == ["quality", "size_mb"]
     assert [row["size_mb"] for row in front] == sorted((row["size_mb"] for row in front), reverse=True)
