@@ -39,15 +39,15 @@ def main(
     jobs: Annotated[int, typer.Option(help="Number of processes, of one thread each.", min=1)] = 1,
 ) -> None:
     """Compare searches on learning curves at equal cost, and write the results and a page of them."""
-    searched = _chosen("--methods", methods, METHODS)
+    searched = chosen("--methods", methods, METHODS)
     for name in searched:
         try:
             find(name)
         except ImportError as error:
             raise typer.BadParameter(f"{name} is not installed: {error}", param_hint="--methods") from None
-    names = {name: [p.name for p in SUITES[name](data)] for name in _chosen("--suite", suite, SUITES)}
+    names = {name: [p.name for p in SUITES[name](data)] for name in chosen("--suite", suite, SUITES)}
     if tasks:
-        wanted = _chosen("--tasks", tasks, [task for found in names.values() for task in found])
+        wanted = chosen("--tasks", tasks, [task for found in names.values() for task in found])
         names = {name: [task for task in found if task in wanted] for name, found in names.items()}
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,8 @@ def main(
         raise typer.Exit(1)
 
 
-def _chosen(option: str, given: str, accepted: Collection[str]) -> Sequence[str]:
+def chosen(option: str, given: str, accepted: Collection[str]) -> Sequence[str]:
+    """Return the names that were given by comma, without repetitions."""
     names = [name.strip() for name in given.split(",") if name.strip()]
     for name in names:
         if name not in accepted:

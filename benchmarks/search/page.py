@@ -52,17 +52,21 @@ def _methods(found: Sequence[Row]) -> list[str]:
 
 def write_page(results: Results) -> str:
     """Return the HTML page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
     found = {suite: rows(results, suite) for suite in suites(results)}
-    return environment.get_template("page.html").render(
+    return render(
+        Path(__file__).parent,
         suites=found,
         seeds={suite: len({case.seed for case in results if case.suite == suite}) for suite in found},
         tasks={suite: len({case.task for case in results if case.suite == suite}) for suite in found},
         figures={suite: _figure(own) for suite, own in found.items()},
-        plotly=Markup(get_plotlyjs()),
     )
+
+
+def render(folder: Path, **values: object) -> str:
+    """Return the page of a folder's `page.html`, which extends the `base.html` beside this file."""
+    folders = FileSystemLoader([folder, Path(__file__).parent])
+    environment = Environment(loader=folders, autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("page.html").render(plotly=Markup(get_plotlyjs()), **values)
 
 
 def _figure(found: Sequence[Row]) -> Markup:
@@ -81,4 +85,9 @@ def _figure(found: Sequence[Row]) -> Markup:
     )
     figure.update_yaxes(title="mean regret", rangemode="tozero")
     figure.update_layout(template="plotly_white", height=480, margin={"t": 20})
+    return html(figure)
+
+
+def html(figure: go.Figure) -> Markup:
+    """Return a figure as a part of a page that loads plotly."""
     return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False}))
