@@ -108,7 +108,7 @@ def run(wanted: Iterable[Case], out: Path, kept: Path, jobs: int, console: Conso
         path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()))  # the last one was cut off
     os.environ.update(dict.fromkeys(THREADS, "1"))  # the processes inherit it
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__, "torch._dynamo"])  # which optimizers import when they are made
+    context.set_forkserver_preload([__name__])
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1)
     try:

@@ -179,15 +179,9 @@ class TimedTrainings(Trainings):
 
 
 def peer(method: Callable[[Trainings, int], None], number: float, trainer: Trainer, seed: int) -> Delivered:
-    """Run another search, for which a full training takes the budget divided by `number`."""
+    """Run another search, for which a full training takes what is left of the budget divided by `number`."""
     full = SLACK * trainer.left / number
-    problem: RecipesProblem
-    problem = RecipesProblem(
-        "recipes", "", {"recipe": Domain(0, 1_000_000, integer=True)}, {"recipe": 0},
-        lambda values, length: problem.train(values, length), continues=False,
-        trainer=trainer, seed=seed, full=[full], recipes=[(PLAIN["plain"], "plain")],
-        known=iter(portfolio_proposals(trainer.space)),
-    )  # fmt: skip
+    problem = problem_of(trainer, seed, full)
     trainings = TimedTrainings(problem, trainer.left / full)
     with contextlib.suppress(SpentError):
         inspect.unwrap(method)(trainings, seed)
@@ -195,6 +189,18 @@ def peer(method: Callable[[Trainings, int], None], number: float, trainer: Train
     values, length = trainings.best()
     request, outcome = problem.trained[int(values["recipe"]), length]
     return Delivered(request, outcome, problem.recipes[int(values["recipe"])][1])
+
+
+def problem_of(trainer: Trainer, seed: int, full: float) -> RecipesProblem:
+    """Return the problem of a task: plain is its default, and the known-good recipes are sampled first."""
+    problem: RecipesProblem
+    problem = RecipesProblem(
+        "recipes", "", {"recipe": Domain(0, 1_000_000, integer=True)}, {"recipe": 0},
+        lambda values, length: problem.train(values, length), continues=False,
+        trainer=trainer, seed=seed, full=[full], recipes=[(PLAIN["plain"], "plain")],
+        known=iter(portfolio_proposals(trainer.space)),
+    )  # fmt: skip
+    return problem
 
 
 def tpe(trainings: TimedTrainings, seed: int) -> None:

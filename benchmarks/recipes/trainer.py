@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch._dynamo  # noqa: F401  the first optimizer of a process imports it, which is no part of a budget
 from accelerate.state import AcceleratorState
 
 from autoaccel.core.budget import Budget
