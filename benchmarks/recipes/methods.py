@@ -61,6 +61,11 @@ def plain(trainer: Trainer, seed: int) -> Delivered:
     return alone(trainer, PLAIN["plain"], "plain", seed, trainer.left)
 
 
+def plain_thrice(trainer: Trainer, seed: int) -> Delivered:
+    """Train plain three times as long as the others may: no rival, but a measure of what they are worth."""
+    return alone(trainer, PLAIN["plain"], "plain", seed, trainer.left + 2 * trainer.budget)
+
+
 def portfolio_first(trainer: Trainer, seed: int) -> Delivered:
     """Train the recipe that the space recommends first with the whole budget."""
     first = portfolio_proposals(trainer.space)[0]
@@ -216,6 +221,7 @@ def tpe(trainings: TimedTrainings, seed: int) -> None:
 METHODS: Mapping[str, Method] = {
     OURS: ours,
     PLAINLY: plain,
+    "plain-thrice": plain_thrice,
     RECOMMENDED: portfolio_first,
     "random": partial(peer, simple.random, 4),
     "tpe": partial(peer, tpe, 8),

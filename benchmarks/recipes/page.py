@@ -12,15 +12,31 @@ from rich.table import Table
 
 from benchmarks.recipes.harness import Results
 from benchmarks.recipes.methods import OURS
-from benchmarks.recipes.statistics import Found, Line, found
+from benchmarks.recipes.statistics import Found, Line, found, standings
 from benchmarks.search.page import html, render
 
 COLUMNS = ("method", "median", "spread", "ours is better by", "better / worse")
+OVERVIEW = ("method", "mean place (0 best, 1 worst)", "tasks where our median is better / worse")
 
 
 def tables(results: Results) -> list[Table]:
-    """Return a table of each task: a line a method."""
-    return [_table(one) for one in found(results)]
+    """Return a table of each task, a line a method, and one of all tasks."""
+    every = found(results)
+    return [*map(_table, every), _overview(every)]
+
+
+def _overview(every: Sequence[Found]) -> Table:
+    table = Table(title="all tasks")
+    for name in OVERVIEW:
+        table.add_column(name)
+    for row in overview(every):
+        table.add_row(*row)
+    return table
+
+
+def overview(every: Sequence[Found]) -> list[Sequence[str]]:
+    """Return the cells of the table of all tasks."""
+    return [(one.method, f"{one.place:.2f}", f"{one.behind} / {one.ahead}") for one in standings(every)]
 
 
 def _table(one: Found) -> Table:
@@ -55,7 +71,9 @@ def write_page(results: Results) -> str:
     return render(
         Path(__file__).parent,
         tasks=[(one, [cells(line) for line in one.lines], reached(one), _figure(one)) for one in every],
+        overview=overview(every),
         columns=COLUMNS,
+        all_columns=OVERVIEW,
         ours=OURS,
     )
 

@@ -79,6 +79,44 @@ def _found(name: str, methods: Mapping[str, Mapping[int, Row]]) -> Found:
     return Found(name, first["metric"], first["maximize"], ranked, third, (sum(reached), len(reached)))
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A method over all tasks.
+
+    Args:
+        method: The method.
+        place: Mean over tasks and seeds of its place among the methods: 0 is the best, 1 the worst.
+        behind: Tasks on which its median is worse than ours.
+        ahead: Tasks on which it is better.
+    """
+
+    method: str
+    place: float
+    behind: int
+    ahead: int
+
+
+def standings(every: Sequence[Found]) -> list[Standing]:
+    """Return the methods over all tasks, the best one first."""
+    places, medians = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    for one in every:
+        sign, values = (1.0 if one.maximize else -1.0), {line.method: line.values for line in one.lines}
+        own = next((line.middle for line in one.lines if line.method == OURS), math.nan)
+        for line in one.lines:
+            medians[line.method].append(sign * (own - line.middle))
+            for seed, value in line.values.items():
+                others = [
+                    found[seed] for method, found in values.items() if method != line.method and seed in found
+                ]
+                worse = [(sign * (other - value) > 0) + (other == value) / 2 for other in others]
+                places[line.method] += [fmean(worse)] if worse else []
+    found = [
+        Standing(method, fmean(own), sum(d > 0 for d in medians[method]), sum(d < 0 for d in medians[method]))
+        for method, own in places.items()
+    ]
+    return sorted(found, key=lambda one: one.place)
+
+
 def _line(method: str, own: Mapping[int, float], ours: Mapping[int, float], sign: float) -> Line:
     differences = [sign * (ours[seed] - own[seed]) for seed in own if seed in ours]
     if method == OURS or not differences:

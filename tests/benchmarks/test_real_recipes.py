@@ -14,7 +14,7 @@ from benchmarks.recipes import __main__ as command
 from benchmarks.recipes.harness import Case, Clocks, attempt, cases, play, read
 from benchmarks.recipes.methods import METHODS, drive, problem_of
 from benchmarks.recipes.page import tables, write_page
-from benchmarks.recipes.statistics import found
+from benchmarks.recipes.statistics import found, standings
 from benchmarks.recipes.tasks import TASKS
 from benchmarks.recipes.trainer import Trainer
 
@@ -93,7 +93,9 @@ def test_differences_are_paired_by_seed_and_a_smaller_loss_is_better(tmp_path):
     assert by["asha"].better == pytest.approx(0.05) and (by["asha"].wins, by["asha"].losses) == (1, 1)
     assert by["autoaccel"].better is None
     assert table.reached == (1, 2), "1.4 is as good as 1.5, 2.9 is not as good as 2.5"
-    assert tables(results)[0].row_count == 3
+    assert [table.row_count for table in tables(results)] == [3, 3]
+    places = {one.method: (one.place, one.behind, one.ahead) for one in standings([table])}
+    assert places == {"asha": (0.25, 0, 1), "autoaccel": (0.25, 0, 0), "plain": (1.0, 0, 0)}
     page = write_page(results)
     assert "table, 9 s (wall)" in page and "+0.5000 ± 0.0000" in page
 
