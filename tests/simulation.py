@@ -1,9 +1,10 @@
 """A search in the loop of real runs, against a table of results and a simulated clock."""
 
 import math
+from dataclasses import replace
 
 from autoaccel.core.clock import SimulatedClock
-from autoaccel.core.events import Profiled
+from autoaccel.core.events import Finished, Profiled
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import Cost
 from autoaccel.execution.simulated import TableExecutor
@@ -33,6 +34,24 @@ def quality(request, p):
     lr = float(request.recipe.optimizer.parameters["lr"])
     amount = request.budget.seconds or request.budget["flops"] / 1e9
     return 1 + abs(math.log10(lr) + 2) + 1 / math.sqrt(amount * max(p, 0.1))
+
+
+class Machine(TableExecutor):
+    """Trains samples at the speed of the facts, times `slower`."""
+
+    def __init__(self, clock, slower):
+        super().__init__(quality, clock, flops_per_second=1e10)
+        self._per_sample = FACTS.train.seconds * slower
+
+    def poll(self, timeout):
+        return [self._counted(event) for event in super().poll(timeout)]
+
+    def _counted(self, event):
+        if not isinstance(event, Finished):
+            return event
+        seconds = event.outcome.cost.seconds
+        cost = event.outcome.cost.replace(samples=seconds / self._per_sample, steps=seconds / self._per_sample / 64)
+        return replace(event, outcome=replace(event.outcome, cost=cost, first_step=0.001))
 
 
 class Book:

@@ -36,7 +36,7 @@ class TrialRecord:
 
     @property
     def purpose(self) -> Purpose:
-        """The reason for running it: baseline, search or final."""
+        """The reason for running it."""
         return self.request.purpose
 
     @property

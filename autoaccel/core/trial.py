@@ -27,6 +27,7 @@ class Purpose(StrEnum):
     BASELINE = "baseline"
     SEARCH = "search"
     FINAL = "final"
+    EVIDENCE = "evidence"
 
 
 class OutcomeKind(StrEnum):

@@ -10,7 +10,12 @@ from autoaccel.core.quantities import FLOPS
 from autoaccel.core.trial import Purpose
 from autoaccel.storage.records import RunRecord
 
-COLORS = {Purpose.BASELINE: "#e07b39", Purpose.SEARCH: "#4c78a8", Purpose.FINAL: "#54a24b"}
+COLORS = {
+    Purpose.BASELINE: "#e07b39",
+    Purpose.SEARCH: "#4c78a8",
+    Purpose.FINAL: "#54a24b",
+    Purpose.EVIDENCE: "#b279a2",
+}
 
 
 def trials_figure(record: RunRecord) -> go.Figure:

@@ -13,7 +13,7 @@ from autoaccel.core.quantities import format_flops, format_seconds
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.trial import OutcomeKind
 from autoaccel.reporting.figures import curves_figure, front_figure, spent_figure, trials_figure
-from autoaccel.reporting.result import constraint_lines, optimism_lines
+from autoaccel.reporting.result import constraint_lines, evidence_lines, optimism_lines
 from autoaccel.storage.records import RunRecord
 
 FAULTS = set(OutcomeKind) - {OutcomeKind.COMPLETE, OutcomeKind.PRUNED}
@@ -36,6 +36,7 @@ def write_report(record: RunRecord) -> str:
         result=record.result,
         recipe=recipe.to_yaml() if recipe else "",
         optimism=optimism_lines(record.result.get("metric", {}).get("name", ""), record.result.get("delivered")),
+        shown=evidence_lines(record.result.get("metric", {}).get("name", ""), record.result),
         constraints=constraint_lines(record.result.get("constraints", [])),
         differences=_differences(recipe) if recipe else [],
         figures=_figures(record) if record.trials else [],

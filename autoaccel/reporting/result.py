@@ -29,6 +29,7 @@ def result_lines(data: Mapping[str, Any], folder: Path) -> list[str]:
         *constraint_lines(data.get("constraints", [])),
         *front_lines(name, data),
         *optimism_lines(name, data.get("delivered")),
+        *evidence_lines(name, data),
         *(
             f"  trial {row['trial']:<4} {row['metric']:.4g}  {row['budget']:>14}  {row['origin']}"
             for row in data.get("leaderboard", [])[:SHOWN]
@@ -93,6 +94,20 @@ def optimism_lines(name: str, delivered: Mapping[str, Any] | None) -> list[str]:
     noise = "" if error is None else f" (standard error {error:.2g})"
     difference = f"{name} {found['difference']:+.2g}{noise}"
     return [f"Validation minus test: {difference}; what is chosen by validation is a little too good there"]
+
+
+def evidence_lines(name: str, data: Mapping[str, Any]) -> list[str]:
+    """Return what trainings with other seeds and without parts of the recipe have shown, one line each."""
+    lines, seeds = [], data.get("seeds")
+    if seeds:
+        interval = f"{seeds['gain']:.3g} (95 %: {seeds['low']:.3g} to {seeds['high']:.3g})"
+        trained = f"Over {len(seeds['seeds'])} seeds with {seeds['length']} each"
+        lines.append(f"{trained}, the recipe's {name} is better than plain's by {interval}")
+    for part in data.get("parts") or ():
+        noise = "" if part["noise"] is None else f"; two seeds differ by about {part['noise']:.2g}"
+        change = f"{abs(part['loss']):.2g} {'worse' if part['loss'] > 0 else 'better'}"
+        lines.append(f"  without {part['without']}: {name} {part['metric']:.4g}, {change}{noise}")
+    return lines
 
 
 def _scores(name: str, validation: Mapping[str, Any], test: Mapping[str, Any] | None) -> str:

@@ -16,6 +16,8 @@ from autoaccel.core.quantities import FLOPS, format_amount, format_flops, format
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import COOLDOWN, Purpose, Report, TrialRequest
 
+PHASES = {Purpose.FINAL: "final training", Purpose.EVIDENCE: "evidence"}
+"""Names of the phases that follow the search."""
 SHOWN = 8
 HEARTBEAT = 60.0
 
@@ -83,7 +85,7 @@ class Display:
         self._trials.handle(entry, now)
         match entry:
             case Start(request):
-                self._phase = "final training" if request.purpose is Purpose.FINAL else "search"
+                self._phase = PHASES.get(request.purpose, "search")
             case Finished(trial):
                 self._line(self._trials[trial])
             case Interrupted():
@@ -139,7 +141,7 @@ class Display:
 
     def _best(self) -> str:
         facts = self._trials.facts
-        search = [r for r in self._trials if r.final and r.purpose is not Purpose.FINAL]
+        search = [r for r in self._trials if r.final and r.purpose not in PHASES]
         if not search or facts is None:
             return ""
         # As in the comparison: the largest budget that both plain and another recipe had.

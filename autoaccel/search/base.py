@@ -140,11 +140,13 @@ class Proposal:
         recipe: The recipe.
         origin: The source of the recipe, for display.
         number: The sampler's own number for it, if any.
+        promised: What the search promised of it, if the sampler chose it for that; see `Promise`.
     """
 
     recipe: Recipe
     origin: str
     number: int | None = None
+    promised: float | None = None
 
 
 Promise = Callable[[Sequence[Recipe]], Sequence[float]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from autoaccel.core.events import (
@@ -19,7 +20,7 @@ from autoaccel.core.events import (
     Wake,
 )
 from autoaccel.core.records import TrialRecord, Trials
-from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report
+from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TrialRequest
 from autoaccel.search.base import Comparison, Expectation, SearchSettings
 from autoaccel.search.plan import Plan
 from autoaccel.search.pruner import falls_behind
@@ -38,6 +39,7 @@ class Phase(StrEnum):
     PROFILE = "profile"
     SEARCH = "search"
     FINAL = "final training"
+    EVIDENCE = "evidence"
     DONE = "done"
 
 
@@ -119,17 +121,20 @@ class HalvingSearch:
         record = self.trials[report.trial]
         if report.milestone == len(record.request.milestones) - 1:
             return []
-        if record.purpose is Purpose.FINAL and self._ladder.limits.may_end(record.request, report):
+        final = record.purpose is Purpose.FINAL
+        if final and (self._ladder.limits.may_end(record.request, report) or self._ladder.overfits(record)):
             return [FinishEarly(report.trial), Proceed(report.trial)]
         return [Stop(report.trial) if self._gives_up(record, report) else Proceed(report.trial)]
 
     def _gives_up(self, record: TrialRecord, report: Report) -> bool:
-        if record.purpose is Purpose.BASELINE or (record.purpose is Purpose.SEARCH and self._settings.goal.second):
+        if record.purpose in (Purpose.BASELINE, Purpose.EVIDENCE):
+            return False
+        if record.purpose is Purpose.SEARCH and self._settings.goal.second:
             return False  # of a front, the smallest model may be the worst of its rung
         if record.purpose is Purpose.FINAL:
             # Never give up a second final training, or one after an interruption: nothing can follow it.
             last = self.phase is Phase.DONE or len(self._ladder.finals()) > 1
-            return not last and self._ladder.hopeless(report)
+            return not last and self._ladder.hopeless(record, report)
         assert self.trials.facts is not None
         return falls_behind(self.trials.facts.score(report)[0], self._ladder.rivals(record, report.milestone))
 
@@ -161,19 +166,31 @@ class HalvingSearch:
         if self._scheduler is None:
             return []
         actions: list[Action] = []
-        while self.phase is Phase.SEARCH and len(self.trials.running()) < self._scheduler.plan.workers:
-            request = self._scheduler.next_trial(self._now)
-            if request is None:
-                break
-            actions.append(Start(request))
+        if self.phase is Phase.SEARCH:
+            actions += self._start(self._scheduler.next_trial)
         if self.phase is Phase.SEARCH and not self.trials.running():
             self.phase = Phase.FINAL
         if self.phase is Phase.FINAL and not self.trials.running():
             actions += self._final_actions()
+        if self.phase is Phase.EVIDENCE:
+            actions += self._start(self._scheduler.next_evidence)
+        if self.phase is Phase.EVIDENCE and not self.trials.running():
+            self.phase = Phase.DONE
         if self.phase is Phase.DONE and not self.trials.running():
             actions.append(Finish())
         else:
             actions.append(Wake(self._now + PATIENCE))
+        return actions
+
+    def _start(self, following: Callable[[float], TrialRequest | None]) -> list[Action]:
+        """Start trials while a worker is free and another one fits."""
+        assert self._scheduler is not None
+        actions: list[Action] = []
+        while len(self.trials.running()) < self._scheduler.plan.workers:
+            request = following(self._now)
+            if request is None:
+                break
+            actions.append(Start(request))
         return actions
 
     def _final_actions(self) -> list[Action]:
@@ -183,6 +200,6 @@ class HalvingSearch:
         done = any(record.final for record in tried) or len(tried) > 1 or (tried and share < LEAST_FINAL)
         request = None if done else self._scheduler.final_training(self._now)
         if request is None:
-            self.phase = Phase.DONE
+            self.phase = Phase.EVIDENCE
             return []
         return [Start(request)]

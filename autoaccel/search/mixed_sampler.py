@@ -104,7 +104,8 @@ class MixedSampler:
         if not new:
             return Proposal(candidates[0], "model")
         promised = promise(new)
-        return Proposal(new[max(range(len(new)), key=promised.__getitem__)], "model")
+        best = max(range(len(new)), key=promised.__getitem__)
+        return Proposal(new[best], "model", promised=promised[best])
 
     def _random(self, reference: bool) -> Recipe:
         chosen = RandomChooser(self._source.getrandbits(32), self._space.on_share)

@@ -6,6 +6,7 @@ All trial budgets are shares of the whole, so the same plan works for seconds, F
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autoaccel.core.budget import Budget
@@ -18,12 +19,13 @@ ETA = 3
 SEARCH_SHARE = 0.35
 """Share of the budget for the search if all of it may be needed to train. While the loss still falls with budget,
 more than about a third takes away what the final training would gain."""
-RUNGS_BELOW = 4
-"""Most rungs below the length of the final training: a shorter trial says too little about it."""
-FEWEST_STEPS = 30
-FEWEST_STEPS_BELOW = 300
-"""Fewest steps on the third rung below the final training and on those under it: shorter trials favor recipes that
-start fast."""
+EVIDENCE_SHARE = 0.15
+"""Share of the budget for evidence where the longest useful training is known and is short."""
+MOST_EVIDENCE = 16
+"""Most trainings for evidence."""
+FEWEST_STEPS = (30, 30, 100, 1000)
+"""Fewest steps of a trial on the rungs below the final one, the longest rung first: the further a trial is from
+the final one the less it says, and short ones favor recipes that start fast."""
 WIDTHS = (6, 5, 4)
 """Numbers of trials that the search should be able to pay on the lowest rung; without the last, it is not begun."""
 SETUPS = 4
@@ -43,12 +45,14 @@ class Plan:
         ladder: Trial budgets as shares of the whole, ascending; the last is the length of the final training. Empty
             if only a final training fits.
         search_share: Share of the whole after which no new search trial starts; includes what came before.
+        evidence: Share of the whole for trainings after the final one that show how good it is; 0 for none.
         reserve: Seconds reserved after the final training for the report and the last files.
         longest: The longest useful training as a share of the whole, if the user has told; else infinity.
         workers: Number of parallel trials.
         valid_samples: Validation samples that search trials use; 0 for all.
         alone: Origin of the recipe that is trained if no search fits, for display.
         again: Why the plan was made again, for display; empty for the first plan.
+        ended: Why the search ended before its share was used up, for display; empty if it did not.
     """
 
     budget: Budget
@@ -56,11 +60,13 @@ class Plan:
     ladder: tuple[float, ...]
     search_share: float
     reserve: float
+    evidence: float = 0.0
     longest: float = math.inf
     workers: int = 1
     valid_samples: int = 0
     alone: str = "plain"
     again: str = ""
+    ended: str = ""
 
     @property
     def top(self) -> int:
@@ -93,8 +99,10 @@ class Plan:
         if rung + 2 > len(self.ladder):
             return self
         ladder = self.ladder[: rung + 2]
-        share = 1 - ladder[-1] - self.budget.share(Cost(seconds=self.reserve))
-        return replace(self, ladder=ladder, search_share=max(self.search_share, share))
+        left = 1 - self.budget.share(Cost(seconds=self.reserve))
+        evidence = _evidence(left, ladder[-1], self.facts)
+        share = max(self.search_share, left - ladder[-1] - evidence)
+        return replace(self, ladder=ladder, search_share=share, evidence=evidence)
 
     def cost_to(self, rung: int, parent: int | None = None) -> float:
         """Return what a trial on a rung costs after one of the same recipe on the rung `parent`."""
@@ -118,10 +126,17 @@ class Plan:
             *lines,
             "baselines: plain in two forms, and as far up as the best recipe",
             f"search: trials of {rungs}{promoted}; no new one after {self.search_share:.0%} of the budget{more}",
+            *([self.ended] if self.ended else []),
             f"final training: the best recipe with about {self.trial_budget(self.top)}{told}",
+            *self._shown_evidence(),
             f"reserve: {self.reserve:.1f} s for the report and the last files",
             self._expected(),
         ]
+
+    def _shown_evidence(self) -> list[str]:
+        count = int(self.evidence / self.ladder[-1])
+        what = "recipe and plain with other seeds, and the recipe without each of its parts"
+        return [f"evidence: {count} trainings as long: {what}"] if count else []
 
     def _expected(self) -> str:
         trials = 1
@@ -153,26 +168,34 @@ def make_plan(
     if unmeasured := [name for name in budget if name not in facts.train and facts.train]:
         hint = suggestion(unmeasured[0], facts.train)
         raise UsageError(f"a budget of {budget}: no meter measures that, only {', '.join(facts.train)}{hint}")
-    least = _least(budget, facts, FEWEST_STEPS)
+    least = [_least(budget, facts, steps) for steps in FEWEST_STEPS]
     reserve = reserve if budget.seconds else 0.0
     left = 1 - budget.share(spent) - budget.share(Cost(seconds=reserve))
-    if left < least:
-        needed = budget * ((1 - left + least) * 1.1)
+    if left < least[0]:
+        needed = budget * ((1 - left + least[0]) * 1.1)
         raise UsageError(f"a budget of {budget} is too small to train anything; at least {needed} is needed")
     most = _share(budget, facts, longest)
     # What is told to be useful is trained in full; else the search may take its share of it.
     final = most if most < left else left * (1 - SEARCH_SHARE) if most == math.inf else left
-    ladder = _ladder(final, left - final, least, _least(budget, facts, FEWEST_STEPS_BELOW))
+    evidence = _evidence(left, final, facts) if final < left else 0.0
+    ladder = _ladder(final, left - final - evidence, least)
     return Plan(
         budget=budget,
         facts=facts,
         ladder=ladder,
-        search_share=(1 - final if final < most else 1.0) if ladder else 0.0,
+        search_share=(1 - final if final < most else 1.0 - evidence) if ladder else 0.0,
+        evidence=evidence if ladder else 0.0,
         reserve=reserve,
         longest=most,
         workers=workers,
         valid_samples=_valid_samples(budget * ladder[0], facts) if ladder else 0,
     )
+
+
+def _evidence(left: float, final: float, facts: TaskFacts) -> float:
+    """Return the share to keep for evidence, if that pays a pair of trainings as long as the final one."""
+    most = min(EVIDENCE_SHARE * left, MOST_EVIDENCE * final)
+    return most if most >= 2 * final and not facts.folds else 0.0
 
 
 def _share(budget: Budget, facts: TaskFacts, longest: Budget | None) -> float:
@@ -196,15 +219,14 @@ def _least(budget: Budget, facts: TaskFacts, steps: int) -> float:
     return budget.share(training * trainings)
 
 
-def _ladder(final: float, search: float, least: float, least_below: float) -> tuple[float, ...]:
+def _ladder(final: float, search: float, least: Sequence[float]) -> tuple[float, ...]:
     """Return the rungs up to the final's length; empty if the search could not pay a few trials."""
-    below = [final / ETA**depth for depth in range(1, RUNGS_BELOW + 1)]
-    long_enough = [rung for depth, rung in enumerate(below) if rung >= (least if depth < 2 else least_below)]
-    ladder = (*reversed(long_enough), final)
+    below = [final / ETA**depth for depth in range(1, len(least) + 1)]
+    ladder = (*(rung for rung, fewest in reversed([*zip(below, least, strict=True)]) if rung >= fewest), final)
     if search >= WIDTHS[-1] * ladder[0]:
         return ladder
     shorter = (search / width for width in WIDTHS)
-    return next(((rung, final) for rung in shorter if least <= rung < final), ())
+    return next(((rung, final) for rung in shorter if least[0] <= rung < final), ())
 
 
 def _valid_samples(smallest: Budget, facts: TaskFacts) -> int:

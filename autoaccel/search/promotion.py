@@ -14,17 +14,20 @@ from autoaccel.search.plan import ETA
 from autoaccel.search.trials import LadderTrials
 
 
-def promotable(trials: LadderTrials, top: int, predicted: Mapping[Recipe, float]) -> Iterator[TrialRecord]:
+def promotable(
+    trials: LadderTrials, top: int, predicted: Mapping[Recipe, float], everything: bool = False
+) -> Iterator[TrialRecord]:
     """Yield the trials whose recipes have earned a longer training, from the highest rung down.
 
     Args:
         trials: The trials so far.
         top: The highest rung.
         predicted: What each recipe is expected to reach; smaller is better.
+        everything: Whether all recipes are trained longer, in their order, instead of a third of them.
     """
     for rung in reversed(range(top)):
         complete = sorted(trials.on(rung), key=lambda record: predicted[record.request.recipe])
         above = trials.recipes_on(rung + 1)
-        earned = len(complete) // ETA
+        earned = len(complete) if everything else len(complete) // ETA
         if len(above) < earned:
             yield from (record for record in complete[:earned] if record.request.recipe not in above)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import Recipe
+from autoaccel.core.records import TrialRecord
 from autoaccel.core.trial import SLOWER, Purpose, TrialRequest, final_milestones
+from autoaccel.search.base import Proposal
 from autoaccel.search.candidates import Candidate
+from autoaccel.search.evidence import Run
 from autoaccel.search.plan import PLAIN_BATCH, Plan
 
 HANG_SHARE = 0.5
@@ -17,36 +21,64 @@ EARLY = 0.4
 """Progress at which a search trial is compared with others on its rung and may be pruned."""
 
 
-def search_request(
-    plan: Plan, rung: int, trial: int, recipe: Recipe, seed: int, origin: str, purpose: Purpose, parent: int | None
-) -> TrialRequest:
+@dataclass(frozen=True)
+class Next:
+    """A trial of the search to start.
+
+    Args:
+        recipe: Its recipe.
+        rung: Its rung.
+        origin: The source of the recipe, for display.
+        purpose: The reason for running it.
+        proposal: The proposal of the recipe; None for plain training.
+        parent: The shorter trial of the same recipe, if there is one.
+    """
+
+    recipe: Recipe
+    rung: int
+    origin: str
+    purpose: Purpose = Purpose.SEARCH
+    proposal: Proposal | None = None
+    parent: TrialRecord | None = None
+
+
+def search_request(plan: Plan, following: Next, trial: int, seed: int) -> TrialRequest:
     """Return a request for a trial on a rung of the ladder; see `TrialRequest` for the arguments."""
+    recipe, rung = following.recipe, following.rung
     budget = plan.trial_budget(rung)
-    # A trial as long as the final training may be delivered, so it is scored like one.
-    samples = 0 if rung == plan.top else plan.valid_samples
+    # A trial as long as the final training may be delivered, so it is scored like one, and keeps its best weights.
+    last = rung == plan.top and not plan.facts.folds
+    samples = 0 if last else plan.valid_samples
+    milestones = _milestones(plan, budget) if last else (EARLY, 1.0)
     return TrialRequest(
         trial=trial,
         recipe=recipe,
         budget=budget,
-        purpose=purpose,
+        purpose=following.purpose,
         seed=seed,
-        milestones=(1.0,) if plan.facts.folds else (EARLY, 1.0),
+        milestones=(1.0,) if plan.facts.folds else milestones,
         micro_batch=_micro_batch(plan),
-        origin=origin,
-        parent=parent,
+        origin=following.origin,
+        parent=following.parent.number if following.parent else None,
         valid_samples=samples,
         evaluation=plan.facts.evaluation_cost(samples),
         finalization=plan.facts.finalization_cost(test=False),
         step=_step(plan, recipe),
         grace=_grace(plan, budget, recipe),
         folds=plan.facts.folds,
+        keep_best=last and len(milestones) > 1,
     )
+
+
+def evidence_request(plan: Plan, budget: Budget, trial: int, run: Run) -> TrialRequest:
+    """Return a request for a training that is compared with the final one, and so is like it."""
+    request = final_request(plan, budget, trial, Candidate(run.recipe, run.origin), run.seed)
+    return replace(request, purpose=Purpose.EVIDENCE)
 
 
 def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, seed: int) -> TrialRequest:
     """Return a request for the final training with all that is left; see `TrialRequest` for the arguments."""
-    evaluation = plan.facts.evaluation_cost()
-    milestones = final_milestones(budget.share(evaluation))
+    milestones = _milestones(plan, budget)
     return TrialRequest(
         trial=trial,
         recipe=chosen.recipe,
@@ -58,12 +90,16 @@ def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, see
         test=plan.facts.n_test > 0,
         origin=chosen.origin,
         parent=chosen.parent,
-        evaluation=evaluation,
+        evaluation=plan.facts.evaluation_cost(),
         finalization=plan.facts.finalization_cost(test=True),
         step=_step(plan, chosen.recipe),
         grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget, chosen.recipe),
         keep_best=len(milestones) > 1,
     )
+
+
+def _milestones(plan: Plan, budget: Budget) -> tuple[float, ...]:
+    return final_milestones(budget.share(plan.facts.evaluation_cost()))
 
 
 def _step(plan: Plan, recipe: Recipe) -> Cost:

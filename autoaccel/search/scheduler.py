@@ -7,6 +7,7 @@ rung is promoted to the next. A trial is started only if the final training stil
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autoaccel.core.budget import Budget
@@ -17,6 +18,9 @@ from autoaccel.core.records import TrialRecord
 from autoaccel.core.trial import Purpose, Reference, TrialRequest
 from autoaccel.search.base import Comparison, Expectation, Findings, Promise, Proposal, SearchSettings
 from autoaccel.search.candidates import Candidate, candidates, recommended
+from autoaccel.search.commitment import why_end
+from autoaccel.search.delivery import delivered
+from autoaccel.search.evidence import length_of, missing
 from autoaccel.search.expectation import expected_plain
 from autoaccel.search.front import FrontModel
 from autoaccel.search.optuna_sampler import portfolio_proposals
@@ -24,7 +28,7 @@ from autoaccel.search.outlook import outlook
 from autoaccel.search.plan import make_plan
 from autoaccel.search.promotion import promotable
 from autoaccel.search.replan import plan_again
-from autoaccel.search.requests import final_request, search_request
+from autoaccel.search.requests import Next, evidence_request, final_request, search_request
 from autoaccel.search.samplers import find_sampler
 from autoaccel.search.trials import FINAL, LadderTrials, Standing
 from autoaccel.search.valuation import Valuation
@@ -34,27 +38,6 @@ LEADERS = 5
 GUARD = 0.1
 """Largest share of the budget that plain training may take to be compared with the best recipe on a rung."""
 TOLERANCE = 1e-9
-
-
-@dataclass(frozen=True)
-class Next:
-    """A trial of the search to start.
-
-    Args:
-        recipe: Its recipe.
-        rung: Its rung.
-        origin: The source of the recipe, for display.
-        purpose: The reason for running it.
-        proposal: The proposal of the recipe; None for plain training.
-        parent: The shorter trial of the same recipe, if there is one.
-    """
-
-    recipe: Recipe
-    rung: int
-    origin: str
-    purpose: Purpose = Purpose.SEARCH
-    proposal: Proposal | None = None
-    parent: TrialRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +71,8 @@ class Scheduler:
         space, _ = settings.space.for_task(facts.capabilities)
         self._portfolio = portfolio_proposals(space)
         shipped = {proposal.recipe for proposal in self._portfolio}
+        self._elsewhere = {*shipped, *PLAIN.values()}
+        self._defaults = {self._portfolio[0].recipe} if self._portfolio else set(PLAIN.values())
         self._known = [proposal for proposal in settings.known if proposal.recipe not in shipped]
         plan = make_plan(settings.budget, facts, spent, workers, settings.reserve, settings.longest)
         self.plan = replace(plan, alone=recommended(self._portfolio)[0].origin)
@@ -115,17 +100,7 @@ class Scheduler:
         found = self._next(now) if self.plan.ladder else None
         if found is None:
             return None
-        parent = found.parent.number if found.parent else None
-        request = search_request(
-            plan=self.plan,
-            rung=found.rung,
-            trial=len(self._trials),
-            recipe=found.recipe,
-            seed=self._settings.seed,
-            origin=found.origin,
-            purpose=found.purpose,
-            parent=parent,
-        )
+        request = search_request(self.plan, found, len(self._trials), self._settings.seed)
         return self._add(request, Standing(found.rung, found.proposal), now)
 
     def _next(self, now: float) -> Next | None:
@@ -135,7 +110,7 @@ class Scheduler:
             return Next(recipe, 0, name, Purpose.BASELINE)
         self._look_again()
         budget = self._budget
-        used = Used(budget.share(self._trials.run_cost(now)), self._ladder.running_length(budget, now))
+        used = self._used(now)
         if found := self._guard(used) or self._promotion(used):
             return found
         may_replan = not budget.deterministic and all(record.running for record in baselines)
@@ -151,9 +126,25 @@ class Scheduler:
             return None
         if plan.facts.continues and (parent := self._trials.get(chosen.parent)):
             left = Budget({name: limit + parent.request.budget[name] for name, limit in left.items()})
-        if plan.longest < math.inf:
-            left = left * min(1.0, plan.longest / self._budget.share(Cost(left)))
+        longest = plan.ladder[-1] if plan.evidence else plan.longest
+        if longest < math.inf:
+            left = left * min(1.0, longest / self._budget.share(Cost(left)))
         request = final_request(plan, left, len(self._trials), chosen, self._settings.seed)
+        return self._add(request, Standing(FINAL), now)
+
+    def next_evidence(self, now: float) -> TrialRequest | None:
+        """Return a training to show how good the delivered recipe is, or None if no other fits or adds to it."""
+        ladder, plain = self._ladder, self._ladder.baseline()
+        model = delivered(
+            ladder.final(), self.best(), self.plan.facts, ladder.limits if self._settings.goal else None
+        )
+        if model is None or plain is None or self.plan.facts.folds:
+            return None
+        length, run = length_of(model), missing(self._trials, model, plain.request.recipe)
+        ends = self._ends(self._used(now), self._budget.share(Cost(length)))
+        if run is None or ends + self._budget.share(self.plan.kept) > 1:
+            return None
+        request = evidence_request(self.plan, length, len(self._trials), run)
         return self._add(request, Standing(FINAL), now)
 
     def best(self) -> TrialRecord | None:
@@ -175,7 +166,7 @@ class Scheduler:
 
     def _trusted(self) -> list[Recipe]:
         """Return the recipes that were tried and may be trained, best first; see `Valuation.trusted`."""
-        trusted = self._valuation.trusted({recommended(self._portfolio)[0].recipe, *PLAIN.values()})
+        trusted = self._valuation.trusted(self._defaults, self._elsewhere)
         return [recipe for recipe in trusted if self._ladder.limits.allowed(recipe)]
 
     def describe(self) -> list[str]:
@@ -191,11 +182,17 @@ class Scheduler:
         """Return the recipe of the final training; None if there is none, or it has been trained at that length."""
         if self.plan.ladder:
             self._look_again()
-        found = next(candidates(self._ladder, self._portfolio, self._trusted()), None)
+        trusted = self._trusted()
+        if self._ladder.finals():  # the first one failed, so what short trials say of the others is doubtful too
+            trusted = [recipe for recipe in trusted if recipe in self._defaults]
+        found = next(candidates(self._ladder, self._portfolio, trusted), None)
         if found is None or not self.plan.ladder or self.plan.longest == math.inf:
             return found
-        trained = {record.request.recipe for record in self._ladder.on(self.plan.top)}
-        return None if found.recipe in trained else found
+        return None if self._trained_in_full([found.recipe]) else found
+
+    def _trained_in_full(self, recipes: Sequence[Recipe]) -> bool:
+        """Return whether the first of some recipes has been trained as long as in the end."""
+        return bool(recipes) and recipes[0] in {r.request.recipe for r in self._ladder.on(self.plan.top)}
 
     def _look_again(self) -> None:
         """Bring the beliefs up to date, and the plan if longer trainings turn out to be no better."""
@@ -226,7 +223,9 @@ class Scheduler:
 
     def _promotion(self, used: Used) -> Next | None:
         order = self._front.order() if self._front.searched else self._valuation.mean
-        for record in promotable(self._ladder, self.plan.top, order):
+        # Where there is no other recipe to try, what is left trains the known ones longer.
+        everything = self._exhausted and not self.plan.ended
+        for record in promotable(self._ladder, self.plan.top, order, everything):
             rung = self._ladder.rung(record) + 1
             if self._fits(rung, used, record):
                 return self._longer(record, rung)
@@ -242,11 +241,18 @@ class Scheduler:
         """Return whether a trial on a rung ends within the search's share and leaves enough to train in the end."""
         plan, budget = self.plan, self._budget
         cost = plan.cost_to(rung, self._ladder.rung(parent) if parent else None)
-        ends = used.spent + (max(used.running, cost) if set(budget) == {SECONDS} else used.running + cost)
+        ends = self._ends(used, cost)
         # A trial of the recipe that would be trained in the end, as long as that, takes its place.
         is_final = rung == plan.top and parent is not None and parent.request.recipe in self._trusted()[:1]
-        final = 0.0 if is_final or self._ladder.on(plan.top) else plan.ladder[-1]
+        final = 0.0 if is_final or self._trained_in_full(self._trusted()) else plan.ladder[-1]
         return ends <= plan.search_share + TOLERANCE and ends + final + budget.share(plan.kept) <= 1 + TOLERANCE
+
+    def _used(self, now: float) -> Used:
+        return Used(self._budget.share(self._trials.run_cost(now)), self._ladder.running_length(self._budget, now))
+
+    def _ends(self, used: Used, cost: float) -> float:
+        """Return what share of the budget will be used once a trial that costs a share of it has ended."""
+        return used.spent + (max(used.running, cost) if set(self._budget) == {SECONDS} else used.running + cost)
 
     def _new(self, used: Used) -> Next | None:
         """Return a trial of a new recipe, or of plain training if that is needed to compare it with."""
@@ -263,6 +269,12 @@ class Scheduler:
         if proposal is None:
             self._exhausted = True
             return None
+        if proposal.promised is not None:
+            free = 1 - used.spent - used.running - self._budget.share(self.plan.kept)
+            ended = why_end(self.plan, self._valuation, proposal.promised, min(rung, known), free)
+            if ended:
+                self.plan, self._exhausted = replace(self.plan, ended=ended), True
+                return None
         self._proposed += 1
         return Next(proposal.recipe, min(rung, known), proposal.origin, proposal=proposal)
 

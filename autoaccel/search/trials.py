@@ -20,6 +20,12 @@ from autoaccel.search.value_model import Observation
 
 CLEARLY_WORSE = 3.0
 """Standard errors by which a final training must be worse to be given up for the next best recipe."""
+WORSE = 3
+"""Evaluations in a row that have to be clearly worse than the best one for a final training to end early."""
+OVERFITTED = 2.0
+"""Standard errors by which each of them has to be."""
+LONGER = 3.0
+"""Ratio of lengths from which a final training has to be at least as good as plain was."""
 FEWEST_GAINS = 3
 """Promotions from one rung that show whether longer trainings are better."""
 FRUITLESS = 10
@@ -156,7 +162,7 @@ class LadderTrials:
     def observe(self, record: TrialRecord, budget: Budget) -> None:
         """Note what a trial that has ended shows of its recipe."""
         self.limits.note(record)
-        if record.outcome is None or record.purpose is Purpose.FINAL or record.outcome.kind not in TAUGHT:
+        if record.outcome is None or self.rung(record) == FINAL or record.outcome.kind not in TAUGHT:
             return
         length, value = budget.share(Cost(record.request.budget)), math.inf
         if record.final is not None:
@@ -235,12 +241,26 @@ class LadderTrials:
             return value - (self.score(plain)[0] if plain else middle)
         return 0.0  # the first result is where all others are measured from
 
-    def hopeless(self, report: Report) -> bool:
-        """Return whether a final training is clearly worse than plain training was on the lowest rung."""
+    def hopeless(self, record: TrialRecord, report: Report) -> bool:
+        """Return whether a final training is clearly worse than plain training was early in its shortest trial.
+
+        Both are compared before they are annealed, the final one after `LONGER` times as much training: so what
+        has diverged or stands still is told from what is only not annealed yet.
+        """
         plain = self.plain(0)
-        if plain is None or plain.final is None:
+        early = next(iter(plain.reports), None) if plain else None
+        if plain is None or early is None or not early.progress < 1.0:
             return False
-        return self._facts.clearly_better(plain.final, report, CLEARLY_WORSE)
+        had = record.request.budget.share(Cost(plain.request.budget)) * early.progress
+        return report.progress >= LONGER * had and self._facts.clearly_better(early, report, CLEARLY_WORSE)
+
+    def overfits(self, record: TrialRecord) -> bool:
+        """Return whether the last `WORSE` evaluations of a training are all clearly worse than its best one."""
+        reports = record.reports
+        if len(reports) <= WORSE:
+            return False
+        best = min(reports, key=self._facts.score)
+        return all(self._facts.clearly_better(best, later, OVERFITTED) for later in reports[-WORSE:])
 
     def plateaued(self) -> int | None:
         """Return the rung from which longer trainings are no longer better, if there is one.

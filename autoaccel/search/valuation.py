@@ -14,8 +14,11 @@ from autoaccel.search.scale import Scale
 from autoaccel.search.value_model import Observation, ValueModel
 from autoaccel.spaces.space import SearchSpace
 
-TRUST = 1.0
-"""Standard deviations by which a recipe must be expected to be better than the default to take its place."""
+TRUST = 2.0
+"""Standard deviations by which a recipe must be expected to be better than the default to take its place: of many
+recipes, some look better than they are."""
+TRUST_KNOWN = 1.0
+"""The same for the few that are known to be good elsewhere, and for plain."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,16 @@ class Valuation:
         """Whether enough recipes were trained at two lengths to say how values change with it."""
         return self._seen > 0 and self._model.trend_known
 
+    def gained(self, promised: float) -> float:
+        """Return an expected improvement over the best recipe in the metric's units; see `Promise`."""
+        best = min(self.mean.values())
+        return self._scale.score(best) - self._scale.score(best - math.exp(promised))
+
+    def lost(self, length: float, shorter: float) -> float:
+        """Return how much worse the best recipe will be after a shorter training, in the metric's units."""
+        best = min(self.mean.values())
+        return self._scale.score(best + self._model.lost(length, shorter)) - self._scale.score(best)
+
     def start(self, lengths: Sequence[float], room: float) -> int:
         """Return the index of the length with which new recipes should start, of those that fit into what is left.
 
@@ -102,7 +115,13 @@ class Valuation:
         """Return the recipes that are expected to be best, best first."""
         return sorted(self.mean, key=self.mean.__getitem__)[:count]
 
-    def trusted(self, defaults: Collection[Recipe]) -> list[Recipe]:
-        """Return the recipes, best first, where others than `defaults` have to be clearly expected to be better."""
-        doubt = {recipe: TRUST * sd * (recipe not in defaults) for recipe, sd in self.deviation.items()}
+    def trusted(self, defaults: Collection[Recipe], known: Collection[Recipe] = ()) -> list[Recipe]:
+        """Return the recipes, best first, where others than `defaults` have to be clearly expected to be better.
+
+        Args:
+            defaults: What would be trained without a search.
+            known: Recipes that are good elsewhere.
+        """
+        errors = {**dict.fromkeys(known, TRUST_KNOWN), **dict.fromkeys(defaults, 0.0)}
+        doubt = {recipe: errors.get(recipe, TRUST) * sd for recipe, sd in self.deviation.items()}
         return sorted(self.mean, key=lambda recipe: self.mean[recipe] + doubt[recipe])

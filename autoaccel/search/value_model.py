@@ -83,7 +83,7 @@ class ValueModel:
         self._kernel: Any = None
         self._fitted = 0
         self._points: dict[Recipe, Values] = {}
-        self._slope = self._middle = 0.0
+        self._slope = self._middle = self._last = 0.0
         self._repeated = 0
         self._spread = 1.0
 
@@ -98,6 +98,7 @@ class ValueModel:
         values = np.array([level(one.value) if math.isfinite(one.value) else math.inf for one in seen])
         pairs = _trained_twice(seen, lengths, values)
         self._repeated = len(pairs)
+        self._last = _last_slope(pairs)
         # How a value changes with length where nothing else is known of a recipe.
         self._slope = float(np.median([(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairs])) if pairs else 0.0
         flat = values - self._slope * lengths
@@ -127,6 +128,10 @@ class ValueModel:
         distance = math.sqrt(5) * abs(_position(one) - _position(other)) / scale
         kernel = (1 + distance + distance**2 / 3) * math.exp(-distance)  # Matern 5/2
         return float(kernel * math.sqrt(variance / (variance + noise)))
+
+    def lost(self, length: float, shorter: float) -> float:
+        """Return how much worse a value is after a shorter training, as the longest ones so far suggest."""
+        return max(0.0, self._last * (_position(shorter) - _position(length)))
 
     @property
     def trend_known(self) -> bool:
@@ -189,6 +194,13 @@ def _trained_twice(
         if math.isfinite(value):
             trained.setdefault(one.recipe, []).append((length, value))
     return [(a, b) for points in map(sorted, trained.values()) for a, b in pairwise(points) if b[0] > a[0]]
+
+
+def _last_slope(pairs: Sequence[tuple[tuple[float, float], tuple[float, float]]]) -> float:
+    """Return the median slope between the two greatest lengths that recipes were trained at; 0 if there is none."""
+    longest = max((b[0] for _, b in pairs), default=0.0)
+    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairs if b[0] == longest]
+    return float(np.median(slopes)) if slopes else 0.0
 
 
 def _worst(level: Values) -> float:

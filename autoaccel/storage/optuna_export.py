@@ -59,7 +59,7 @@ class StudyFile:
         self._written.add(record.number)
         made = self._trial(record)
         self._study(self._name).add_trial(made)
-        if record.purpose is not Purpose.FINAL:
+        if record.purpose in (Purpose.BASELINE, Purpose.SEARCH):
             self._study(f"{self._name} @ {record.request.budget}").add_trial(made)
 
     def _study(self, name: str) -> optuna.Study:

@@ -15,13 +15,15 @@ from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report
 from autoaccel.search.base import Comparison, Search
+from autoaccel.search.delivery import delivered
 from autoaccel.search.limits import Limits
 from autoaccel.tuner.claim import evidence, headline, optimism, whole_data
+from autoaccel.tuner.evidence import parts_data, seeds_data
 from autoaccel.tuner.goals import goal_data, goal_lines
 
 SCHEMA = 2
-CLEARLY = 1.5
-"""Standard errors by which a search trial must beat the final training to be delivered instead."""
+KINDS = {Purpose.FINAL: "final", Purpose.BASELINE: "plain", Purpose.SEARCH: "trial"}
+"""What is delivered, in a word."""
 
 
 def result_data(
@@ -42,11 +44,12 @@ def result_data(
     """
     facts = search.trials.facts
     assert facts is not None
-    delivered, record = delivery(search, goal)
+    kind, record = delivery(search, goal)
     compared = comparison(search.comparison(), facts)
     if compared is not None:
         compared["whole"] = whole_data(search.plain_at_full_length(), record)
     recipe = record.request.recipe if record else Recipe()
+    baseline = search.baseline()
     asked = goal_data(search, goal, budget, record)
     first, second = headline(search.trials, compared, record, status), evidence(facts.metric, compared)
     if lines := goal_lines(asked, facts.metric):
@@ -62,9 +65,11 @@ def result_data(
         **({"classes": list(facts.names)} if facts.names else {}),
         "metric": {"name": facts.metric, "direction": "max" if facts.maximize else "min"},
         "comparison": compared,
+        "seeds": seeds_data(search.trials, record, baseline.request.recipe if baseline else None),
+        "parts": parts_data(search.trials, record),
         "final": _final(search.final()),
-        "baseline": _baseline(search.baseline()),
-        "delivered": _delivered(delivered, record),
+        "baseline": _baseline(baseline),
+        "delivered": _delivered(kind, record),
         "recipe": recipe.to_data(),
         "spent": spent_by_phase(search.trials, now),
         "budget": dict(budget),
@@ -74,41 +79,11 @@ def result_data(
 
 
 def delivery(search: Search, goal: Goal = Goal()) -> tuple[str, TrialRecord | None]:  # noqa: B008 - a frozen value
-    """Return what to deliver: the final training, unless a search trial is better by `CLEARLY` standard errors.
-
-    What has reached the target comes first, and nothing that breaks a constraint comes before what breaks it less.
-    """
-    chosen = _best_of(search)
-    if not goal or search.trials.facts is None:
-        return chosen
-    limits = Limits(goal, search.trials.facts, search.trials)
-    if reaching := limits.reaching():
-        return _kind(reaching), reaching
-    if (chosen[1] is None or limits.broken(chosen[1])) and (safest := limits.safest()):
-        return _kind(safest), safest
-    return chosen
-
-
-def _kind(record: TrialRecord) -> str:
-    return {Purpose.FINAL: "final", Purpose.BASELINE: "plain", Purpose.SEARCH: "trial"}[record.purpose]
-
-
-def _best_of(search: Search) -> tuple[str, TrialRecord | None]:
-    final, best = search.final(), search.best()
-    if final is not None and (best is None or not _clearly_better(search, best, final)):
-        return "final", final
-    if best is None:
-        return "nothing", None
-    return _kind(best), best
-
-
-def _clearly_better(search: Search, one: TrialRecord, other: TrialRecord) -> bool:
-    # The best of many noisy values is too optimistic, so require a clear margin.
+    """Return what to deliver, in a word and as a trial; see `delivered`."""
     facts = search.trials.facts
-    assert facts and one.final and other.final
-    if facts.folds:  # a mean over folds and the score of one model are not about the same samples
-        return False
-    return facts.clearly_better(one.final, other.final, CLEARLY)
+    limits = Limits(goal, facts, search.trials) if facts and goal else None
+    record = delivered(search.final(), search.best(), facts, limits)
+    return (KINDS[record.purpose] if record else "nothing"), record
 
 
 def comparison(found: Comparison | None, facts: TaskFacts) -> dict[str, Any] | None:

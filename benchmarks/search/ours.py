@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
@@ -20,9 +22,12 @@ from autoaccel.spaces.space import SearchSpace
 from autoaccel.tuner.loop import Loop
 from autoaccel.tuner.summary import delivery
 from benchmarks.search.problems import Problem, Values
+from benchmarks.search.recorded import RECIPE, Table
 
 FULL = 1000.0
 """Seconds of a full training on the simulated clock."""
+FREE: dict[str, Any] = {name: Cost() for name in ("evaluation", "resampling", "setup", "profile")}
+"""Recorded costs that the peers do not pay either."""
 SPACE = {
     "schema": 2,
     "name": "own hyperparameters only",
@@ -48,20 +53,31 @@ def tune(
         change: Changes the search before it begins, to take out a part of it.
         sampler: The source of recipes, see `SearchSettings`.
     """
-    space = _space().with_model(problem.domains, problem.default)
-    facts = TaskFacts(
-        kind="table", capabilities=frozenset({"table", "classes"}), metric="loss", maximize=False, n_train=64_000,
-        n_valid=10_000, train=Cost(seconds=FULL / 640_000), continues=problem.continues,
-    )  # fmt: skip
+    table: Table | None = problem.table
+    continues, speed = problem.continues, Cost(seconds=FULL / 640_000)
+    if table:
+        facts = replace(table.facts, n_train=64_000, train=speed, continues=continues, **FREE)
+        space, sampler = table.space, table.sampler(sampler)
+    else:
+        facts = TaskFacts(
+            kind="table", capabilities=frozenset({"table", "classes"}), metric="loss", maximize=False,
+            n_train=64_000, n_valid=10_000, train=speed, continues=continues,
+        )  # fmt: skip
+        space = _space().with_model(problem.domains, problem.default)
     settings = SearchSettings(
         space, Budget(seconds=budget * FULL), seed, 0.0, sampler=sampler, longest=Budget(seconds=FULL)
     )
     search, clock = HalvingSearch(settings), SimulatedClock(0.0)
     change(search)
 
-    def loss(request: TrialRequest, progress: float) -> float:
-        length = request.budget.seconds or 0.0
-        return problem.loss(_values(problem, request.recipe), length / FULL, progress)
+    def values_of(recipe: Recipe) -> Values:
+        if table:
+            return {RECIPE: table.recipes.index(recipe)}
+        return {**problem.default, **recipe.model}  # type: ignore[dict-item]
+
+    def metric(request: TrialRequest, progress: float) -> float:
+        loss = problem.loss(values_of(request.recipe), (request.budget.seconds or 0.0) / FULL, progress)
+        return -loss if facts.maximize else loss
 
     spent = 0.0
     handle = search.handle
@@ -74,11 +90,15 @@ def tune(
         return actions
 
     search.handle = timed  # type: ignore[method-assign]
-    Loop(search, TableExecutor(loss, clock, facts=facts), clock).run([Profiled(facts)])
+    executor = TableExecutor(metric, clock, standard_error=table.error if table else 0.0, facts=facts)
+    Loop(search, executor, clock).run([Profiled(facts)])
     assert clock.now() <= budget * FULL * 1.001, "the deadline was missed"
     _, record = delivery(search)
-    assert record is not None
-    return _values(problem, record.request.recipe), (record.request.budget.seconds or 0.0) / FULL, spent
+    assert record is not None and record.final is not None
+    length = (record.request.budget.seconds or 0.0) / FULL
+    if problem.continues:  # the weights that are delivered may be those of an earlier milestone
+        length *= record.final.progress
+    return values_of(record.request.recipe), length, spent
 
 
 @cache
@@ -86,7 +106,3 @@ def _space() -> SearchSpace:
     from autoaccel.techniques.registry import catalog
 
     return SearchSpace.from_data(SPACE, catalog(), lambda name: {})
-
-
-def _values(problem: Problem, recipe: Recipe) -> Values:
-    return {**problem.default, **recipe.model}  # type: ignore[dict-item]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
+from typing import Any
 
 from autoaccel.core.catalog import Domain
 from autoaccel.spaces.choosers import draw
@@ -33,6 +34,10 @@ class Problem:
             (0, 1]; NaN for one that diverged.
         continues: Whether a training can be continued at the price of the difference. If not, it is
             annealed to its length, and a longer one starts anew.
+        known: What else is known to be good, the best first: all searches begin with the default and these.
+        judge: From values and the length of a training to the loss that it is judged by in the end; that which
+            the search sees if None.
+        table: What autoaccel's own search is given instead of the hyperparameters, see `recorded.Table`.
     """
 
     suite: str
@@ -41,6 +46,9 @@ class Problem:
     default: Values
     curve: Callable[[Values, float], Callable[[float], float]]
     continues: bool
+    known: Sequence[Values] = ()
+    judge: Callable[[Values, float], float] | None = None
+    table: Any = None
     _seen: dict[tuple[object, ...], Callable[[float], float]] = field(default_factory=dict, repr=False)
 
     def loss(self, values: Values, length: float, progress: float = 1.0) -> float:
@@ -59,8 +67,7 @@ class Problem:
     def scale(self) -> tuple[float, float]:
         """The best loss known and the median of random values, both at full length."""
         source = Random(0)
-        drawn = [self.loss(self.sample(source), 1.0) for _ in range(SAMPLED)]
-        losses = sorted(loss if math.isfinite(loss) else math.inf for loss in drawn)
+        losses = sorted(self._final(self.sample(source)) for _ in range(SAMPLED))
         return self._climbed(source), losses[len(losses) // 2]
 
     def _climbed(self, source: Random) -> float:
@@ -77,19 +84,24 @@ class Problem:
             found.append(self._final(values))
         return min(found)
 
+    def _judged(self, values: Values, length: float) -> float:
+        return self.judge(values, length) if self.judge else self.loss(values, length)
+
     def _final(self, values: Values) -> float:
-        loss = self.loss(values, 1.0)
+        loss = self._judged(values, 1.0)
         return loss if math.isfinite(loss) else math.inf
 
     def regret(self, values: Values, length: float) -> float:
         """Return the regret of a model: 0 is the best known, 1 the median of random values, both at full length."""
-        loss, (best, median) = self.loss(values, length), self.scale
+        loss, (best, median) = self._judged(values, length), self.scale
         return min(WORST, (loss - best) / (median - best)) if math.isfinite(loss) else WORST
 
 
 def _moved(given: float, domain: Domain, source: Random, size: float) -> float:
     if source.random() < 0.5:
         return given
+    if domain.options:
+        return draw(domain, source)  # type: ignore[return-value]
     low, high, at = (math.log(x) if domain.log else x for x in (domain.low, domain.high, given))
     moved = min(high, max(low, at + (high - low) * source.gauss(0, size)))
     back = math.exp(moved) if domain.log else moved

@@ -17,6 +17,7 @@ import numpy as np
 from autoaccel.core.catalog import Domain
 from autoaccel.spaces.choosers import draw
 from benchmarks.search.problems import Problem, Values
+from benchmarks.search.recorded import portfolio, recorded
 
 LCBENCH = {
     "batch_size": Domain(16, 512, log=True, integer=True),
@@ -234,9 +235,44 @@ def _synthetic_problem(seed: int) -> Problem:
     return Problem("synthetic", f"s{seed}", SYNTHETIC, default, curve, False)
 
 
+LATE = {**{f"x{i}": Domain(0.0, 1.0) for i in range(4)}, "regularization": Domain(0.0, 1.0)}
+PASSES = 43
+"""Passes over the data of a full training, the longest that was recorded with regularization and without."""
+LEVEL, PAYS, BEST = 7, 0.018, 0.7
+"""Passes at which regularization makes no difference, what it gains with `PASSES`, and its best strength."""
+LUCK = 0.002
+"""Standard deviation between trainings alike."""
+
+
+def late(data: Path) -> list[Problem]:
+    """Errors of tasks whose best recipe needs a regularization that costs first and pays in long trainings."""
+    return [_late_problem(seed) for seed in range(3)]
+
+
+def _late_problem(seed: int) -> Problem:
+    source = Random(seed)
+    optimum = [source.random() for _ in range(4)]
+
+    def expected(values: Values, length: float) -> float:
+        passes = PASSES * max(length, 1e-3)
+        far = sum(0.02 * (values[f"x{i}"] - at) ** 2 for i, at in enumerate(optimum))
+        gains = PAYS * (1 - ((values["regularization"] - BEST) / BEST) ** 2)
+        return 0.02 + 0.15 * passes**-0.5 + far - gains * math.log(passes / LEVEL) / math.log(PASSES / LEVEL)
+
+    def curve(values: Values, length: float) -> Callable[[float], float]:
+        lucky = Random(repr((seed, sorted(values.items()), length))).gauss(0, LUCK)
+        return lambda progress: expected(values, length * progress) + lucky
+
+    default = {name: 0.0 if name == "regularization" else 0.5 for name in LATE}
+    return Problem("late", f"s{seed}", LATE, default, curve, False, judge=expected)
+
+
 SUITES: Mapping[str, Callable[[Path], Sequence[Problem]]] = {
     "lcbench": lcbench,
     "taskset": taskset,
     "openclip": openclip,
     "synthetic": synthetic,
+    "late": late,
+    "recorded": recorded,
+    "portfolio": portfolio,
 }

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from simulation import FACTS, Book, make, quality
+from simulation import FACTS, Book, Machine, make
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
@@ -11,27 +11,8 @@ from autoaccel.core.events import Finished, Profiled, Start
 from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose
-from autoaccel.execution.simulated import TableExecutor
 from autoaccel.tuner.loop import Loop
 from autoaccel.tuner.replay import replay
-
-
-class Machine(TableExecutor):
-    """Trains samples at the speed of the facts, times `slower`."""
-
-    def __init__(self, clock, slower):
-        super().__init__(quality, clock, flops_per_second=1e10)
-        self._per_sample = FACTS.train.seconds * slower
-
-    def poll(self, timeout):
-        return [self._counted(event) for event in super().poll(timeout)]
-
-    def _counted(self, event):
-        if not isinstance(event, Finished):
-            return event
-        seconds = event.outcome.cost.seconds
-        cost = event.outcome.cost.replace(samples=seconds / self._per_sample, steps=seconds / self._per_sample / 64)
-        return replace(event, outcome=replace(event.outcome, cost=cost, first_step=0.001))
 
 
 def run(budget, slower, workers=1, profile=1.0):

@@ -63,7 +63,7 @@ def test_a_target_that_is_not_reached_is_said(tmp_path):
 
 @pytest.mark.slow
 def test_a_size_is_kept_and_shown_everywhere(tmp_path):
-    result = run(tmp_path / "run", budget="3e8 FLOPs", subject_to="size_mb<=0.008", max_epochs=3)
+    result = run(tmp_path / "run", budget="6e8 FLOPs", space="minimal", subject_to="size_mb<=0.008", max_epochs=3)
     (found,) = result.data["constraints"]
     delivered = result.data["delivered"]["trial"]
     assert found["kept"] and found["value"] == (tmp_path / "run" / "model.safetensors").stat().st_size / 1e6
@@ -87,7 +87,7 @@ def test_what_nothing_keeps_is_the_first_line_and_the_exit_code(tmp_path, capsys
 
 @pytest.mark.slow
 def test_a_front_can_be_taken_apart(tmp_path):
-    result = run(tmp_path / "run", budget="3e8 FLOPs", objective="quality,size", max_epochs=3)
+    result = run(tmp_path / "run", budget="6e8 FLOPs", space="minimal", objective="quality,size", max_epochs=3)
     front, folder = result.front, tmp_path / "run"
     assert len(front) >= 2 and result.data["objective"] == ["quality", "size_mb"]
     assert [row["size_mb"] for row in front] == sorted((row["size_mb"] for row in front), reverse=True)

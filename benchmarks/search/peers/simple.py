@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, product
 from random import Random
 
 from benchmarks.search.problems import Problem, Values
@@ -92,5 +92,14 @@ def brackets(propose: Callable[[float], Values], train: Callable[[Values, float]
 def _recipes(problem: Problem, seed: int) -> Iterator[Values]:
     source = Random(seed)
     yield problem.default
+    yield from problem.known
+    if not all(domain.options for domain in problem.domains.values()):
+        while True:
+            yield problem.sample(source)
+    # Of a table, all recipes have their turn before one comes again.
+    names, options = list(problem.domains), [domain.options for domain in problem.domains.values()]
+    choices = [dict(zip(names, found, strict=True)) for found in product(*options)]
+    left = [values for values in choices if values not in (problem.default, *problem.known)]
     while True:
-        yield problem.sample(source)
+        yield from source.sample(left, len(left))
+        left = choices

@@ -26,8 +26,10 @@ def dehb(trainings: Trainings, seed: int) -> None:
             log_level="ERROR",
         )  # fmt: skip
         job = engine.ask()
-        job["config"] = np.array(to_unit(problem, problem.default))
+        first = [problem.default, *problem.known]
         while True:
+            if first:
+                job["config"] = np.array(to_unit(problem, first.pop(0)))
             length = float(job["fidelity"]) * RUNGS[0]
             loss = trainings.train(from_unit(problem, job["config"]), length)
             engine.tell(job, {"fitness": loss, "cost": length})

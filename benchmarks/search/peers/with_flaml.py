@@ -30,9 +30,10 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 def flaml(trainings: Trainings, seed: int) -> None:
     """Search near the default, train longer what is better, and begin anew elsewhere."""
     problem = trainings.problem
+    first = [dict(values) for values in (problem.default, *problem.known)]
     engine = CFO(
         metric="loss", mode="min", space={name: _domain(domain) for name, domain in problem.domains.items()},
-        points_to_evaluate=[dict(problem.default)], seed=seed, cost_attr=COST, resource_attr=LENGTH, min_resource=1,
+        points_to_evaluate=first, seed=seed, cost_attr=COST, resource_attr=LENGTH, min_resource=1,
         max_resource=round(1 / RUNGS[0]), reduction_factor=ETA,
     )  # fmt: skip
     refused = 0
@@ -48,6 +49,8 @@ def flaml(trainings: Trainings, seed: int) -> None:
 
 
 def _domain(domain: Domain) -> object:
+    if domain.options:
+        return tune.choice(list(domain.options))
     if domain.integer:
         kind = tune.lograndint if domain.log else tune.randint
         return kind(int(domain.low), int(domain.high) + 1)

@@ -10,7 +10,7 @@ from hpbandster.core.dispatcher import Job
 from hpbandster.optimizers.config_generators.bohb import BOHB
 
 from benchmarks.search.peers.simple import brackets
-from benchmarks.search.peers.units import from_configuration, unit_space
+from benchmarks.search.peers.units import configurations, from_configuration, unit_space
 from benchmarks.search.problems import Values
 from benchmarks.search.trainings import Trainings, search
 
@@ -24,12 +24,10 @@ def bohb(trainings: Trainings, seed: int) -> None:
     silent = logging.getLogger("bohb")
     silent.setLevel(logging.CRITICAL)
     engine = BOHB(configspace=space, logger=silent)
-    proposed = 0
+    first = configurations(problem, space)
 
     def propose(length: float) -> Values:
-        nonlocal proposed
-        proposed += 1
-        return dict(space.get_default_configuration() if proposed == 1 else engine.get_config(length)[0])
+        return dict(first.pop(0) if first else engine.get_config(length)[0])
 
     def train(point: Values, length: float) -> float:
         job = Job((0, 0, 0), config=dict(point), budget=length)

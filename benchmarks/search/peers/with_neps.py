@@ -34,6 +34,10 @@ def _space(trainings: Trainings) -> library.PipelineSpace:
     problem = trainings.problem
     parameters = {LENGTH: library.IntegerFidelity(1, round(1 / RUNGS[0]))}
     for name, domain in problem.domains.items():
+        if domain.options:
+            place = domain.options.index(problem.default[name])
+            parameters[name] = library.Categorical(domain.options, prior=place, prior_confidence="medium")
+            continue
         kind = library.Integer if domain.integer else library.Float
         prior = {"prior": problem.default[name], "prior_confidence": "medium"}
         parameters[name] = kind(domain.low, domain.high, log=domain.log, **prior)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from autoaccel.core.catalog import Domain
+from benchmarks.search.problems import Problem
 from benchmarks.search.trainings import ETA, RUNGS, Trainings, search
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -32,8 +33,7 @@ def gp(trainings: Trainings, seed: int) -> None:
 
 def _in_full(trainings: Trainings, sampler: optuna.samplers.BaseSampler) -> None:
     study = optuna.create_study(sampler=sampler)
-    study.enqueue_trial(dict(trainings.problem.default))
-    space = _distributions(trainings.problem.domains)
+    space = _begin(study, trainings.problem)
     while True:
         trial = study.ask(space)
         study.tell(trial, trainings.train(trial.params, 1.0))
@@ -49,8 +49,7 @@ def tpe_hyperband(trainings: Trainings, seed: int) -> None:
     pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=steps[-1], reduction_factor=ETA)
     # Hyperband tells trials apart by the study's name, which is random unless given.
     study = optuna.create_study(sampler=_tpe(seed), pruner=pruner, study_name=f"seed {seed}")
-    study.enqueue_trial(dict(trainings.problem.default))
-    space = _distributions(trainings.problem.domains)
+    space = _begin(study, trainings.problem)
     while True:
         trial, begin, value, state = study.ask(space), 0.0, 0.0, TrialState.COMPLETE
         for step, length in zip(steps, RUNGS, strict=True):
@@ -78,10 +77,15 @@ def _experimental() -> Iterator[None]:
         yield
 
 
-def _distributions(domains: Mapping[str, Domain]) -> dict[str, BaseDistribution]:
-    return {
-        name: IntDistribution(int(domain.low), int(domain.high), log=domain.log)
-        if domain.integer
-        else FloatDistribution(domain.low, domain.high, log=domain.log)
-        for name, domain in domains.items()
-    }
+def _begin(study: optuna.Study, problem: Problem) -> dict[str, BaseDistribution]:
+    for values in (problem.default, *problem.known):
+        study.enqueue_trial(dict(values))
+    return {name: _distribution(domain) for name, domain in problem.domains.items()}
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
+    if domain.options:
+        return CategoricalDistribution(domain.options)
+    if domain.integer:
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log)
+    return FloatDistribution(domain.low, domain.high, log=domain.log)

@@ -9,7 +9,7 @@ import joblib
 from smac import MultiFidelityFacade, Scenario
 from smac.runhistory.dataclasses import TrialValue
 
-from benchmarks.search.peers.units import from_configuration, unit_space
+from benchmarks.search.peers.units import configurations, from_configuration, unit_space
 from benchmarks.search.trainings import ETA, RUNGS, Trainings, search
 
 INITIAL = 10
@@ -21,7 +21,8 @@ def smac(trainings: Trainings, seed: int) -> None:
     """Run the brackets of Hyperband with recipes that a random forest proposes."""
     problem = trainings.problem
     space = unit_space(problem, seed)
-    first = [space.get_default_configuration(), *space.sample_configuration(INITIAL - 1)]
+    known = configurations(problem, space)
+    first = [*known, *space.sample_configuration(max(2, INITIAL - len(known)))]
     # The forest of ten trees is fitted faster without threads.
     with tempfile.TemporaryDirectory() as folder, joblib.parallel_config("sequential"):
         scenario = Scenario(

@@ -1,0 +1,40 @@
+"""Which of the trained models is delivered."""
+
+from __future__ import annotations
+
+from autoaccel.core.facts import TaskFacts
+from autoaccel.core.records import TrialRecord
+from autoaccel.search.limits import Limits
+
+CLEARLY = 0.6
+"""Standard errors by which a search trial must beat the final training to be delivered instead. They are those of
+independent samples, and both models are scored on the same ones, where differences vary less than half as much."""
+
+
+def delivered(
+    final: TrialRecord | None, best: TrialRecord | None, facts: TaskFacts | None, limits: Limits | None = None
+) -> TrialRecord | None:
+    """Return the final training, unless a search trial is better by `CLEARLY` standard errors.
+
+    What has reached the target comes first, and nothing that breaks a constraint comes before what breaks it less.
+
+    Args:
+        final: The complete final training, if there is one.
+        best: The best trial of the search.
+        facts: The facts of the task.
+        limits: What the trials have shown of the goal; None without one.
+    """
+    chosen = best if final is None or (best and facts and _clearly_better(best, final, facts)) else final
+    if limits is None:
+        return chosen
+    if reaching := limits.reaching():
+        return reaching
+    return limits.safest() or chosen if chosen is None or limits.broken(chosen) else chosen
+
+
+def _clearly_better(one: TrialRecord, other: TrialRecord, facts: TaskFacts) -> bool:
+    # The best of many noisy values is too optimistic, so require a clear margin.
+    assert one.final and other.final
+    if facts.folds:  # a mean over folds and the score of one model are not about the same samples
+        return False
+    return facts.clearly_better(one.final, other.final, CLEARLY)
