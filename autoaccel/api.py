@@ -1,4 +1,4 @@
-"""The Python API: `tune`, `plan`, `train` and `profile`."""
+"""The Python API: `tune`, `plan`, `forecast`, `train` and `profile`."""
 
 from __future__ import annotations
 
@@ -93,12 +93,43 @@ def plan(task: Any, budget: Budget, *, options: Options | None = None, elapsed: 
         UsageError: If the budget or an option is invalid.
         TaskError: If the user's file, data, loss or metric is at fault.
     """
-    options = options or Options()
-    with tempfile.TemporaryDirectory() as name, closing(RunFolder(Path(name) / "run")) as folder:
-        tuner = Tuner(
-            task, target_name(task), budget, options, options.resources(), folder, SystemClock(elapsed), None
-        )
+    with _planner(task, budget, options or Options(), elapsed) as tuner:
         return tuner.plan()
+
+
+def forecast(
+    task: Any,
+    budget: str | Budget,
+    *,
+    options: Options | None = None,
+    elapsed: float = 0.0,
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the plan, and what half, once and twice the budget would bring; trains nothing and leaves no files.
+
+    Args:
+        task: As for `tune`.
+        budget: As for `tune`.
+        options: As for `tune`.
+        elapsed: As for `tune`.
+
+    Returns:
+        The lines of `plan`, and plain data; see `autoaccel.tuner.forecast_data.forecast_data`.
+
+    Raises:
+        UsageError: If the budget or an option is invalid, or there is a target, constraint or second objective.
+        TaskError: If the user's file, data, loss or metric is at fault.
+    """
+    budget = parse_budget(budget) if isinstance(budget, str) else budget
+    with _planner(task, budget, options or Options(), elapsed) as tuner:
+        return tuner.forecast()
+
+
+@contextmanager
+def _planner(task: Any, budget: Budget, options: Options, elapsed: float) -> Iterator[Tuner]:
+    """Give a tuner whose folder is gone afterwards."""
+    with tempfile.TemporaryDirectory() as name, closing(RunFolder(Path(name) / "run")) as folder:
+        clock, resources = SystemClock(elapsed), options.resources()
+        yield Tuner(task, target_name(task), budget, options, resources, folder, clock, None)
 
 
 def train(

@@ -12,6 +12,7 @@ import typer
 
 from autoaccel import __version__, api
 from autoaccel.cli_memory import memory
+from autoaccel.cli_plan import plan
 from autoaccel.core.budget import Budget, parse_budget, parse_flops
 from autoaccel.core.clock import seconds_since_process_start
 from autoaccel.core.quantities import format_flops
@@ -41,6 +42,7 @@ app = typer.Typer(
     help="Train a PyTorch model as well as a budget allows: one budget in, a trained model and its recipe out.",
 )
 app.add_typer(memory, name="memory")
+app.command()(plan)
 Target = Annotated[str, typer.Argument(help="model.py, model.py:name or package.module:name", metavar="MODEL")]
 BudgetText = Annotated[str, typer.Option("--budget", "-b", help="90s, 90m, 4h, 1d12h, PT4H, '2e18 FLOPs'")]
 Devices = Annotated[str, typer.Option(help="GPU numbers such as 0,1, or cpu")]

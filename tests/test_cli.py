@@ -290,6 +290,26 @@ def test_what_the_users_file_prints_does_not_mix_with_the_result(tmp_path):
     assert "hello" in (tmp_path / "runs/model-train/import.txt").read_text()
 
 
+def test_a_plan_tells_what_a_budget_would_bring_and_trains_nothing(tmp_path):
+    (tmp_path / "model.py").write_text(
+        "import torch\nfrom torch import nn\nfrom autoaccel import Task\ntorch.set_num_threads(1)\n"
+        "x = torch.rand(600, 4)\ny = (x.sum(1) > 2).long()\n"
+        "task = Task(model=lambda: nn.Linear(4, 2), train=(x, y))\n"
+    )
+    done = call("plan", "model.py", "--budget", "10m", "--no-memory", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert any(line.startswith("budget: 10 min") for line in told["plan"])
+    assert [row["factor"] for row in told["budgets"]] == [0.5, 1, 2]
+    for row in told["budgets"]:
+        assert 0 < row["outcome"]["low"] <= row["outcome"]["expected"] <= row["outcome"]["high"]
+        assert sum(row["trials"].values()) > 1
+    assert told["budgets"][1]["plain"]["expected"] == 1
+    assert not (tmp_path / "runs").exists()
+    refused = call("plan", "model.py", cwd=tmp_path)
+    assert refused.returncode == 2 and "--budget 4h" in refused.stderr
+
+
 @pytest.mark.slow
 def test_the_memory_is_listed_and_forgotten(tmp_path):
     """A real run leaves its recipes, and the next one says which it tries early."""

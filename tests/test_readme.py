@@ -29,7 +29,7 @@ def test_the_task_of_the_readme_is_one():
 def test_every_option_of_the_readme_exists():
     commands = get_command(app).commands
     text = next(block for block in blocks("") if "autoaccel tune MODEL" in block)
-    for name in ("tune", "train", "report", "export", "check", "profile", "spaces", "init"):
+    for name in ("tune", "plan", "train", "report", "export", "check", "profile", "spaces", "init"):
         assert f"autoaccel {name}" in text or f"| {name}" in text
         assert name in commands
     every = [part for command in commands.values() for part in getattr(command, "commands", {"": command}).values()]

@@ -28,6 +28,8 @@ from autoaccel.storage.folder import LOG, RunFolder, read_json
 from autoaccel.storage.log import Log, read_log
 from autoaccel.tuner.config import config
 from autoaccel.tuner.earlier import Earlier
+from autoaccel.tuner.forecast_data import forecast_data, from_recorded
+from autoaccel.tuner.forecast_scenario import Scenario
 from autoaccel.tuner.goals import told
 from autoaccel.tuner.interrupts import PATIENCE, interrupts
 from autoaccel.tuner.loop import Listener, Loop
@@ -39,6 +41,8 @@ from autoaccel.tuner.summary import delivery
 
 PROFILE_SHARE = 0.5
 """Largest share of the budget for the profile, which is aborted beyond it."""
+STARTING = 1.5
+"""Seconds that a run takes to start, beside its profile."""
 SCORING_SECONDS = 1.2
 """Seconds reserved for starting a process that scores, and for the last files."""
 DEFAULT_SPACES = {"image": "vision", "tokens": "text", "table": "tabular", "series": "tabular"}
@@ -87,6 +91,19 @@ class Tuner:
 
     def plan(self) -> list[str]:
         """Return what `go` would do, one line each."""
+        return self._planned()[0]
+
+    def forecast(self) -> tuple[list[str], dict[str, Any]]:
+        """Return the plan, and what it would bring as plain data; see `forecast_data`."""
+        if self._goal:  # none of the recorded tasks had one
+            raise UsageError("a forecast is of the best metric only: leave out target, subject_to and objective")
+        lines, facts, space, known = self._planned()
+        make, settings = find_search(self._options.search), self._settings(space, known)
+        spent = min(self._clock.now(), facts.profile.seconds + STARTING)
+        scenario = Scenario(make, settings, facts, self._resources.workers, spent, reserve)
+        return lines, forecast_data(from_recorded(scenario), facts)
+
+    def _planned(self) -> tuple[list[str], TaskFacts, SearchSpace, list[Proposal]]:
         with self._executor() as executor:
             catalog = executor.load(self._budget.seconds)
             facts, model_space = self._facts(executor)
@@ -94,7 +111,7 @@ class Tuner:
         known, more = self._earlier.known(space, facts)
         search = self._search(space, known)
         search.handle(Profiled(facts, self._resources.workers), self._clock.now())
-        return [
+        lines = [
             *facts.understood,
             *search.describe(),
             f"search space: {name}, {len(space.domains())} parameters",
@@ -103,6 +120,7 @@ class Tuner:
             *notes,
             *more,
         ]
+        return lines, facts, space, known
 
     def _note(self, *lines: str) -> None:
         if self._view:
@@ -136,8 +154,11 @@ class Tuner:
         return name, *whole.for_task(facts.capabilities)
 
     def _search(self, space: SearchSpace, known: Sequence[Proposal]) -> Search:
+        return find_search(self._options.search)(self._settings(space, known))
+
+    def _settings(self, space: SearchSpace, known: Sequence[Proposal]) -> SearchSettings:
         options, budget = self._options, self._budget
-        settings = SearchSettings(
+        return SearchSettings(
             space=space,
             budget=budget,
             seed=options.seed,
@@ -147,7 +168,6 @@ class Tuner:
             longest=options.longest(),
             goal=self._goal,
         )
-        return find_search(options.search)(settings)
 
     def _told_lines(self, known: Sequence[Proposal], facts: TaskFacts) -> list[str]:
         """Return what the user and earlier runs have told the search, one line each."""
