@@ -161,11 +161,14 @@ class Findings:
         best: The most promising recipes, best first.
         reference: Whether there is a finished model that a recipe may learn from.
         promise: What the search expects of a recipe; None before there are results.
+        spoiled: Whether recipes for plain's model serve no purpose: it is too slow or too large, or has its place
+            in the front.
     """
 
     best: Sequence[Recipe] = ()
     reference: bool = False
     promise: Promise | None = None
+    spoiled: bool = False
 
 
 class Sampler(Protocol):

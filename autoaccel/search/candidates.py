@@ -47,7 +47,9 @@ def candidates(
     longest = trials.longest()
     tried = [longest[recipe] for recipe in trusted if recipe in longest]
     found = [Candidate(record.request.recipe, record.request.origin, record.number) for record in tried]
-    for candidate in [*found, *recommended(portfolio)]:
+    # An untried recipe trains the model as it is, which may be known to be too slow or too large.
+    untried = [] if trials.limits.plain_spoiled else recommended(portfolio)
+    for candidate in [*found, *untried]:
         if candidate.recipe not in unfit and trials.limits.allowed(candidate.recipe):
             yield candidate
     # Where nothing keeps the constraints, what breaks them least is better than nothing.

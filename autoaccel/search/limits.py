@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.goal import FOOTPRINT, Constraint, Goal
-from autoaccel.core.recipe import Recipe
+from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord
 from autoaccel.core.trial import Report, TrialRequest
 
@@ -71,6 +71,11 @@ class Limits:
         """Return whether a recipe is known to be too slow or too large, whatever it is trained for."""
         latest = self._latest.get(recipe)
         return latest is not None and any(each.quantity in FOOTPRINT for each in self.broken(latest))
+
+    @property
+    def plain_spoiled(self) -> bool:
+        """Whether the model as it is is too slow or too large, so that untried recipes of a portfolio are too."""
+        return all(map(self.spoiled, PLAIN.values()))
 
     def allowed(self, recipe: Recipe) -> bool:
         """Return whether a recipe may be trusted: it is not spoiled, and keeps the rest if any recipe does."""

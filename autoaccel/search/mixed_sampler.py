@@ -86,7 +86,8 @@ class MixedSampler:
         """See `Sampler`."""
 
         def draw() -> Proposal:
-            return self._queue.pop(0) if self._queue else self._draw(findings)
+            # The portfolio's recipes are for the model as it is: while that breaks a limit, another is looked for.
+            return self._queue.pop(0) if self._queue and not findings.spoiled else self._draw(findings)
 
         return fresh(draw, lambda _: None, self._seen)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
@@ -134,10 +135,9 @@ class Scheduler:
 
     def next_evidence(self, now: float) -> TrialRequest | None:
         """Return a training to show how good the delivered recipe is, or None if no other fits or adds to it."""
-        ladder, plain = self._ladder, self._ladder.baseline()
-        model = delivered(
-            ladder.final(), self.best(), self.plan.facts, ladder.limits if self._settings.goal else None
-        )
+        limits = self._ladder.limits if self._settings.goal else None
+        model = delivered(self._ladder.final(), self.best(), self.plan.facts, limits)
+        plain = self._ladder.baseline()
         if model is None or plain is None or self.plan.facts.folds:
             return None
         length, run = length_of(model), missing(self._trials, model, plain.request.recipe)
@@ -148,12 +148,12 @@ class Scheduler:
         return self._add(request, Standing(FINAL), now)
 
     def best(self) -> TrialRecord | None:
-        """Return the longest trial of the recipe that is trusted most, of those trained longest."""
-        complete = self._ladder.longest()
+        """Return the best trial as long as the final training, or else the longest of the most trusted recipe."""
         as_long = self._ladder.on(self.plan.top) if self.plan.ladder else []
-        offered = {record.request.recipe for record in as_long} or complete.keys()
-        trusted = next((complete[recipe] for recipe in self._trusted() if recipe in offered), None)
-        return trusted or next(iter(self._ladder.ranked()), None)
+        measured = (record for record in as_long if self._ladder.limits.allowed(record.request.recipe))
+        complete = self._ladder.longest()
+        believed = (complete[recipe] for recipe in self._trusted() if recipe in complete)
+        return next(chain(measured, believed, self._ladder.ranked()), None)
 
     def comparison(self) -> Comparison | None:
         """Compare the recipe that is trusted most with the better plain one, on the highest rung with both."""
@@ -184,7 +184,7 @@ class Scheduler:
             self._look_again()
         trusted = self._trusted()
         if self._ladder.finals():  # the first one failed, so what short trials say of the others is doubtful too
-            trusted = [recipe for recipe in trusted if recipe in self._defaults]
+            trusted = [recipe for recipe in trusted if recipe in self._elsewhere]
         found = next(candidates(self._ladder, self._portfolio, trusted), None)
         if found is None or not self.plan.ladder or self.plan.longest == math.inf:
             return found
@@ -268,8 +268,8 @@ class Scheduler:
         proposal = self._proposal()
         if proposal is None:
             self._exhausted = True
-            return None
-        if proposal.promised is not None:
+            return self._promotion(used)
+        if proposal.promised is not None and not self._trained_in_full(self._trusted()):
             free = 1 - used.spent - used.running - self._budget.share(self.plan.kept)
             ended = why_end(self.plan, self._valuation, proposal.promised, min(rung, known), free)
             if ended:
@@ -285,7 +285,8 @@ class Scheduler:
         promise: Promise | None = self._valuation.promise if best else None
         if self._front.searched:
             best, promise = list(self._front.order())[:LEADERS], self._front.promise()
-        return self.sampler.propose(Findings(best, self.best() is not None, promise))
+        spoiled = self._ladder.limits.plain_spoiled or self._front.searched
+        return self.sampler.propose(Findings(best, self.best() is not None, promise, spoiled))
 
     def _add(self, request: TrialRequest, standing: Standing, now: float) -> TrialRequest:
         measure = self._settings.goal.measures

@@ -242,17 +242,19 @@ class LadderTrials:
         return 0.0  # the first result is where all others are measured from
 
     def hopeless(self, record: TrialRecord, report: Report) -> bool:
-        """Return whether a final training is clearly worse than plain training was early in its shortest trial.
+        """Return whether a final training gets no better, and is clearly worse than plain was early in a short one.
 
-        Both are compared before they are annealed, the final one after `LONGER` times as much training: so what
-        has diverged or stands still is told from what is only not annealed yet.
+        Both are compared before they are annealed, the final one after `LONGER` times as much training. One that
+        gets better may have begun with small inputs or a high rate, which says nothing about its end.
         """
-        plain = self.plain(0)
+        plain, first = self.plain(0), record.reports[0]
         early = next(iter(plain.reports), None) if plain else None
         if plain is None or early is None or not early.progress < 1.0:
             return False
         had = record.request.budget.share(Cost(plain.request.budget)) * early.progress
-        return report.progress >= LONGER * had and self._facts.clearly_better(early, report, CLEARLY_WORSE)
+        if report.progress < LONGER * had or self._facts.score(report) < self._facts.score(first):
+            return False
+        return self._facts.clearly_better(early, report, CLEARLY_WORSE)
 
     def overfits(self, record: TrialRecord) -> bool:
         """Return whether the last `WORSE` evaluations of a training are all clearly worse than its best one."""

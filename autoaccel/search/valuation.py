@@ -14,7 +14,7 @@ from autoaccel.search.scale import Scale
 from autoaccel.search.value_model import Observation, ValueModel
 from autoaccel.spaces.space import SearchSpace
 
-TRUST = 2.0
+TRUST = 1.5
 """Standard deviations by which a recipe must be expected to be better than the default to take its place: of many
 recipes, some look better than they are."""
 TRUST_KNOWN = 1.0

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from autoaccel.core.facts import combined_error
-from autoaccel.core.recipe import Recipe
+from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.search.evidence import as_long, length_of, without_each
 
@@ -50,7 +50,7 @@ def parts_data(trials: Trials, model: TrialRecord | None) -> list[dict[str, Any]
 
     One training each: differences below `noise`, the spread over seeds where it is known, say nothing.
     """
-    if model is None or model.final is None or trials.facts is None:
+    if model is None or model.final is None or trials.facts is None or model.request.recipe in PLAIN.values():
         return []
     alike = _alike(trials, model)
     again = [_gain(trials, record, model) for record in alike if record.request.recipe == model.request.recipe]

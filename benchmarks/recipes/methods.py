@@ -137,12 +137,12 @@ class RecipesProblem(Problem):
     seed: int = field(kw_only=True)
     full: list[float] = field(kw_only=True)
     recipes: list[tuple[Recipe, str]] = field(kw_only=True)
-    known: Iterator[Any] = field(kw_only=True)
+    queue: Iterator[Any] = field(kw_only=True)
     trained: dict[tuple[int, float], tuple[TrialRequest, Outcome]] = field(default_factory=dict, kw_only=True)
 
     def sample(self, source: Random) -> Values:
         """Return the next known-good recipe, or a random one."""
-        space, proposal = self.trainer.space, next(self.known, None)
+        space, proposal = self.trainer.space, next(self.queue, None)
         if proposal is not None:
             return self.add(proposal.recipe, proposal.origin)
         chooser = RandomChooser(source.getrandbits(32), space.on_share)
@@ -203,7 +203,7 @@ def problem_of(trainer: Trainer, seed: int, full: float) -> RecipesProblem:
         "recipes", "", {"recipe": Domain(0, 1_000_000, integer=True)}, {"recipe": 0},
         lambda values, length: problem.train(values, length), continues=False,
         trainer=trainer, seed=seed, full=[full], recipes=[(PLAIN["plain"], "plain")],
-        known=iter(portfolio_proposals(trainer.space)),
+        queue=iter(portfolio_proposals(trainer.space)),
     )  # fmt: skip
     return problem
 

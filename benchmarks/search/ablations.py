@@ -24,7 +24,7 @@ class RungValues(Valuation):
         self.mean = {recipe: one.value for recipe, one in ends.items()}
         self._length_of = {recipe: one.length for recipe, one in ends.items()}
 
-    def trusted(self, defaults: Collection[Recipe]) -> list[Recipe]:
+    def trusted(self, defaults: Collection[Recipe], known: Collection[Recipe] = ()) -> list[Recipe]:
         """See `Valuation`."""
         return sorted(self.mean, key=lambda recipe: (-self._length_of[recipe], self.mean[recipe]))
 

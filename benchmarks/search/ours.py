@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,6 +77,8 @@ def tune(
         return {**problem.default, **recipe.model}  # type: ignore[dict-item]
 
     def metric(request: TrialRequest, progress: float) -> float:
+        if table and request.recipe not in table.recipes:
+            return math.nan  # evidence on a part of the winner, which nobody recorded
         loss = problem.loss(values_of(request.recipe), (request.budget.seconds or 0.0) / FULL, progress)
         return -loss if facts.maximize else loss
 

@@ -60,7 +60,6 @@ class Watched:
     started: int = 0
     ended: float = 0.0
     latencies: list[float] = field(default_factory=list)
-    early: float = math.nan
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """See `Search`."""
@@ -119,10 +118,8 @@ def simulate(space: str, slots: int, trials: int, lowest: float, profile: cProfi
         kind="image", capabilities=frozenset(CAPABILITIES), metric="loss", maximize=False, n_train=64_000,
         n_valid=10_000, train=Cost(seconds=longest / 640_000),
     )  # fmt: skip
-    search, clock = (
-        HalvingSearch(SearchSettings(spaces(space), budget, 0, 0.0, longest=Budget(seconds=longest))),
-        SimulatedClock(0.0),
-    )
+    settings = SearchSettings(spaces(space), budget, 0, 0.0, longest=Budget(seconds=longest))
+    search, clock = HalvingSearch(settings), SimulatedClock(0.0)
     watched, machine = Watched(search, clock, trials), Machine(loss, clock, facts=facts)
     if profile:
         profile.enable()
@@ -131,21 +128,13 @@ def simulate(space: str, slots: int, trials: int, lowest: float, profile: cProfi
         profile.disable()
     spent = np.array(watched.latencies) * 1000
     per_trial = spent.sum() / max(1, watched.started)
-    parts = np.array_split(spent, 5)
+    last = np.array_split(spent, 5)[-1].sum() * 5 / max(1, watched.started)
     share = machine.busy / (slots * watched.ended) if watched.ended else math.nan
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    cells = (
-        space,
-        slots,
-        watched.started,
-        f"{share:.1%}",
-        f"{per_trial:.1f}",
-        *(f"{np.quantile(spent, q):.1f}" for q in (0.5, 0.99)),
-        f"{spent.max():.0f}",
-        f"{parts[-1].sum() * 5 / max(1, watched.started):.1f}",
-        f"{memory:.0f}",
+    times = [f"{found:.1f}" for found in (per_trial, *np.quantile(spent, (0.5, 0.99)), spent.max(), last)]
+    return (
+        "| " + " | ".join([space, str(slots), str(watched.started), f"{share:.1%}", *times, f"{memory:.0f}"]) + " |"
     )
-    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def main() -> None:
@@ -157,10 +146,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="Of a trial on the lowest rung")
     parser.add_argument("--profile", action="store_true", help="Show the functions that take most")
     given = parser.parse_args()
-    print(
-        "| space | slots | trials | slots busy | ms a trial | ms a decision, median | 99 % | most | ms a trial, last fifth | MB |"
-    )
-    print("|" + " --- |" * 10)
+    names = ("ms a trial", "a decision: median", "99 %", "most", "a trial, last fifth", "MB")
+    print(f"| space | slots | trials | slots busy | {' | '.join(names)} |\n|" + " --- |" * 10)
     for space in given.space.split(","):
         for slots in map(int, given.slots.split(",")):
             profile = cProfile.Profile() if given.profile else None

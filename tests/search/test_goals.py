@@ -21,6 +21,7 @@ from autoaccel.tuner.summary import delivery
 
 BUDGET = Budget(seconds=600)
 SHORT = Budget(seconds=60)
+LONG = Budget(seconds=3600)
 
 
 def rate(request):
@@ -118,7 +119,7 @@ def test_what_breaks_a_constraint_is_neither_promoted_nor_trained_finally_nor_de
     goal = parse_goal(None, "latency_ms<=5", None)
     free, _, _ = simulate(Goal())
     assert latency(free.final().request)["latency_ms"] > 5  # the best ones are the slow ones
-    search, _, _ = simulate(goal)
+    search, _, _ = simulate(goal, budget=LONG)
     assert len(search.trials) > 15
     longer = [r for r in promoted(search) if r.purpose is Purpose.SEARCH]
     assert longer and all(latency(record.request)["latency_ms"] <= 5 for record in longer)
@@ -131,7 +132,7 @@ def test_proposals_learn_to_keep_a_constraint():
     goal = parse_goal(None, "latency_ms<=5", None)
 
     def share(goal, seed):
-        search, _, _ = simulate(goal, seed=seed)
+        search, _, _ = simulate(goal, seed=seed, budget=LONG)
         fast = [latency(r.request)["latency_ms"] <= 5 for r in search.trials if r.request.origin == "model"]
         return sum(fast) / len(fast)
 
@@ -147,6 +148,15 @@ def test_a_model_that_nothing_keeps_small_is_delivered_all_the_same_and_is_the_o
     assert limits.broken(record) and search.final() is record
     tried = [r for r in search.trials if r.final]
     assert limits.excess(record) == min(map(limits.excess, tried))
+
+
+def test_the_portfolio_is_not_tried_on_a_model_that_is_known_to_be_too_large():
+    wide = lambda request: {"size_mb": 2.0 if request.origin.startswith(("plain", "portfolio")) else 0.5}  # noqa: E731
+    search, _, _ = simulate(parse_goal(None, "size_mb<=1", None), measured=wide)
+    assert not any(record.request.origin.startswith("portfolio") for record in search.trials)
+    assert search.final().outcome.measured["size_mb"] == 0.5
+    free, _, _ = simulate(parse_goal(None, "size_mb<=3", None), measured=wide)
+    assert any(record.request.origin.startswith("portfolio") for record in free.trials)
 
 
 def test_of_noisy_latencies_the_least_counts():
@@ -237,7 +247,9 @@ def test_a_front_of_costs_is_one_of_lengths():
     goal = parse_goal(None, (), "quality,cost")
     search, _, _ = simulate(goal)
     found = front(search.trials, goal, BUDGET, FACTS)
-    assert len({record.request.budget for record in found}) > 2 and found[-1].request.budget.size < 5
+    assert len({record.request.budget for record in found}) > 2 and found[
+        -1
+    ].request.budget == search.plan.trial_budget(0)
     assert search.final().request.measure == ()
 
 
