@@ -22,7 +22,12 @@ from autoaccel.tuner.evidence import parts_data, seeds_data
 from autoaccel.tuner.goals import goal_data, goal_lines
 
 SCHEMA = 2
-KINDS = {Purpose.FINAL: "final", Purpose.BASELINE: "plain", Purpose.SEARCH: "trial"}
+KINDS = {
+    Purpose.FINAL: "final",
+    Purpose.BASELINE: "plain",
+    Purpose.SEARCH: "trial",
+    Purpose.EVIDENCE: "trial",
+}
 """What is delivered, in a word."""
 
 

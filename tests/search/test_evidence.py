@@ -4,15 +4,22 @@ import math
 from dataclasses import replace
 
 import pytest
-from simulation import quality, simulate
+from simulation import FACTS, quality, simulate
 
 from autoaccel.core.budget import Budget
-from autoaccel.core.events import FinishEarly, Proceed, Reported, Stop
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.events import FinishEarly, Proceed, Profiled, Reported, Stop
+from autoaccel.core.goal import parse_goal
 from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN, Choice
 from autoaccel.core.trial import Purpose, Report
+from autoaccel.execution.simulated import TableExecutor
+from autoaccel.search.base import SearchSettings
 from autoaccel.search.evidence import missing, without_each
+from autoaccel.search.halving import HalvingSearch
+from autoaccel.spaces.space import SearchSpace
 from autoaccel.tuner.evidence import parts_data, seeds_data
+from autoaccel.tuner.loop import Loop
 from autoaccel.tuner.summary import delivery, result_data
 
 LONGEST = Budget(epochs=100)  # about 10 of 250 seconds
@@ -151,3 +158,17 @@ def test_the_search_ends_when_training_gains_more():
 
     going_on, _, _ = simulate(Budget(seconds=3000), flat)
     assert not going_on.plan.ended
+
+
+def test_a_training_for_evidence_may_be_the_only_one_that_keeps_a_constraint():
+    """Then it is delivered, like a trial of the search."""
+
+    def measured(request):
+        return {"size_mb": 1.0 if request.origin.startswith("without") else 9.0}
+
+    goal, clock = parse_goal(None, "size_mb<=2", None), SimulatedClock(2.0)
+    space, budget = SearchSpace.load("vision"), Budget(seconds=200)
+    search = HalvingSearch(SearchSettings(space, budget, longest=Budget(epochs=50), goal=goal))
+    Loop(search, TableExecutor(seeded, clock, measured=measured), clock).run([Profiled(FACTS)])
+    kind, record = delivery(search, goal)
+    assert kind == "trial" and record.purpose is Purpose.EVIDENCE
