@@ -11,9 +11,7 @@ CLEARLY = 0.6
 independent samples, and both models are scored on the same ones, where differences vary less than half as much."""
 
 
-def delivered(
-    final: TrialRecord | None, best: TrialRecord | None, facts: TaskFacts | None, limits: Limits | None = None
-) -> TrialRecord | None:
+def delivered(final: TrialRecord | None, best: TrialRecord | None, limits: Limits) -> TrialRecord | None:
     """Return the final training, unless a search trial is better by `CLEARLY` standard errors.
 
     What has reached the target comes first, and nothing that breaks a constraint comes before what breaks it less.
@@ -21,12 +19,9 @@ def delivered(
     Args:
         final: The complete final training, if there is one.
         best: The best trial of the search.
-        facts: The facts of the task.
-        limits: What the trials have shown of the goal; None without one.
+        limits: What the trials have shown of the goal, which may be none.
     """
-    chosen = best if final is None or (best and facts and _clearly_better(best, final, facts)) else final
-    if limits is None:
-        return chosen
+    chosen = best if final is None or (best and _clearly_better(best, final, limits.facts)) else final
     if reaching := limits.reaching():
         return reaching
     return limits.safest() or chosen if chosen is None or limits.broken(chosen) else chosen

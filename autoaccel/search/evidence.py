@@ -48,8 +48,10 @@ def without_each(recipe: Recipe) -> Mapping[str, Recipe]:
 
 def length_of(record: TrialRecord) -> Budget:
     """Return how long a complete trial was trained: its budget, or what it used of it if it ended early."""
-    budget = record.request.budget
-    return budget * min(1.0, budget.share(record.outcome.cost)) if record.outcome and _early(record) else budget
+    budget, outcome = record.request.budget, record.outcome
+    if outcome is None or not outcome.reason:
+        return budget
+    return budget * min(1.0, budget.share(outcome.cost))
 
 
 def as_long(record: TrialRecord, length: Budget) -> bool:
@@ -85,7 +87,3 @@ def _wanted(recipe: Recipe, plain: Recipe, seed: int) -> Iterator[Run]:
 def _pair(recipe: Recipe, plain: Recipe, seed: int) -> Iterator[Run]:
     yield Run(recipe, seed, "the recipe again")
     yield Run(plain, seed, "plain again")
-
-
-def _early(record: TrialRecord) -> bool:
-    return record.outcome is not None and bool(record.outcome.reason)

@@ -23,11 +23,15 @@ class Limits:
         goal: The goal of the run.
         facts: The facts of the task.
         records: Trials that have ended.
+
+    Attributes:
+        goal: The goal of the run.
+        facts: The facts of the task.
     """
 
     def __init__(self, goal: Goal, facts: TaskFacts, records: Iterable[TrialRecord] = ()):
         self.goal = goal
-        self._facts = facts
+        self.facts = facts
         self._least: dict[Recipe, dict[str, float]] = {}
         self._latest: dict[Recipe, TrialRecord] = {}
         self._complete: list[TrialRecord] = []
@@ -88,14 +92,14 @@ class Limits:
 
         def key(record: TrialRecord) -> tuple[float, float, tuple[float, float]]:
             assert record.final is not None
-            return self.excess(record), -record.request.budget.size, self._facts.score(record.final)
+            return self.excess(record), -record.request.budget.size, self.facts.score(record.final)
 
         return min(self._complete, key=key, default=None)
 
     def reaches(self, record: TrialRecord) -> bool:
         """Return whether a complete trial has reached the target for sure, and keeps the constraints."""
         target, final = self.goal.target, record.final
-        sure = target and final and target.reached(final, self._facts.maximize, self._samples(record.request))
+        sure = target and final and target.reached(final, self.facts.maximize, self._samples(record.request))
         return bool(sure) and not self.broken(record)
 
     def reaching(self) -> TrialRecord | None:
@@ -107,7 +111,7 @@ class Limits:
         target, samples = self.goal.target, self._samples(request)
         if target is None or report.standard_error is None or not self.keeps(request.recipe):
             return False
-        return target.reached(report, self._facts.maximize, samples)
+        return target.reached(report, self.facts.maximize, samples)
 
     def _samples(self, request: TrialRequest) -> int:
-        return request.valid_samples or self._facts.n_valid
+        return request.valid_samples or self.facts.n_valid

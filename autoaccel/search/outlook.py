@@ -6,10 +6,9 @@ import math
 
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.goal import Target
+from autoaccel.search.expectation import SURE
 from autoaccel.search.valuation import Valuation
 
-INTERVAL = 1.96
-"""Standard deviations on either side, for an interval of 95 %."""
 TARGET = "target: "
 """Begins the line of the plan."""
 
@@ -27,7 +26,7 @@ def outlook(target: Target, facts: TaskFacts, valuation: Valuation, length: floa
     belief = valuation.belief(best, length) if best and valuation.grounded else None
     if belief is None:
         return ""
-    spread = INTERVAL * math.hypot(belief.deviation, belief.noise)
+    spread = SURE * math.hypot(belief.deviation, belief.noise)
     sign = -1 if facts.maximize else 1
     likely, low, high = (sign * belief.scale.score(belief.mean + part) for part in (0.0, -spread, spread))
     low, high = min(low, high), max(low, high)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from autoaccel.core.budget import Budget
+from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord
@@ -63,7 +64,7 @@ def search_request(plan: Plan, following: Next, trial: int, seed: int) -> TrialR
         valid_samples=samples,
         evaluation=plan.facts.evaluation_cost(samples),
         finalization=plan.facts.finalization_cost(test=False),
-        step=_step(plan, recipe),
+        step=step_cost(plan.facts, recipe),
         grace=_grace(plan, budget, recipe),
         folds=plan.facts.folds,
         keep_best=last and len(milestones) > 1,
@@ -92,7 +93,7 @@ def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, see
         parent=chosen.parent,
         evaluation=plan.facts.evaluation_cost(),
         finalization=plan.facts.finalization_cost(test=True),
-        step=_step(plan, chosen.recipe),
+        step=step_cost(plan.facts, chosen.recipe),
         grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget, chosen.recipe),
         keep_best=len(milestones) > 1,
     )
@@ -102,16 +103,16 @@ def _milestones(plan: Plan, budget: Budget) -> tuple[float, ...]:
     return final_milestones(budget.share(plan.facts.evaluation_cost()))
 
 
-def _step(plan: Plan, recipe: Recipe) -> Cost:
+def step_cost(facts: TaskFacts, recipe: Recipe) -> Cost:
     """Return what a step of plain training with the recipe's batch size costs."""
     size = recipe.batch_size.parameters.get("size", PLAIN_BATCH)
     samples = size if isinstance(size, int | float) else PLAIN_BATCH  # it may be a schedule
-    return plan.facts.train * plan.facts.in_batch(samples)
+    return facts.train * facts.in_batch(samples)
 
 
 def _grace(plan: Plan, budget: Budget, recipe: Recipe) -> float | None:
     if budget.seconds:
-        return max(2.0, HANG_SHARE * budget.seconds, SLOWER * _step(plan, recipe).seconds)
+        return max(2.0, HANG_SHARE * budget.seconds, SLOWER * step_cost(plan.facts, recipe).seconds)
     grace = 60.0 + 20 * plan.expected_seconds(budget)
     return grace if math.isfinite(grace) else None
 

@@ -110,11 +110,10 @@ class Scheduler:
             name, recipe = list(PLAIN.items())[len(baselines)]
             return Next(recipe, 0, name, Purpose.BASELINE)
         self._look_again()
-        budget = self._budget
         used = self._used(now)
         if found := self._guard(used) or self._promotion(used):
             return found
-        may_replan = not budget.deterministic and all(record.running for record in baselines)
+        may_replan = not self._budget.deterministic and all(record.running for record in baselines)
         if may_replan or self._exhausted or self._ladder.fruitless():
             return None
         return self._new(used)
@@ -135,8 +134,7 @@ class Scheduler:
 
     def next_evidence(self, now: float) -> TrialRequest | None:
         """Return a training to show how good the delivered recipe is, or None if no other fits or adds to it."""
-        limits = self._ladder.limits if self._settings.goal else None
-        model = delivered(self._ladder.final(), self.best(), self.plan.facts, limits)
+        model = delivered(self._ladder.final(), self.best(), self._ladder.limits)
         plain = self._ladder.baseline()
         if model is None or plain is None or self.plan.facts.folds:
             return None
@@ -241,10 +239,10 @@ class Scheduler:
         """Return whether a trial on a rung ends within the search's share and leaves enough to train in the end."""
         plan, budget = self.plan, self._budget
         cost = plan.cost_to(rung, self._ladder.rung(parent) if parent else None)
-        ends = self._ends(used, cost)
+        ends, trusted = self._ends(used, cost), self._trusted()
         # A trial of the recipe that would be trained in the end, as long as that, takes its place.
-        is_final = rung == plan.top and parent is not None and parent.request.recipe in self._trusted()[:1]
-        final = 0.0 if is_final or self._trained_in_full(self._trusted()) else plan.ladder[-1]
+        is_final = rung == plan.top and parent is not None and parent.request.recipe in trusted[:1]
+        final = 0.0 if is_final or self._trained_in_full(trusted) else plan.ladder[-1]
         return ends <= plan.search_share + TOLERANCE and ends + final + budget.share(plan.kept) <= 1 + TOLERANCE
 
     def _used(self, now: float) -> Used:

@@ -11,8 +11,9 @@ from autoaccel.core.facts import combined_error
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.search.evidence import as_long, length_of, without_each
+from autoaccel.search.expectation import SURE
 
-SURE = 0.95
+COVERED = 0.95
 """Probability of the interval of a gain."""
 
 
@@ -84,8 +85,8 @@ def _gain(trials: Trials, one: TrialRecord, other: TrialRecord) -> float:
 def _half_width(gains: Sequence[float], error: float | None) -> float:
     from scipy.stats import t  # not at import: half a second, which only a run with evidence has to pay
 
-    over_seeds = t.ppf((1 + SURE) / 2, len(gains) - 1) * stdev(gains) / math.sqrt(len(gains))
-    return math.hypot(over_seeds, 1.96 * (error or 0.0))
+    over_seeds = t.ppf((1 + COVERED) / 2, len(gains) - 1) * stdev(gains) / math.sqrt(len(gains))
+    return math.hypot(over_seeds, SURE * (error or 0.0))
 
 
 def _score(record: TrialRecord) -> dict[str, Any]:

@@ -35,10 +35,19 @@ def goal_data(search: Search, goal: Goal, budget: Budget, delivered: TrialRecord
     if goal.constraints:
         data["constraints"] = _constraints(limits, delivered)
     if goal.second:
-        kept = (record for record in search.trials if record.final and not limits.broken(record))
-        data["front"] = [_member(record, goal, budget) for record in front(kept, goal, budget, facts)]
+        data["front"] = [_member(record, goal, budget) for record in front_of(search, goal, budget)]
         data["objective"] = [QUALITY, goal.axis(budget)]
     return data
+
+
+def front_of(search: Search, goal: Goal, budget: Budget) -> list[TrialRecord]:
+    """Return the trials of the front that keep the constraints; empty without a second objective."""
+    facts = search.trials.facts
+    if facts is None or not goal.second:
+        return []
+    limits = Limits(goal, facts, search.trials)
+    kept = (record for record in search.trials if record.final and not limits.broken(record))
+    return front(kept, goal, budget, facts)
 
 
 def needed(search: Search, goal: Goal, budget: Budget) -> set[int]:
@@ -46,9 +55,9 @@ def needed(search: Search, goal: Goal, budget: Budget) -> set[int]:
     facts = search.trials.facts
     if not goal or facts is None:
         return set()
-    numbers = {row["trial"] for row in goal_data(search, goal, budget, None).get("front", [])}
     limits = Limits(goal, facts, search.trials)
-    return numbers | {record.number for record in (limits.safest(), limits.reaching()) if record}
+    chosen = (*front_of(search, goal, budget), limits.safest(), limits.reaching())
+    return {record.number for record in chosen if record}
 
 
 def goal_lines(data: Mapping[str, Any], metric: str) -> list[str]:

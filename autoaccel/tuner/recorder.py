@@ -25,7 +25,7 @@ from autoaccel.storage.log import Log
 from autoaccel.storage.optuna_export import StudyFile
 from autoaccel.storage.records import read_record
 from autoaccel.tuner.claim import optimism
-from autoaccel.tuner.goals import goal_data, needed
+from autoaccel.tuner.goals import front_of, needed
 from autoaccel.tuner.summary import delivery, failures, leaderboard, result_data, trials_csv
 
 
@@ -95,8 +95,8 @@ class Recorder:
         self._add_to_study()
         self._folder.write("trials.csv", trials_csv(self._search.trials))
         self._promote_weights()
-        shown = {row["trial"] for row in goal_data(self._search, self._goal, self._budget, None).get("front", [])}
-        self._folder.drop_weights(shown)
+        shown = front_of(self._search, self._goal, self._budget)
+        self._folder.drop_weights({record.number for record in shown})
         data = self._result(clock.now(), status)
         if tested:
             scored = {key: known(tested[key]) for key in ("metric", "loss", "standard_error")}

@@ -85,9 +85,10 @@ def result_data(
 
 def delivery(search: Search, goal: Goal = Goal()) -> tuple[str, TrialRecord | None]:  # noqa: B008 - a frozen value
     """Return what to deliver, in a word and as a trial; see `delivered`."""
-    facts = search.trials.facts
-    limits = Limits(goal, facts, search.trials) if facts and goal else None
-    record = delivered(search.final(), search.best(), facts, limits)
+    if search.trials.facts is None:
+        return "nothing", None
+    limits = Limits(goal, search.trials.facts, search.trials)
+    record = delivered(search.final(), search.best(), limits)
     return (KINDS[record.purpose] if record else "nothing"), record
 
 

@@ -15,6 +15,7 @@ from autoaccel.core.clock import Clock
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import Outcome, OutcomeKind, Report, TrialRequest, final_milestones
 from autoaccel.execution.base import UNDERSTOOD
+from autoaccel.search.requests import step_cost
 from autoaccel.spaces.domains import model_domains, plain_space
 from autoaccel.spaces.space import SearchSpace
 from autoaccel.training.data.task import Task
@@ -76,11 +77,10 @@ class Trainer:
         """Return a request for a training; a full one keeps its best weights, as autoaccel's final one does."""
         evaluation, budget = self.facts.evaluation_cost(), Budget(seconds=seconds)
         milestones = final_milestones(budget.share(evaluation)) if full else (1.0,)
-        size = recipe.batch_size.parameters.get("size", 64)
         return TrialRequest(
             trial=trial, recipe=recipe, budget=budget, seed=seed, milestones=milestones, evaluation=evaluation,
             finalization=self.facts.finalization_cost(test=False), keep_best=len(milestones) > 1,
-            step=self.facts.train * self.facts.in_batch(size if isinstance(size, int | float) else 64),
+            step=step_cost(self.facts, recipe),
         )  # fmt: skip
 
     def loss(self, outcome: Outcome) -> float:
