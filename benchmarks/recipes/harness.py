@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from multiprocessing import get_context
@@ -15,23 +13,15 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from autoaccel import Task
 from autoaccel.core.clock import Clock, SystemClock
 from autoaccel.spaces.space import SearchSpace
 from autoaccel.tuner.summary import trials_csv
+from benchmarks.jobs import Row, attempt, collect, processes, rows, shown
 from benchmarks.recipes.methods import METHODS, OURS, RECOMMENDED, Delivered, alone
 from benchmarks.recipes.tasks import TASKS
 from benchmarks.recipes.trainer import Trainer
-from benchmarks.search.harness import THREADS
 from benchmarks.search.steady import SteadyClock, reference
 
 THIRD = 1 / 3
@@ -63,7 +53,6 @@ class Case:
     seed: int
 
 
-Row = Mapping[str, Any]
 Results = Mapping[Case, Row]
 
 
@@ -81,14 +70,11 @@ def cases(tasks: Sequence[str], methods: Sequence[str], budget: float, clock: Cl
 
 def read(path: Path) -> dict[Case, Row]:
     """Return the rows of a file; a last line that was cut off is skipped."""
-    found = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        found[Case(row["task"], row["method"], row["budget"], Clocks(row["clock"]), row["seed"])] = row
-    return found
+    return {_case(row): row for row in rows(path)}
+
+
+def _case(row: Row) -> Case:
+    return Case(row["task"], row["method"], row["budget"], Clocks(row["clock"]), row["seed"])
 
 
 def run(wanted: Iterable[Case], out: Path, kept: Path, jobs: int, console: Console) -> list[str]:
@@ -101,33 +87,16 @@ def run(wanted: Iterable[Case], out: Path, kept: Path, jobs: int, console: Conso
         jobs: Number of processes. Each case has its own, which begins with torch imported.
         console: Where the progress is shown.
     """
-    path, failures = out / "results.jsonl", []
+    path = out / "results.jsonl"
     done = read(path)
     missing = [case for case in wanted if case not in done]
-    if path.exists() and not path.read_text().endswith("\n"):
-        path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()))  # the last one was cut off
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # the processes inherit it
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1)
-    try:
-        with Progress(*columns, TimeRemainingColumn(), console=console) as progress, path.open("a") as file:
-            bar = progress.add_task("runs", total=len(missing))
-            for name in dict.fromkeys(case.task for case in missing):
-                pool.submit(prepare, name, kept).result()
-            running = {pool.submit(attempt, case, out, kept): case for case in missing}
-            for future in as_completed(running):
-                if isinstance(found := future.result(), str):
-                    failures.append(f"{running[future]}: {found}")
-                    progress.console.print(failures[-1], style="red", markup=False)
-                else:
-                    file.write(json.dumps(found) + "\n")
-                    file.flush()
-                progress.advance(bar)
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return failures
+    with processes(jobs, context, each=1) as pool, shown(console) as progress:
+        for name in dict.fromkeys(case.task for case in missing):
+            pool.submit(prepare, name, kept).result()
+        running = {pool.submit(attempt, play, case, out, kept): case for case in missing}
+        return collect(running, path, progress, "runs")
 
 
 def prepare(name: str, kept: Path) -> None:
@@ -143,14 +112,6 @@ def steady(name: str, task: Task, kept: Path) -> SteadyClock:
     clock = SteadyClock(reference(task), json.loads(path.read_text()) if path.exists() else None)
     path.write_text(json.dumps(clock.nominal))
     return clock
-
-
-def attempt(case: Case, out: Path, kept: Path) -> Row | str:
-    """Return the row, or why there is none: errors of other packages may not survive the way between processes."""
-    try:
-        return play(case, out, kept)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
 
 
 def play(case: Case, out: Path, kept: Path) -> Row:

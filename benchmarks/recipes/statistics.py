@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
-from benchmarks.recipes.harness import Results, Row
+from benchmarks.jobs import Row
+from benchmarks.recipes.harness import Results
 from benchmarks.recipes.methods import OURS, PLAINLY
 
 

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from benchmarks.jobs import attempt, collect, finished, processes, rows, shown
 from benchmarks.search.methods import find
 from benchmarks.search.problems import Problem
 from benchmarks.search.suites import SUITES
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -70,11 +58,7 @@ def cases(
 def read(path: Path) -> dict[Case, float]:
     """Return the results in a file; a last line that was cut off is skipped."""
     found = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    for row in rows(path):
         case = Case(row["suite"], row["task"], row["method"], float(row["budget"]), row["seed"])
         found[case] = float(row["regret"])
     return found
@@ -95,44 +79,14 @@ def run(wanted: Iterable[Case], data: Path, kept: Path, path: Path, jobs: int, c
     missing = [case for case in wanted if case not in done]
     if not missing:
         return []
-    if path.exists() and not path.read_text().endswith("\n"):
-        path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()))  # the last one was cut off
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # the processes inherit it
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
-    try:
-        with Progress(*columns, TimeRemainingColumn(), console=console) as progress, path.open("a") as file:
-            problems = list(dict.fromkeys((case.suite, case.task) for case in missing))
-            bar = progress.add_task("scales of the problems", total=len(problems))
-            scaling = [pool.submit(_keep_scale, *problem, data, kept) for problem in problems]
-            for _ in _finished(scaling, progress, bar):
-                pass
-            bar, failures = progress.add_task("searches", total=len(missing)), []
-            running = {pool.submit(_attempt, case, data, kept): case for case in missing}
-            for future in _finished(running, progress, bar):
-                if isinstance(found := future.result(), str):
-                    failures.append(f"{running[future]}: {found}")
-                    progress.console.print(failures[-1], style="red", markup=False)
-                else:
-                    file.write(json.dumps(found) + "\n")
-                    file.flush()
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return failures
-
-
-def _finished(futures: Iterable[Future[Any]], progress: Progress, bar: TaskID) -> Iterator[Future[Any]]:
-    for future in as_completed(futures):
-        yield future
-        progress.advance(bar)
-
-
-def _attempt(case: Case, data: Path, kept: Path) -> dict[str, object] | str:
-    """Return the row, or why there is none: errors of other packages may not survive the way between processes."""
-    try:
-        return play(case, data, kept)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
+    with processes(jobs, get_context("spawn")) as pool, shown(console) as progress:
+        problems = list(dict.fromkeys((case.suite, case.task) for case in missing))
+        bar = progress.add_task("scales of the problems", total=len(problems))
+        scaling = [pool.submit(_keep_scale, *problem, data, kept) for problem in problems]
+        for _ in finished(scaling, progress, bar):
+            pass
+        running = {pool.submit(attempt, play, case, data, kept): case for case in missing}
+        return collect(running, path, progress, "searches")
 
 
 def play(case: Case, data: Path, kept: Path) -> dict[str, object]:

@@ -23,7 +23,7 @@ from autoaccel.spaces.space import SearchSpace
 from autoaccel.tuner.loop import Loop
 from autoaccel.tuner.summary import delivery
 from benchmarks.search.problems import Problem, Values
-from benchmarks.search.recorded import RECIPE, Table
+from benchmarks.search.recorded import RECIPE
 
 FULL = 1000.0
 """Seconds of a full training on the simulated clock."""
@@ -54,46 +54,13 @@ def tune(
         change: Changes the search before it begins, to take out a part of it.
         sampler: The source of recipes, see `SearchSettings`.
     """
-    table: Table | None = problem.table
-    continues, speed = problem.continues, Cost(seconds=FULL / 640_000)
-    if table:
-        facts = replace(table.facts, n_train=64_000, train=speed, continues=continues, **FREE)
-        space, sampler = table.space, table.sampler(sampler)
-    else:
-        facts = TaskFacts(
-            kind="table", capabilities=frozenset({"table", "classes"}), metric="loss", maximize=False,
-            n_train=64_000, n_valid=10_000, train=speed, continues=continues,
-        )  # fmt: skip
-        space = _space().with_model(problem.domains, problem.default)
-    settings = SearchSettings(
-        space, Budget(seconds=budget * FULL), seed, 0.0, sampler=sampler, longest=Budget(seconds=FULL)
-    )
-    search, clock = HalvingSearch(settings), SimulatedClock(0.0)
+    facts, space, sampler = _given(problem, sampler)
+    whole = Budget(seconds=budget * FULL)
+    search = HalvingSearch(SearchSettings(space, whole, seed, 0.0, sampler=sampler, longest=Budget(seconds=FULL)))
     change(search)
-
-    def values_of(recipe: Recipe) -> Values:
-        if table:
-            return {RECIPE: table.recipes.index(recipe)}
-        return {**problem.default, **recipe.model}  # type: ignore[dict-item]
-
-    def metric(request: TrialRequest, progress: float) -> float:
-        if table and request.recipe not in table.recipes:
-            return math.nan  # evidence on a part of the winner, which nobody recorded
-        loss = problem.loss(values_of(request.recipe), (request.budget.seconds or 0.0) / FULL, progress)
-        return -loss if facts.maximize else loss
-
-    spent = 0.0
-    handle = search.handle
-
-    def timed(event: Event, now: float) -> list[Action]:
-        nonlocal spent
-        begun = time.perf_counter()
-        actions = handle(event, now)
-        spent += time.perf_counter() - begun
-        return actions
-
-    search.handle = timed  # type: ignore[method-assign]
-    executor = TableExecutor(metric, clock, standard_error=table.error if table else 0.0, facts=facts)
+    clock, spent = SimulatedClock(0.0), _timed(search)
+    error = problem.table.error if problem.table else 0.0
+    executor = TableExecutor(_metric(problem, facts.maximize), clock, standard_error=error, facts=facts)
     Loop(search, executor, clock).run([Profiled(facts)])
     assert clock.now() <= budget * FULL * 1.001, "the deadline was missed"
     _, record = delivery(search)
@@ -101,7 +68,51 @@ def tune(
     length = (record.request.budget.seconds or 0.0) / FULL
     if problem.continues:  # the weights that are delivered may be those of an earlier milestone
         length *= record.final.progress
-    return values_of(record.request.recipe), length, spent
+    return _values(problem, record.request.recipe), length, sum(spent)
+
+
+def _given(problem: Problem, sampler: object | None) -> tuple[TaskFacts, SearchSpace, object | None]:
+    """Return the facts, the space and the sampler of a problem."""
+    table, speed = problem.table, Cost(seconds=FULL / 640_000)
+    if table:
+        facts = replace(table.facts, n_train=64_000, train=speed, continues=problem.continues, **FREE)
+        return facts, table.space, table.sampler(sampler)
+    facts = TaskFacts(
+        kind="table", capabilities=frozenset({"table", "classes"}), metric="loss", maximize=False,
+        n_train=64_000, n_valid=10_000, train=speed, continues=problem.continues,
+    )  # fmt: skip
+    return facts, _space().with_model(problem.domains, problem.default), sampler
+
+
+def _metric(problem: Problem, maximize: bool) -> Callable[[TrialRequest, float], float]:
+    def metric(request: TrialRequest, progress: float) -> float:
+        if problem.table and request.recipe not in problem.table.recipes:
+            return math.nan  # evidence on a part of the winner, which nobody recorded
+        length = (request.budget.seconds or 0.0) / FULL
+        loss = problem.loss(_values(problem, request.recipe), length, progress)
+        return -loss if maximize else loss
+
+    return metric
+
+
+def _timed(search: HalvingSearch) -> list[float]:
+    """Return the seconds of a search's decisions, a list that grows with them."""
+    handle, spent = search.handle, list[float]()
+
+    def timed(event: Event, now: float) -> list[Action]:
+        begun = time.perf_counter()
+        actions = handle(event, now)
+        spent.append(time.perf_counter() - begun)
+        return actions
+
+    search.handle = timed  # type: ignore[method-assign]
+    return spent
+
+
+def _values(problem: Problem, recipe: Recipe) -> Values:
+    if problem.table:
+        return {RECIPE: problem.table.recipes.index(recipe)}
+    return {**problem.default, **recipe.model}  # type: ignore[dict-item]
 
 
 @cache

@@ -10,8 +10,9 @@ from autoaccel.core.clock import SystemClock
 from autoaccel.core.events import Finish, Finished, Profiled, Start, Stop
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import OutcomeKind
+from benchmarks.jobs import attempt
 from benchmarks.recipes import __main__ as command
-from benchmarks.recipes.harness import Case, Clocks, attempt, cases, play, read
+from benchmarks.recipes.harness import Case, Clocks, cases, play, read
 from benchmarks.recipes.methods import METHODS, drive, problem_of
 from benchmarks.recipes.page import tables, write_page
 from benchmarks.recipes.statistics import found, standings
@@ -111,7 +112,7 @@ def test_cases_come_seed_by_seed_and_nothing_is_recommended_where_nothing_is_kno
 
 
 def test_a_run_that_fails_says_why(tmp_path):
-    assert attempt(Case("digitz", "plain", 9.0, Clocks.WALL, 0), tmp_path, tmp_path) == "KeyError: 'digitz'"
+    assert attempt(play, Case("digitz", "plain", 9.0, Clocks.WALL, 0), tmp_path, tmp_path) == "KeyError: 'digitz'"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from benchmarks.jobs import attempt
 from benchmarks.search import __main__ as command
-from benchmarks.search.harness import Case, _attempt, read
+from benchmarks.search.harness import Case, play, read
 from benchmarks.search.page import tables, write_page
 from benchmarks.search.statistics import mean, rows
 
@@ -46,7 +47,7 @@ def test_it_goes_on_where_it_was_stopped(bench, tmp_path):
 
 
 def test_a_case_that_fails_says_why_and_stops_no_other(tmp_path):
-    assert _attempt(Case("synthetic", "s99", "asha", 1.0, 0), tmp_path, tmp_path) == "KeyError: 's99'"
+    assert attempt(play, Case("synthetic", "s99", "asha", 1.0, 0), tmp_path, tmp_path) == "KeyError: 's99'"
 
 
 @pytest.mark.parametrize(
