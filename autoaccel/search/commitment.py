@@ -5,11 +5,12 @@ from __future__ import annotations
 from autoaccel.search.plan import Plan
 from autoaccel.search.valuation import Valuation
 
-FEWEST_KNOWN = 8
-"""Recipes that must have been tried before the search may end by this rule: fewer say little about the others."""
+FEWEST_NEW = 8
+"""Recipes besides the recommended ones that must have been tried before the search may end by this rule: those are
+much alike, so that a model of them alone is sure that no other recipe is better."""
 
 
-def why_end(plan: Plan, valuation: Valuation, promised: float, start: int, left: float) -> str:
+def why_end(plan: Plan, valuation: Valuation, promised: float, start: int, left: float, new: int) -> str:
     """Return one line that says why the search ends here, or nothing if it goes on.
 
     What another recipe may bring is its expected improvement over the best one, as if it were then known exactly.
@@ -22,9 +23,10 @@ def why_end(plan: Plan, valuation: Valuation, promised: float, start: int, left:
         promised: What is promised of the most promising new recipe; see `Promise`.
         start: The rung of its first trial.
         left: What is left for the final training now, as a share of the budget.
+        new: Number of recipes that were tried besides the recommended ones.
     """
     cost = plan.ladder[start] * (plan.top - start)
-    if len(valuation.mean) < FEWEST_KNOWN or not 0 < cost < left:
+    if new < FEWEST_NEW or not 0 < cost < left:
         return ""
     gain = valuation.gained(promised)
     loss = valuation.lost(min(left, plan.longest), min(left - cost, plan.longest))

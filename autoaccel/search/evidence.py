@@ -47,11 +47,10 @@ def without_each(recipe: Recipe) -> Mapping[str, Recipe]:
 
 
 def length_of(record: TrialRecord) -> Budget:
-    """Return how long a complete trial was trained: its budget, or what it used of it if it ended early."""
+    """Return how long a trial trains: its budget, or what it used of that if it was complete early."""
     budget, outcome = record.request.budget, record.outcome
-    if outcome is None or not outcome.reason:
-        return budget
-    return budget * min(1.0, budget.share(outcome.cost))
+    ended_early = record.complete and outcome is not None and outcome.reason
+    return budget * min(1.0, budget.share(outcome.cost)) if outcome and ended_early else budget
 
 
 def as_long(record: TrialRecord, length: Budget) -> bool:

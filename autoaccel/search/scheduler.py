@@ -269,7 +269,8 @@ class Scheduler:
             return self._promotion(used)
         if proposal.promised is not None and not self._trained_in_full(self._trusted()):
             free = 1 - used.spent - used.running - self._budget.share(self.plan.kept)
-            ended = why_end(self.plan, self._valuation, proposal.promised, min(rung, known), free)
+            new = len(self._valuation.mean.keys() - self._elsewhere)
+            ended = why_end(self.plan, self._valuation, proposal.promised, min(rung, known), free, new)
             if ended:
                 self.plan, self._exhausted = replace(self.plan, ended=ended), True
                 return None

@@ -12,7 +12,7 @@ from autoaccel.core.events import FinishEarly, Proceed, Profiled, Reported, Stop
 from autoaccel.core.goal import parse_goal
 from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN, Choice
-from autoaccel.core.trial import Purpose, Report
+from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report
 from autoaccel.execution.simulated import TableExecutor
 from autoaccel.search.base import SearchSettings
 from autoaccel.search.evidence import missing, without_each
@@ -145,7 +145,7 @@ def test_the_search_ends_when_training_gains_more():
         lr = float(request.recipe.optimizer.parameters["lr"])
         return 100 / amount + 0.001 * abs(math.log10(lr) + 2)
 
-    ended, _, _ = simulate(Budget(seconds=3000), steep)
+    ended, _, _ = simulate(Budget(seconds=3000), steep, workers=4)
     assert (
         ended.plan.ended.startswith("search ended: another recipe may bring")
         and ended.plan.ended in ended.describe()
@@ -172,3 +172,13 @@ def test_a_training_for_evidence_may_be_the_only_one_that_keeps_a_constraint():
     Loop(search, TableExecutor(seeded, clock, measured=measured), clock).run([Profiled(FACTS)])
     kind, record = delivery(search, goal)
     assert kind == "trial" and record.purpose is Purpose.EVIDENCE
+
+
+def test_trials_that_failed_without_training_do_not_end_the_run():
+    """They have cost no operation, and the search asks of every trial how long it was."""
+
+    failed = simulate(Budget(flops=2e11), seeded, longest=LONGEST)[0]
+    first = next(record for record in failed.trials if record.purpose is Purpose.SEARCH)
+    outcome = Outcome(OutcomeKind.FAILED, Cost(seconds=0.1), reason="RuntimeError: no")
+    failed.trials._records[first.number] = replace(first, outcome=outcome)
+    assert missing(failed.trials, failed.final() or failed.best(), PLAIN["plain"]) is not None

@@ -1,5 +1,6 @@
 """What is measured of a saved model: latency, size, memory, other metrics."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def table(model=deep):
 
 
 def outcome_of(task, folder, model=None, recipe=PLAIN["plain"], measure=(LATENCY, SIZE, MEMORY), steps=20):
-    recipe = recipe if model is None else type(recipe)(**{**recipe.__dict__, "model": model})
+    recipe = recipe if model is None else replace(recipe, model=model)
     request = TrialRequest(0, recipe, Budget(steps=steps), measure=measure)
     outcome = run_trial(task, request, TrialEnvironment(SystemClock(), 0.0, lambda _: True, folder, cpu=True))
     assert outcome.kind is OutcomeKind.COMPLETE, outcome.reason
@@ -88,7 +89,7 @@ def test_memory_is_the_weights_and_the_largest_activations_alive_at_once(tmp_pat
 
 def test_what_is_measured_is_the_compressed_form(tmp_path):
     recipe = PLAIN["plain"]
-    int8 = type(recipe)(**{**recipe.__dict__, "techniques": {"quantization": {"at": 0.6, "output": True}}})
+    int8 = replace(recipe, techniques={"quantization": {"at": 0.6, "output": True}})
     whole = outcome_of(table(), tmp_path / "a").measured
     small = outcome_of(table(), tmp_path / "b", recipe=int8).measured
     assert small[SIZE] < 0.3 * whole[SIZE]
