@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing.context import BaseContext
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,15 @@ def rows(path: Path) -> Iterator[Row]:
 
 
 @contextmanager
-def processes(jobs: int, context: BaseContext, each: int | None = None) -> Iterator[ProcessPoolExecutor]:
+def processes(jobs: int, each: int | None = None) -> Iterator[ProcessPoolExecutor]:
     """Give a pool whose processes have one thread; what has not begun at the end is dropped.
 
     Args:
         jobs: Number of processes.
-        context: How they are started.
         each: Number of cases after which a process is replaced; None for never.
     """
     os.environ.update(dict.fromkeys(THREADS, "1"))  # the processes inherit it
-    pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=each)
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=each)
     try:
         yield pool
     finally:

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +89,7 @@ def run(wanted: Iterable[Case], out: Path, kept: Path, jobs: int, console: Conso
     path = out / "results.jsonl"
     done = read(path)
     missing = [case for case in wanted if case not in done]
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    with processes(jobs, context, each=1) as pool, shown(console) as progress:
+    with processes(jobs, each=1) as pool, shown(console) as progress:
         for name in dict.fromkeys(case.task for case in missing):
             pool.submit(prepare, name, kept).result()
         running = {pool.submit(attempt, play, case, out, kept): case for case in missing}

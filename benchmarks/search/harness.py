@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
@@ -79,7 +78,7 @@ def run(wanted: Iterable[Case], data: Path, kept: Path, path: Path, jobs: int, c
     missing = [case for case in wanted if case not in done]
     if not missing:
         return []
-    with processes(jobs, get_context("spawn")) as pool, shown(console) as progress:
+    with processes(jobs) as pool, shown(console) as progress:
         problems = list(dict.fromkeys((case.suite, case.task) for case in missing))
         bar = progress.add_task("scales of the problems", total=len(problems))
         scaling = [pool.submit(_keep_scale, *problem, data, kept) for problem in problems]
