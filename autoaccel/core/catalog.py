@@ -197,12 +197,18 @@ def parameter_faults(info: TechniqueInfo, parameters: Mapping[str, object]) -> l
     return faults
 
 
+def clashes(names: Iterable[str], catalog: Catalog) -> dict[str, frozenset[str]]:
+    """Return for each of some known techniques those of them that cannot be in the same recipe."""
+    infos = [catalog[name] for name in names]
+    return {a.name: frozenset(b.name for b in infos if _clash(a, b) or _clash(b, a)) for a in infos}
+
+
 def _conflicts(infos: list[TechniqueInfo]) -> list[str]:
     faults = []
     for i, a in enumerate(infos):
         for b in infos[i + 1 :]:
             for one, other in ((a, b), (b, a)):
-                if why := one.conflicts & other.tags:
+                if why := _clash(one, other):
                     does = " and ".join(sorted(TAGS.get(tag, _words([tag])) for tag in why))
                     faults.append(
                         f"{a.name} and {b.name} do not work together: {other.name} {does}, "
@@ -210,6 +216,10 @@ def _conflicts(infos: list[TechniqueInfo]) -> list[str]:
                     )
                     break
     return faults
+
+
+def _clash(one: TechniqueInfo, other: TechniqueInfo) -> frozenset[str]:
+    return one.conflicts & other.tags
 
 
 def _words(words: Iterable[str]) -> str:

@@ -76,6 +76,9 @@ class Trials:
     def __init__(self, log: Iterable[tuple[float, Event | Start]] = ()):
         self.facts: TaskFacts | None = None
         self._records: dict[int, TrialRecord] = {}
+        # Kept beside the records, since a search with thousands of trials asks for them at each decision.
+        self._running: dict[int, None] = {}
+        self._spent: dict[Purpose, Cost] = {}
         for now, entry in log:
             self.handle(entry, now)
 
@@ -86,11 +89,14 @@ class Trials:
                 self.facts = facts
             case Start(request):
                 self._records[request.trial] = TrialRecord(request, now)
+                self._running[request.trial] = None
             case Reported(report):
                 record = self[report.trial]
                 self._records[record.number] = replace(record, reports=(*record.reports, report))
             case Finished(number, outcome):
-                self._records[number] = replace(self[number], ended=now, outcome=outcome)
+                record = self._records[number] = replace(self[number], ended=now, outcome=outcome)
+                self._running.pop(number, None)
+                self._spent[record.purpose] = self._spent.get(record.purpose, Cost()) + outcome.cost
             case _:
                 pass
 
@@ -109,7 +115,7 @@ class Trials:
 
     def running(self) -> list[TrialRecord]:
         """Return the trials without an outcome."""
-        return [record for record in self if record.running]
+        return [self[number] for number in self._running]
 
     def of(self, purpose: Purpose) -> list[TrialRecord]:
         """Return the trials with this purpose."""
@@ -117,8 +123,7 @@ class Trials:
 
     def spent(self, purpose: Purpose | None = None) -> Cost:
         """Return the total cost of the ended trials, or of those with one purpose."""
-        costs = (r.outcome.cost for r in self if r.outcome and purpose in (None, r.purpose))
-        return sum(costs, Cost())
+        return sum((cost for of, cost in self._spent.items() if purpose in (None, of)), Cost())
 
     def run_cost(self, now: float) -> Cost:
         """Return what the run has spent: its wall-clock seconds; for the rest, the profile and the ended trials.

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain
 from types import MappingProxyType
 
-from autoaccel.core.catalog import REFERENCE, Catalog, Domain, check
+from autoaccel.core.catalog import REFERENCE, Catalog, Domain, check, clashes
 from autoaccel.core.recipe import COMPONENTS, Choice, Recipe
 from autoaccel.core.schedules import Option, Value
 from autoaccel.errors import UsageError
@@ -93,8 +95,12 @@ class SearchSpace:
         """Return whether a recipe learns from a finished model."""
         return any(REFERENCE in self.catalog[name].requires for name in recipe.chosen() if name in self.catalog)
 
+    @cached_property
+    def _clashes(self) -> Mapping[str, frozenset[str]]:
+        return clashes([*chain.from_iterable(self.components.values()), *self.techniques], self.catalog)
+
     def _fits(self, name: str, chosen: Iterable[str]) -> bool:
-        return not check({key: {} for key in (*chosen, name)}, self.catalog)
+        return self.catalog[name].available and self._clashes[name].isdisjoint(chosen)
 
     def _leads_on(self, component: str, name: str, chosen: Sequence[str]) -> bool:
         """Return whether choosing `name` leaves at least one choice for every later component."""
