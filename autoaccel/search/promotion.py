@@ -1,4 +1,4 @@
-"""Asynchronous successive halving: which recipe is trained longer, without waiting for a rung to be full.
+"""Which recipes are trained longer: a third of a rung by asynchronous halving, or all where there are no others.
 
 Li et al. 2020 (ASHA), with two differences: recipes are ranked by their predicted value at the final's length
 instead of by what they reached on the rung, and a rung never holds more than a third of the one below.
@@ -6,28 +6,51 @@ instead of by what they reached on the rung, and a rung never holds more than a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
-from autoaccel.core.recipe import Recipe
+from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord
 from autoaccel.search.plan import ETA
 from autoaccel.search.trials import LadderTrials
 
 
-def promotable(
-    trials: LadderTrials, top: int, predicted: Mapping[Recipe, float], everything: bool = False
-) -> Iterator[TrialRecord]:
+def promotable(trials: LadderTrials, top: int, predicted: Mapping[Recipe, float]) -> Iterator[TrialRecord]:
     """Yield the trials whose recipes have earned a longer training, from the highest rung down.
 
     Args:
         trials: The trials so far.
         top: The highest rung.
         predicted: What each recipe is expected to reach; smaller is better.
-        everything: Whether all recipes are trained longer, in their order, instead of a third of them.
     """
     for rung in reversed(range(top)):
-        complete = sorted(trials.on(rung), key=lambda record: predicted[record.request.recipe])
-        above = trials.recipes_on(rung + 1)
-        earned = len(complete) if everything else len(complete) // ETA
+        # What the model has not learned from yet waits.
+        complete = sorted(trials.on(rung), key=lambda record: predicted.get(record.request.recipe, math.inf))
+        above, earned = trials.recipes_on(rung + 1), len(complete) // ETA
         if len(above) < earned:
             yield from (record for record in complete[:earned] if record.request.recipe not in above)
+
+
+def remaining(
+    trials: LadderTrials, top: int, hopes: Mapping[Recipe, float], first: Recipe | None
+) -> list[TrialRecord]:
+    """Return the longest trials of all recipes that can be trained longer, the most hopeful one first.
+
+    One that was pruned is among them: it was left for other recipes, of which there are none any more.
+
+    Args:
+        trials: The trials so far.
+        top: The highest rung.
+        hopes: What each recipe may turn out to reach; smaller is better.
+        first: The recipe that would be trained in the end. Plain is left out if it is another: others are compared
+            with it on the rungs below.
+    """
+    rivals = hopes.keys() - ({*PLAIN.values()} - {first})
+    longest = {
+        record.request.recipe: record
+        for rung in range(top + 1)
+        for record in (*trials.on(rung), *trials.pruned(rung))
+        if record.request.recipe in rivals
+    }
+    shorter = (record for record in longest.values() if trials.rung(record) < top)
+    return sorted(shorter, key=lambda record: hopes[record.request.recipe])

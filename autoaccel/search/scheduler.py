@@ -7,8 +7,8 @@ rung is promoted to the next. A trial is started only if the final training stil
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 
 from autoaccel.core.budget import Budget
@@ -27,11 +27,12 @@ from autoaccel.search.front import FrontModel
 from autoaccel.search.optuna_sampler import portfolio_proposals
 from autoaccel.search.outlook import outlook
 from autoaccel.search.plan import make_plan
-from autoaccel.search.promotion import promotable
+from autoaccel.search.promotion import promotable, remaining
 from autoaccel.search.replan import plan_again
 from autoaccel.search.requests import Next, evidence_request, final_request, search_request
 from autoaccel.search.samplers import find_sampler
 from autoaccel.search.trials import FINAL, LadderTrials, Standing
+from autoaccel.search.usage import Used
 from autoaccel.search.valuation import Valuation
 
 LEADERS = 5
@@ -39,14 +40,6 @@ LEADERS = 5
 GUARD = 0.1
 """Largest share of the budget that plain training may take to be compared with the best recipe on a rung."""
 TOLERANCE = 1e-9
-
-
-@dataclass(frozen=True)
-class Used:
-    """Shares of the budget that a run has used: `spent` until now, and `running` that its trials will use yet."""
-
-    spent: float
-    running: float
 
 
 class Scheduler:
@@ -73,13 +66,14 @@ class Scheduler:
         self._portfolio = portfolio_proposals(space)
         shipped = {proposal.recipe for proposal in self._portfolio}
         self._elsewhere = {*shipped, *PLAIN.values()}
-        self._defaults = {self._portfolio[0].recipe} if self._portfolio else set(PLAIN.values())
+        defaults = {self._portfolio[0].recipe} if self._portfolio else set(PLAIN.values())
         self._known = [proposal for proposal in settings.known if proposal.recipe not in shipped]
         plan = make_plan(settings.budget, facts, spent, workers, settings.reserve, settings.longest)
         self.plan = replace(plan, alone=recommended(self._portfolio)[0].origin)
         self.sampler = find_sampler(settings.sampler)(space, settings.seed)
         self._set_up = settings.budget.share(spent)
-        self._valuation = Valuation(space, facts, settings.seed, plan.ladder[-1] if plan.ladder else 1.0)
+        length = plan.ladder[-1] if plan.ladder else 1.0
+        self._valuation = Valuation(space, facts, settings.seed, length, defaults, self._elsewhere)
         self._proposed = 0
         self._exhausted = False
         self._front = FrontModel(space, settings.goal, settings.seed)
@@ -139,7 +133,7 @@ class Scheduler:
         if model is None or plain is None or self.plan.facts.folds:
             return None
         length, run = length_of(model), missing(self._trials, model, plain.request.recipe)
-        ends = self._ends(self._used(now), self._budget.share(Cost(length)))
+        ends = self._used(now).after(self._budget.share(Cost(length)))
         if run is None or ends + self._budget.share(self.plan.kept) > 1:
             return None
         request = evidence_request(self.plan, length, len(self._trials), run)
@@ -162,10 +156,14 @@ class Scheduler:
                 return Comparison(plain.request.budget, winner, plain)
         return None
 
-    def _trusted(self) -> list[Recipe]:
-        """Return the recipes that were tried and may be trained, best first; see `Valuation.trusted`."""
-        trusted = self._valuation.trusted(self._defaults, self._elsewhere)
-        return [recipe for recipe in trusted if self._ladder.limits.allowed(recipe)]
+    def _trusted(self) -> Iterable[Recipe]:
+        """Yield the recipes that were tried and may be trained, best first; see `Valuation`."""
+        return filter(self._ladder.limits.allowed, self._valuation.trusted)
+
+    @property
+    def _first(self) -> Recipe | None:
+        """The recipe that would be trained in the end."""
+        return next(iter(self._trusted()), None)
 
     def describe(self) -> list[str]:
         """Return the plan for display, and what is expected of the target."""
@@ -179,24 +177,24 @@ class Scheduler:
     def _chosen(self) -> Candidate | None:
         """Return the recipe of the final training; None if there is none, or it has been trained at that length."""
         if self.plan.ladder:
-            self._look_again()
+            self._look_again(at_once=True)
         trusted = self._trusted()
         if self._ladder.finals():  # the first one failed, so what short trials say of the others is doubtful too
-            trusted = [recipe for recipe in trusted if recipe in self._elsewhere]
-        found = next(candidates(self._ladder, self._portfolio, trusted), None)
+            trusted = (recipe for recipe in trusted if recipe in self._elsewhere)
+        found = next(candidates(self._ladder, self._portfolio, [*trusted]), None)
         if found is None or not self.plan.ladder or self.plan.longest == math.inf:
             return found
-        return None if self._trained_in_full([found.recipe]) else found
+        return None if self._trained_in_full(found.recipe) else found
 
-    def _trained_in_full(self, recipes: Sequence[Recipe]) -> bool:
-        """Return whether the first of some recipes has been trained as long as in the end."""
-        return bool(recipes) and recipes[0] in {r.request.recipe for r in self._ladder.on(self.plan.top)}
+    def _trained_in_full(self, recipe: Recipe | None) -> bool:
+        """Return whether a recipe has been trained as long as in the end."""
+        return any(record.request.recipe == recipe for record in self._ladder.on(self.plan.top))
 
-    def _look_again(self) -> None:
+    def _look_again(self, at_once: bool = False) -> None:
         """Bring the beliefs up to date, and the plan if longer trainings turn out to be no better."""
         if self.plan.longest == math.inf and (rung := self._ladder.plateaued()) is not None:
             self.plan = self.plan.plateaued(rung)
-        self._valuation.update(self._ladder.observations, self.plan.ladder[-1])
+        self._valuation.update(self._ladder.observations, self.plan.ladder[-1], at_once)
         if self._front.searched:
             self._front.update(self._valuation.mean, self._ladder.limits.least)
         if target := self._settings.goal.target:
@@ -221,11 +219,15 @@ class Scheduler:
 
     def _promotion(self, used: Used) -> Next | None:
         order = self._front.order() if self._front.searched else self._valuation.mean
-        # Where there is no other recipe to try, what is left trains the known ones longer.
-        everything = self._exhausted and not self.plan.ended
-        for record in promotable(self._ladder, self.plan.top, order, everything):
+        earned: Iterable[TrialRecord] = promotable(self._ladder, self.plan.top, order)
+        if self._exhausted and not self.plan.ended:
+            # Where there is no other recipe to try, what is left trains the known ones longer.
+            room = (1 - used.spent) / self.plan.ladder[-1] - (not self._trained_in_full(self._first))
+            hopes = order if self._front.searched else self._valuation.hopes(room)
+            earned = remaining(self._ladder, self.plan.top, hopes, self._first)
+        for record in earned:
             rung = self._ladder.rung(record) + 1
-            if self._fits(rung, used, record):
+            if self._fits(rung, used, record if record.final else None):
                 return self._longer(record, rung)
         return None
 
@@ -233,24 +235,21 @@ class Scheduler:
         """Return the trial on a higher rung of a recipe that was trained."""
         proposal, request = self._ladder.proposal(record), record.request
         again = proposal and Proposal(proposal.recipe, proposal.origin)
-        return Next(request.recipe, rung, request.origin, request.purpose, again, record)
+        return Next(request.recipe, rung, request.origin, request.purpose, again, record if record.final else None)
 
     def _fits(self, rung: int, used: Used, parent: TrialRecord | None = None) -> bool:
         """Return whether a trial on a rung ends within the search's share and leaves enough to train in the end."""
         plan, budget = self.plan, self._budget
         cost = plan.cost_to(rung, self._ladder.rung(parent) if parent else None)
-        ends, trusted = self._ends(used, cost), self._trusted()
+        ends, first = used.after(cost), self._first
         # A trial of the recipe that would be trained in the end, as long as that, takes its place.
-        is_final = rung == plan.top and parent is not None and parent.request.recipe in trusted[:1]
-        final = 0.0 if is_final or self._trained_in_full(trusted) else plan.ladder[-1]
+        is_final = rung == plan.top and parent is not None and parent.request.recipe == first
+        final = 0.0 if is_final or self._trained_in_full(first) else plan.ladder[-1]
         return ends <= plan.search_share + TOLERANCE and ends + final + budget.share(plan.kept) <= 1 + TOLERANCE
 
     def _used(self, now: float) -> Used:
-        return Used(self._budget.share(self._trials.run_cost(now)), self._ladder.running_length(self._budget, now))
-
-    def _ends(self, used: Used, cost: float) -> float:
-        """Return what share of the budget will be used once a trial that costs a share of it has ended."""
-        return used.spent + (max(used.running, cost) if set(self._budget) == {SECONDS} else used.running + cost)
+        spent = self._budget.share(self._trials.run_cost(now))
+        return Used(spent, self._ladder.running_length(self._budget, now), set(self._budget) == {SECONDS})
 
     def _new(self, used: Used) -> Next | None:
         """Return a trial of a new recipe, or of plain training if that is needed to compare it with."""
@@ -267,7 +266,7 @@ class Scheduler:
         if proposal is None:
             self._exhausted = True
             return self._promotion(used)
-        if proposal.promised is not None and not self._trained_in_full(self._trusted()):
+        if proposal.promised is not None and not self._trained_in_full(self._first):
             free = 1 - used.spent - used.running - self._budget.share(self.plan.kept)
             new = len(self._valuation.mean.keys() - self._elsewhere)
             ended = why_end(self.plan, self._valuation, proposal.promised, min(rung, known), free, new)

@@ -73,6 +73,7 @@ class LadderTrials:
         self._standings: dict[int, Standing] = {}
         self._numbers: dict[int, list[int]] = {}
         self._observations: list[Observation] = []
+        self._complete: dict[tuple[int, bool | None], list[TrialRecord]] = {}
         self.limits = Limits(goal, facts)
 
     def add(self, request: TrialRequest, standing: Standing, now: float) -> None:
@@ -99,6 +100,7 @@ class LadderTrials:
         for number, standing in self._standings.items():
             self._standings[number] = replace(standing, rung=FORMER)
         self._numbers = {FORMER: list(self._standings)}
+        self._complete.clear()
 
     def _given(self, rung: int) -> list[TrialRecord]:
         """Return the trials on a rung, in their order."""
@@ -113,14 +115,20 @@ class LadderTrials:
 
         What breaks a constraint is left out, but for plain trials, which others are compared with.
         """
-        found = [
-            record
-            for record in self._given(rung)
-            if record.final is not None
-            and baseline in (None, record.purpose is Purpose.BASELINE)
-            and (baseline or self.limits.allowed(record.request.recipe))
-        ]
-        return sorted(found, key=self.score)
+        if (rung, baseline) not in self._complete:
+            found = [
+                record
+                for record in self._given(rung)
+                if record.final is not None
+                and baseline in (None, record.purpose is Purpose.BASELINE)
+                and (baseline or self.limits.allowed(record.request.recipe))
+            ]
+            self._complete[rung, baseline] = sorted(found, key=self.score)
+        return self._complete[rung, baseline]
+
+    def pruned(self, rung: int) -> list[TrialRecord]:
+        """Return a rung's pruned trials, in their order."""
+        return [r for r in self._given(rung) if r.outcome and r.outcome.kind is OutcomeKind.PRUNED]
 
     def plain(self, rung: int) -> TrialRecord | None:
         """Return the better complete plain trial on a rung, if any."""
@@ -162,6 +170,7 @@ class LadderTrials:
     def observe(self, record: TrialRecord, budget: Budget) -> None:
         """Note what a trial that has ended shows of its recipe."""
         self.limits.note(record)
+        self._complete.clear()
         if record.outcome is None or self.rung(record) == FINAL or record.outcome.kind not in TAUGHT:
             return
         length, value = budget.share(Cost(record.request.budget)), math.inf

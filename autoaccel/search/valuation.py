@@ -19,6 +19,10 @@ TRUST = 1.5
 recipes, some look better than they are."""
 TRUST_KNOWN = 1.0
 """The same for the few that are known to be good elsewhere, and for plain."""
+OPTIMISM = 2.5
+"""How many times sqrt(2 log n) deviations ahead the best of n recipes may be: the model's deviations are small."""
+DELAY = 0.01
+"""Results that the model may wait for before it learns from them, as a share of those that it knows."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +50,45 @@ class Valuation:
         facts: The facts of the task.
         seed: Seed of the model.
         length: The length of the final training, as a share of the run's budget.
+        defaults: What would be trained without a search.
+        known: Recipes that are good elsewhere.
+
+    Attributes:
+        mean: What each recipe is expected to reach, as a level of the scale; smaller is better.
+        deviation: Standard deviations of that.
+        trusted: The recipes, best first, where others than `defaults` have to be clearly expected to be better.
     """
 
-    def __init__(self, space: SearchSpace, facts: TaskFacts, seed: int, length: float = 1.0):
+    def __init__(
+        self,
+        space: SearchSpace,
+        facts: TaskFacts,
+        seed: int,
+        length: float = 1.0,
+        defaults: Collection[Recipe] = (),
+        known: Collection[Recipe] = (),
+    ):
         self._facts = facts
         self._encoder = Encoder(space)
         self._model = ValueModel(self._encoder, seed)
         self._scale: Scale
         self._seen = 0
         self._length = length
+        self._doubts = {**dict.fromkeys(known, TRUST_KNOWN), **dict.fromkeys(defaults, 0.0)}
         self.mean: Mapping[Recipe, float] = {}
         self.deviation: Mapping[Recipe, float] = {}
+        self.trusted: Sequence[Recipe] = ()
 
-    def update(self, seen: Sequence[Observation], length: float) -> None:
-        """Learn what is new, and predict all recipes seen at a length, given as a share of the run's budget."""
-        known = any(math.isfinite(one.value) for one in seen)
-        if not known or (len(seen) == self._seen and length == self._length):
+    def update(self, seen: Sequence[Observation], length: float, at_once: bool = False) -> None:
+        """Learn what is new, and predict all recipes seen at a length.
+
+        Args:
+            seen: All results so far.
+            length: The length, as a share of the run's budget.
+            at_once: Whether to learn from a single new result too, where it would wait for others.
+        """
+        waiting, least = len(seen) - self._seen, 1 if at_once else max(1.0, DELAY * self._seen)
+        if (waiting < least and length == self._length) or not any(math.isfinite(one.value) for one in seen):
             return
         if not self._seen:
             self._scale = Scale.of([one.value for one in seen if math.isfinite(one.value)], self._facts)
@@ -71,6 +98,8 @@ class Valuation:
         predicted = self._model.predict(self._model.points(recipes), length)
         self.mean = dict(zip(recipes, predicted.mean.tolist(), strict=True))
         self.deviation = dict(zip(recipes, predicted.deviation.tolist(), strict=True))
+        doubt = {recipe: self._doubts.get(recipe, TRUST) * sd for recipe, sd in self.deviation.items()}
+        self.trusted = sorted(self.mean, key=lambda recipe: self.mean[recipe] + doubt[recipe])
 
     def promise(self, recipes: Sequence[Recipe]) -> Sequence[float]:
         """Return the logarithm of each recipe's expected improvement over the best one seen; see `Promise`."""
@@ -115,13 +144,12 @@ class Valuation:
         """Return the recipes that are expected to be best, best first."""
         return sorted(self.mean, key=self.mean.__getitem__)[:count]
 
-    def trusted(self, defaults: Collection[Recipe], known: Collection[Recipe] = ()) -> list[Recipe]:
-        """Return the recipes, best first, where others than `defaults` have to be clearly expected to be better.
+    def hopes(self, room: float) -> Mapping[Recipe, float]:
+        """Return what each recipe may turn out to reach: the less sure the better, as long as there is room to see.
 
         Args:
-            defaults: What would be trained without a search.
-            known: Recipes that are good elsewhere.
+            room: Number of trainings as long as the final one that can be paid besides it; with one or less, what
+                is expected counts.
         """
-        errors = {**dict.fromkeys(known, TRUST_KNOWN), **dict.fromkeys(defaults, 0.0)}
-        doubt = {recipe: errors.get(recipe, TRUST) * sd for recipe, sd in self.deviation.items()}
-        return sorted(self.mean, key=lambda recipe: self.mean[recipe] + doubt[recipe])
+        doubt = OPTIMISM * math.sqrt(2 * math.log(max(room, 1.0)))
+        return {recipe: mean - doubt * self.deviation[recipe] for recipe, mean in self.mean.items()}

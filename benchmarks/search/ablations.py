@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from autoaccel.core.recipe import Recipe
 from autoaccel.search import mixed_sampler, scheduler, valuation
 from autoaccel.search.valuation import Valuation
 from autoaccel.search.value_model import Observation
@@ -18,15 +17,12 @@ from benchmarks.search.trainings import Search
 class RungValues(Valuation):
     """Believes what each recipe reached in its longest training, and that a longer training says more."""
 
-    def update(self, seen: Sequence[Observation], length: float) -> None:
+    def update(self, seen: Sequence[Observation], length: float, at_once: bool = False) -> None:
         """See `Valuation`."""
         ends = {one.recipe: one for one in sorted(seen, key=lambda one: one.length)}
         self.mean = {recipe: one.value for recipe, one in ends.items()}
-        self._length_of = {recipe: one.length for recipe, one in ends.items()}
-
-    def trusted(self, defaults: Collection[Recipe], known: Collection[Recipe] = ()) -> list[Recipe]:
-        """See `Valuation`."""
-        return sorted(self.mean, key=lambda recipe: (-self._length_of[recipe], self.mean[recipe]))
+        self.deviation = dict.fromkeys(ends, 0.0)
+        self.trusted = sorted(self.mean, key=lambda recipe: (-ends[recipe].length, self.mean[recipe]))
 
 
 @contextmanager

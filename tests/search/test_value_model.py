@@ -97,10 +97,10 @@ def test_a_default_is_replaced_only_by_what_is_clearly_better_at_the_final_lengt
     others = [space.sample(seed) for seed in range(8)]
 
     def trusted(ahead, lengths):
-        valuation = Valuation(space, FACTS, 0)
+        valuation = Valuation(space, FACTS, 0, defaults={plain})
         level = {plain: 2.0, **dict.fromkeys(others, 2.4), others[0]: 2.0 - ahead}
         valuation.update([Observation(r, n, level[r] + 0.1 / n**0.3) for r in level for n in lengths], 1.0)
-        return valuation.trusted({plain})[0]
+        return valuation.trusted[0]
 
     assert trusted(0.001, (0.01,)) == plain
     assert trusted(0.5, (0.1, 0.3)) == others[0]
