@@ -14,10 +14,10 @@ from autoaccel.search.scale import Scale
 from autoaccel.search.value_model import Observation, ValueModel
 from autoaccel.spaces.space import SearchSpace
 
-TRUST = 1.5
+TRUST = 1.0
 """Standard deviations by which a recipe must be expected to be better than the default to take its place: of many
 recipes, some look better than they are."""
-TRUST_KNOWN = 1.0
+TRUST_KNOWN = 0.7
 """The same for the few that are known to be good elsewhere, and for plain."""
 OPTIMISM = 2.5
 """How many times sqrt(2 log n) deviations ahead the best of n recipes may be: the model's deviations are small."""

@@ -22,7 +22,7 @@ from autoaccel.tuner.evidence import parts_data, seeds_data
 from autoaccel.tuner.loop import Loop
 from autoaccel.tuner.summary import delivery, result_data
 
-LONGEST = Budget(epochs=100)  # about 10 of 250 seconds
+LONGEST = Budget(epochs=100)  # about 10 of 400 seconds
 
 
 def seeded(request, p):
@@ -33,7 +33,7 @@ def seeded(request, p):
 
 @pytest.fixture(scope="module", params=[1, 3])
 def run(request):
-    search, clock, _ = simulate(Budget(seconds=250), seeded, workers=request.param, longest=LONGEST)
+    search, clock, _ = simulate(Budget(seconds=400), seeded, workers=request.param, longest=LONGEST)
     return search, clock.now()
 
 
@@ -41,10 +41,10 @@ def test_recipe_and_plain_are_compared_over_seeds_within_the_budget(run):
     search, now = run
     _, model = delivery(search)
     again = search.trials.of(Purpose.EVIDENCE)
-    assert again and now <= 250
+    assert again and now <= 400
     assert all(record.request.budget.seconds == pytest.approx(model.request.budget.seconds) for record in again)
     assert all(record.request.keep_best == model.request.keep_best for record in again)
-    data = result_data(search, Budget(seconds=250), now, "complete")["seeds"]
+    data = result_data(search, Budget(seconds=400), now, "complete")["seeds"]
     assert 2 <= len(data["seeds"]) <= 5 and data["low"] < data["gain"] < data["high"]
     gains = [p["metric"] - r["metric"] for r, p in zip(data["recipe"], data["plain"], strict=True)]
     assert data["gain"] == pytest.approx(sum(gains) / len(gains))
