@@ -36,7 +36,8 @@ def remaining(
 ) -> list[TrialRecord]:
     """Return the longest trials of all recipes that can be trained longer, the most hopeful one first.
 
-    One that was pruned is among them: it was left for other recipes, of which there are none any more.
+    One that was pruned is among them: it was left for other recipes, of which there are none any more. One that is
+    training longer, or has failed to, is not.
 
     Args:
         trials: The trials so far.
@@ -52,5 +53,6 @@ def remaining(
         for record in (*trials.on(rung), *trials.pruned(rung))
         if record.request.recipe in rivals
     }
-    shorter = (record for record in longest.values() if trials.rung(record) < top)
-    return sorted(shorter, key=lambda record: hopes[record.request.recipe])
+    above = [trials.recipes_on(rung + 1) for rung in range(top)]
+    free = (r for r in longest.values() if (rung := trials.rung(r)) < top and r.request.recipe not in above[rung])
+    return sorted(free, key=lambda record: hopes[record.request.recipe])

@@ -42,13 +42,31 @@ def loss(request, progress):
     return 1 + late + 0.1 * (max(progress, 0.1) * length) ** -0.3
 
 
-@pytest.fixture(scope="module")
-def search():
+def run(table, workers=1):
     clock = SimulatedClock(0.0)
     settings = SearchSettings(small_space(), Budget(seconds=12 * FULL), 0, longest=Budget(seconds=FULL))
-    found = HalvingSearch(settings)
-    Loop(found, TableExecutor(loss, clock), clock).run([Profiled(FACTS, 1)])
-    return found
+    search = HalvingSearch(settings)
+    Loop(search, TableExecutor(table, clock), clock).run([Profiled(FACTS, workers)])
+    return search
+
+
+@pytest.fixture(scope="module")
+def search():
+    return run(loss)
+
+
+def test_no_recipe_is_trained_twice_for_as_long():
+    """Neither while a trial is running, nor after one has failed."""
+
+    def failing(request, progress):
+        act, length = request.recipe.model.get("act", "a"), request.budget.seconds / FULL
+        return math.nan if act in "bcd" and length > 0.2 else loss(request, progress)
+
+    trials = run(failing, workers=4).trials
+    had = [(r.request.recipe, round(r.request.budget.seconds, 3)) for r in trials.of(Purpose.SEARCH)]
+    assert len(had) > 20 and len(set(had)) == len(had)
+    kinds = {r.outcome.kind for r in trials if r.request.recipe.model.get("act") in ("b", "c", "d")}
+    assert OutcomeKind.COMPLETE in kinds and kinds & {OutcomeKind.INFEASIBLE, OutcomeKind.FAILED}
 
 
 def test_a_pruned_recipe_is_tried_again_where_there_are_no_others(search):
