@@ -218,18 +218,20 @@ class Scheduler:
         return not waits and plain.request.recipe not in self._ladder.recipes_on(rung)
 
     def _promotion(self, used: Used) -> Next | None:
-        order = self._front.order() if self._front.searched else self._valuation.mean
-        earned: Iterable[TrialRecord] = promotable(self._ladder, self.plan.top, order)
-        if self._exhausted and not self.plan.ended:
-            # Where there is no other recipe to try, what is left trains the known ones longer.
-            room = (1 - used.spent) / self.plan.ladder[-1] - (not self._trained_in_full(self._first))
-            hopes = order if self._front.searched else self._valuation.hopes(room)
-            earned = remaining(self._ladder, self.plan.top, hopes, self._first)
-        for record in earned:
-            rung = self._ladder.rung(record) + 1
-            if self._fits(rung, used, record if record.final else None):
-                return self._longer(record, rung)
+        for record in self._earned(used):
+            following = self._longer(record, self._ladder.rung(record) + 1)
+            if self._fits(following.rung, used, following.parent):
+                return following
         return None
+
+    def _earned(self, used: Used) -> Iterable[TrialRecord]:
+        """Return the trials whose recipes may be trained longer: all where there is no other recipe to try."""
+        top, order = self.plan.top, self._front.order() if self._front.searched else self._valuation.mean
+        if not self._exhausted or self.plan.ended:
+            return promotable(self._ladder, top, order)
+        room = (1 - used.spent) / self.plan.ladder[-1] - (0 if self._trained_in_full(self._first) else 1)
+        hopes = order if self._front.searched else self._valuation.hopes(room)
+        return remaining(self._ladder, top, hopes, self._first)
 
     def _longer(self, record: TrialRecord, rung: int) -> Next:
         """Return the trial on a higher rung of a recipe that was trained."""
