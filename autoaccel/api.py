@@ -181,6 +181,7 @@ def train(
             outcome = train_alone(executor, request, clock, Display(budget, quiet=quiet))
         folder.deliver_weights(0)
         folder.drop_weights(set())
+        folder.drop_checkpoints(set())
         data = training_data(outcome, recipe, budget, target, folder.path, names)
         folder.write("recipe.yaml", recipe.to_yaml())
         folder.write_json("result.json", data)

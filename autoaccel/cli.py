@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from autoaccel import __version__, api
+from autoaccel.cli_catalog import schema, spaces, techniques
 from autoaccel.cli_memory import memory
 from autoaccel.cli_plan import plan
 from autoaccel.core.budget import Budget, parse_budget, parse_flops
 from autoaccel.core.clock import seconds_since_process_start
 from autoaccel.core.quantities import format_flops
-from autoaccel.core.recipe import Recipe
-from autoaccel.errors import AutoaccelError, ConstraintError, InterruptedRunError, UsageError, suggestion
+from autoaccel.errors import (
+    AutoaccelError,
+    ConstraintError,
+    InterruptedRunError,
+    PreemptedRunError,
+    UsageError,
+)
 from autoaccel.execution import executors
 from autoaccel.export.formats import FORMATS, export
 from autoaccel.export.template import TEMPLATE
 from autoaccel.reporting.html import write_report
 from autoaccel.reporting.result import result_lines
 from autoaccel.reporting.terminal import Display
-from autoaccel.search_spaces import names as space_names
-from autoaccel.search_spaces import read as read_space
-from autoaccel.search_spaces import text as space_text
-from autoaccel.spaces.json_schema import space_schema
 from autoaccel.storage.folder import write_atomically
 from autoaccel.storage.records import read_record
-from autoaccel.techniques.cards import card, card_lines, in_order, summary_lines
-from autoaccel.techniques.effects import read_effects
+from autoaccel.tuner.interrupts import Terminated, raise_when_terminated
 from autoaccel.tuner.options import Options
 from autoaccel.tuner.result import Result
 
@@ -43,6 +43,9 @@ app = typer.Typer(
 )
 app.add_typer(memory, name="memory")
 app.command()(plan)
+app.command()(spaces)
+app.command()(schema)
+app.command()(techniques)
 Target = Annotated[str, typer.Argument(help="model.py, model.py:name or package.module:name", metavar="MODEL")]
 BudgetText = Annotated[str, typer.Option("--budget", "-b", help="90s, 90m, 4h, 1d12h, PT4H, '2e18 FLOPs'")]
 Devices = Annotated[str, typer.Option(help="GPU numbers such as 0,1, or cpu")]
@@ -178,53 +181,6 @@ def export_run(
 
 
 @app.command()
-def spaces(name: Annotated[str | None, typer.Argument(help="A space to show")] = None) -> None:
-    """List the search spaces, or show one."""
-    if name is None:
-        for each in space_names():
-            data: Any = read_space(each)
-            print(f"{each:10} {str(data.get('description', '')).strip()}")
-        return
-    read_space(name)
-    print(space_text(name), end="")
-
-
-@app.command()
-def schema(of: Annotated[str, typer.Argument(help="recipe or space", metavar="recipe|space")]) -> None:
-    """Print the JSON schema of a recipe or a search space, for editors."""
-    if of not in ("recipe", "space"):
-        raise UsageError(f"there is a schema of a recipe and of a space, not of {of!r}")
-    if of == "recipe":
-        print(json.dumps(Recipe.json_schema(), indent=2))
-        return
-    # Imported here: only the classes know which techniques there are, and importing those loads torch.
-    from autoaccel.techniques.registry import catalog
-
-    print(json.dumps(space_schema(catalog()), indent=2))
-
-
-@app.command()
-def techniques(
-    name: Annotated[str | None, typer.Argument(help="A technique to show")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the techniques, or show one with its ranges and measured effects."""
-    # Imported here: listing the techniques imports their classes, and these import torch.
-    from autoaccel.techniques.registry import catalog
-
-    known, effects = catalog(), read_effects()
-    if name is not None and name not in known:
-        raise UsageError(f"no technique {name!r}; `autoaccel techniques` lists all{suggestion(name, known)}")
-    if as_json:
-        chosen = [known[name]] if name else in_order(known)
-        print(json.dumps([card(info, effects.get(info.name, [])) for info in chosen]))
-    elif name:
-        print("\n".join(card_lines(known[name], effects.get(name, []), known)))
-    else:
-        print("\n".join(summary_lines(known)))
-
-
-@app.command()
 def init(path: Annotated[Path, typer.Argument(help="The file to write")] = Path("model.py")) -> None:
     """Write a commented model file to start from."""
     if path.exists():
@@ -266,6 +222,10 @@ def _show(result: Result, as_json: bool) -> None:
         print(json.dumps(result.data, default=str))
     else:
         print("\n".join(result_lines(result.data, result.folder)))
+    if result.data["status"] == "preempted":
+        raise PreemptedRunError(
+            f"asked to end; what was found is in {result.folder}, and --resume goes on from there"
+        )
     if result.data["status"] == "interrupted":
         raise InterruptedRunError(f"interrupted; what was found is in {result.folder}")
     if any(not each["kept"] for each in result.data.get("constraints", [])):
@@ -274,7 +234,7 @@ def _show(result: Result, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command line; print an AutoaccelError as one message and exit with its code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise_when_terminated()
     try:
         app(standalone_mode=True)
     except AutoaccelError as error:
@@ -282,9 +242,9 @@ def main() -> None:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             print(error.__cause__ or "", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("error: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(PreemptedRunError.exit_code if isinstance(stop, Terminated) else 130)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ AutoaccelError                 1   base class; never raised itself
 ├── TaskError                  3   the user's model file, data, loss or metric
 ├── NoTrialError               4   no trial was completed, so there is no result
 ├── StoreError                 5   the run folder or the disk
-├── InterruptedRunError        6   stopped by a signal after a result was saved
-└── ConstraintError            7   no model keeps the constraints; the one that breaks them least was saved
+├── InterruptedRunError        6   stopped by Ctrl-C after a result was saved
+├── ConstraintError            7   no model keeps the constraints; the one that breaks them least was saved
+└── PreemptedRunError         75   stopped by SIGTERM or SIGHUP; the same command with --resume goes on
 
 How a single trial ends is a value, not an error: see `autoaccel.core.trial.Outcome`.
 """
@@ -67,6 +68,15 @@ class ConstraintError(AutoaccelError):
     """No model keeps the constraints of the run; the one that breaks them least was saved."""
 
     exit_code = 7
+
+
+class PreemptedRunError(AutoaccelError):
+    """The machine was taken away; a resumed run goes on from the last checkpoint.
+
+    The exit code is EX_TEMPFAIL of sysexits.h, on which schedulers and wrappers start a command again.
+    """
+
+    exit_code = 75
 
 
 def suggestion(word: str, accepted: Iterable[str]) -> str:

@@ -220,7 +220,7 @@ def test_an_interrupted_final_training_anneals_and_is_delivered(tmp_path):
     process = begin(tmp_path, "tune", "model.py", "--budget", "30s")
     wait_for(tmp_path / "runs/model/events.log", '"purpose": "final"', seconds=120)
     time.sleep(1)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 6, errors
     assert sum(line.startswith("finishing: annealing") for line in errors.splitlines()) == 1

@@ -13,7 +13,8 @@ from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError
 from autoaccel.training.rehearsal import rehearse
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 pytestmark = [
     pytest.mark.filterwarnings("default"),  # transformers and torch warn about each other

@@ -35,16 +35,29 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Event: the last files and the end of the processes, which follow the final training, take so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Tick:
     """Event: time has passed without another event."""
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """Event: the user or the system asks the run to end now and keep its results so far."""
+    """Event: the user or the system asks the run to end now and keep its results so far.
+
+    Args:
+        preempted: Whether the machine is about to be taken away, so that there is no time to anneal.
+    """
+
+    preempted: bool = False
 
 
-Event = Profiled | Reported | Finished | Tick | Interrupted
+Event = Profiled | Reported | Finished | Measured | Tick | Interrupted
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,13 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Preempt:
+    """Action: ask a running trial to save a checkpoint and stop at its next step; it finishes as preempted."""
+
+    trial: int
+
+
+@dataclass(frozen=True)
 class FinishEarly:
     """Action: ask a running trial to anneal over `COOLDOWN` times what it has used and finish as complete."""
 
@@ -87,4 +107,4 @@ class Finish:
     """Action: end the run; no more events are needed."""
 
 
-Action = Start | Proceed | Stop | FinishEarly | Wake | Finish
+Action = Start | Proceed | Stop | Preempt | FinishEarly | Wake | Finish

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from autoaccel.core.events import Event, Finished, Profiled, Reported, Start
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import Cost
-from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TrialRequest
+from autoaccel.core.trial import UNFINISHED, Outcome, OutcomeKind, Purpose, Report, TrialRequest
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,18 @@ class TrialRecord:
         return self.outcome.final if self.outcome and trained else None
 
     @property
+    def unfinished(self) -> bool:
+        """Whether it ended without an outcome of its own, because its process or the run was killed."""
+        return self.outcome is not None and self.outcome.kind in UNFINISHED
+
+    @property
+    def checkpoint(self) -> tuple[int, Cost] | None:
+        """The trial from whose checkpoint an unfinished training can go on, and what it had spent; None if none."""
+        if self.outcome is not None and self.outcome.saved:
+            return self.number, self.outcome.saved
+        return None if self.request.resumes is None else (self.request.resumes, self.request.carried)
+
+    @property
     def latest(self) -> Report | None:
         """The final evaluation, or the last report if there is none."""
         return self.final or (self.reports[-1] if self.reports else None)
@@ -78,6 +90,7 @@ class Trials:
         self._records: dict[int, TrialRecord] = {}
         # Kept beside the records, since a search with thousands of trials asks for them at each decision.
         self._running: dict[int, None] = {}
+        self._unfinished: list[int] = []
         self._spent: dict[Purpose, Cost] = {}
         for now, entry in log:
             self.handle(entry, now)
@@ -96,7 +109,10 @@ class Trials:
             case Finished(number, outcome):
                 record = self._records[number] = replace(self[number], ended=now, outcome=outcome)
                 self._running.pop(number, None)
-                self._spent[record.purpose] = self._spent.get(record.purpose, Cost()) + outcome.cost
+                if record.unfinished:
+                    self._unfinished.append(number)
+                own = outcome.cost - record.request.carried
+                self._spent[record.purpose] = self._spent.get(record.purpose, Cost()) + own
             case _:
                 pass
 
@@ -116,6 +132,10 @@ class Trials:
     def running(self) -> list[TrialRecord]:
         """Return the trials without an outcome."""
         return [self[number] for number in self._running]
+
+    def unfinished(self) -> list[TrialRecord]:
+        """Return the trials whose process or run was killed, in the order in which that happened."""
+        return [self[number] for number in self._unfinished]
 
     def of(self, purpose: Purpose) -> list[TrialRecord]:
         """Return the trials with this purpose."""

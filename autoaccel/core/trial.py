@@ -39,6 +39,14 @@ class OutcomeKind(StrEnum):
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     LOST = "lost"
+    PREEMPTED = "preempted"
+
+
+UNFINISHED = (OutcomeKind.LOST, OutcomeKind.PREEMPTED)
+"""Outcomes of trials that did not end by themselves: the process died, or the run was killed or asked to end.
+
+They say nothing of the recipe, so the trial is tried again.
+"""
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,9 @@ class TrialRequest:
         folds: Number of folds to train on in turn, each with an equal share of the budget; 0 for a single split.
         keep_best: Whether the result is the weights of the milestone with the best validation score, not the last.
         measure: What to measure of the saved model at the end; see `autoaccel.core.goal`.
+        resumes: Number of the unfinished trial of the same training from whose checkpoint this one goes on, if any.
+        carried: What that training had spent at the checkpoint. The budget, and the costs that the trial reports,
+            are those of the whole training; it may itself spend the budget less this.
     """
 
     trial: int
@@ -102,6 +113,8 @@ class TrialRequest:
     folds: int = 0
     keep_best: bool = False
     measure: tuple[str, ...] = ()
+    resumes: int | None = None
+    carried: Cost = field(default_factory=Cost)
 
 
 @dataclass(frozen=True)
@@ -147,23 +160,29 @@ def final_milestones(share: float) -> tuple[float, ...]:
     return tuple((i + 1) / count for i in range(count))
 
 
-def estimated_cost(request: TrialRequest, latest: Report | None, seconds: float) -> Cost:
+def estimated_cost(request: TrialRequest, latest: Report | None, seconds: float, saved: Cost | None = None) -> Cost:
     """Estimate what a trial that can no longer tell has spent.
 
-    It is assumed to have gone on as before its last report, or else as the plan expects, up to its budget.
+    It is assumed to have gone on as before its last report, or else as the plan expects, up to its budget. If there
+    is a checkpoint, what it had spent then is known; what came after is done again, and booked, by the trial that
+    goes on from there.
 
     Args:
         request: Its request.
         latest: Its last report, if any.
         seconds: Seconds from its request to its end.
+        saved: What it had spent at its last checkpoint, if there is one.
     """
+    seconds += request.carried.seconds
+    reported = (latest.cost if latest else Cost()) | request.carried
+    if saved:
+        return (reported | saved).replace(seconds=seconds)
     known = latest.cost if latest else request.step
     if not known.seconds:
         return known.replace(seconds=seconds) if latest else Cost(seconds=seconds)
     going_on = known * (seconds / known.seconds)
     most = {name: min(amount, request.budget.get(name, amount)) for name, amount in going_on.items()}
-    spent = latest.cost | Cost(most) if latest else Cost(most)
-    return spent.replace(seconds=seconds)
+    return (reported | Cost(most)).replace(seconds=seconds)
 
 
 @dataclass(frozen=True)
@@ -181,6 +200,8 @@ class Outcome:
         metric: Name of the metric.
         last: The evaluation of the last weights, where those of an earlier milestone were better and were kept.
         measured: What was measured of the saved model, by name, as far as it is a finite number.
+        untested: Why the test set was not scored although that was requested.
+        saved: What an unfinished trial had spent at its last checkpoint; empty if there is none.
     """
 
     kind: OutcomeKind
@@ -193,6 +214,8 @@ class Outcome:
     metric: str = ""
     last: Report | None = None
     measured: Mapping[str, float] = field(default_factory=dict)
+    untested: str = ""
+    saved: Cost = field(default_factory=Cost)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "test", {name: known(value) for name, value in self.test.items()})

@@ -78,6 +78,13 @@ class Executor(Protocol):
         """Ask a trial to stop at its next step. It finishes as pruned unless it has ended in the meantime."""
         ...
 
+    def preempt(self, trial: int) -> None:
+        """Ask a trial to save a checkpoint, if it makes any, and to stop at its next step.
+
+        It finishes as preempted, within a few seconds.
+        """
+        ...
+
     def finish_early(self, trial: int) -> None:
         """Ask a trial to finish early, with its schedules run to the end.
 

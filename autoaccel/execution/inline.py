@@ -27,8 +27,9 @@ from autoaccel.training.data.opening import with_metric
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
 from autoaccel.training.profile import profile_task
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
 from autoaccel.training.scoring import score_weights
+from autoaccel.training.trial_environment import TrialEnvironment
 
 
 class InlineExecutor:
@@ -104,10 +105,17 @@ class InlineExecutor:
 
     def stop(self, trial: int) -> None:
         """Drop a queued trial, which finishes as pruned; a trial in training cannot be stopped."""
+        self._drop(trial, Outcome(OutcomeKind.PRUNED, reason="stopped"))
+
+    def preempt(self, trial: int) -> None:
+        """Drop a queued trial, which finishes as preempted."""
+        self._drop(trial, Outcome(OutcomeKind.PREEMPTED, reason="the run was asked to end"))
+
+    def _drop(self, trial: int, outcome: Outcome) -> None:
         kept = [request for request in self._waiting if request.trial != trial]
         if len(kept) < len(self._waiting):
             self._waiting = kept
-            self._ended.append(Finished(trial, Outcome(OutcomeKind.PRUNED, reason="stopped")))
+            self._ended.append(Finished(trial, outcome))
 
     def finish_early(self, trial: int) -> None:
         """Do nothing: no call can arrive while a trial trains in this process."""

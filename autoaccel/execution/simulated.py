@@ -83,9 +83,8 @@ class TableExecutor:
         budget = request.budget
         whole = budget.get(SECONDS, budget.get(FLOPS, 0.0) / self._speed)
         continues = self._facts is not None and self._facts.continues
-        seconds = self._factor * (
-            whole - (self._seconds[request.parent] if continues and request.parent is not None else 0.0)
-        )
+        parent = self._seconds[request.parent] if continues and request.parent is not None else 0.0
+        seconds, had = self._factor * (whole - parent), self._factor * request.carried.seconds
         self._seconds[request.trial] = whole
         reports: list[Report] = []
         for index, p in enumerate(request.milestones or (1.0,)):
@@ -93,10 +92,10 @@ class TableExecutor:
             metric = self._table(request, p)
             if metric != metric:
                 outcome = Outcome(OutcomeKind.INFEASIBLE, spent, reason="diverged")
-                self._push(seconds * p, Finished(request.trial, outcome))
+                self._push(seconds * p - had, Finished(request.trial, outcome))
                 return
             reports.append(Report(request.trial, index, p, metric, metric, self._standard_error, spent))
-            self._push(seconds * p, Reported(reports[-1]))
+            self._push(seconds * p - had, Reported(reports[-1]))
         kept = self._best(reports) if request.keep_best else reports[-1]
         test = {"metric": kept.metric, "loss": kept.loss} if request.test else {}
         last = None if kept is reports[-1] else reports[-1]
@@ -110,7 +109,7 @@ class TableExecutor:
             last=last,
             measured=self._measured(request),
         )
-        self._push(seconds, Finished(request.trial, outcome))
+        self._push(seconds - had, Finished(request.trial, outcome))
 
     def _best(self, reports: Sequence[Report]) -> Report:
         """Return the best report; of equal ones the last, which was trained longest."""
@@ -122,12 +121,19 @@ class TableExecutor:
 
     def stop(self, trial: int) -> None:
         """End a trial now."""
+        self._end(trial, Outcome(OutcomeKind.PRUNED, reason="stopped"))
+
+    def preempt(self, trial: int) -> None:
+        """End a trial now, with a checkpoint."""
+        self._end(trial, Outcome(OutcomeKind.PREEMPTED, saved=self._started(trial)))
+
+    def _end(self, trial: int, outcome: Outcome) -> None:
         if not any(_trial_of(entry[2]) == trial for entry in self._queue):
             return
         started = self._started(trial)
         self._queue = [entry for entry in self._queue if _trial_of(entry[2]) != trial]
         heapq.heapify(self._queue)
-        self._push(0.0, Finished(trial, Outcome(OutcomeKind.PRUNED, started, reason="stopped")))
+        self._push(0.0, Finished(trial, replace(outcome, cost=started)))
 
     def finish_early(self, trial: int) -> None:
         """Move a trial's remaining events closer, within at most `COOLDOWN` times the seconds it has spent."""
@@ -157,7 +163,7 @@ class TableExecutor:
         self._queue.clear()
 
     def _push(self, after: float, event: Event) -> None:
-        heapq.heappush(self._queue, (self._clock.now() + after, next(self._number), event))
+        heapq.heappush(self._queue, (self._clock.now() + max(0.0, after), next(self._number), event))
 
     def _started(self, trial: int) -> Cost:
         """Return a trial's cost so far: its total cost minus what remains."""

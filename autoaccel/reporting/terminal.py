@@ -88,8 +88,8 @@ class Display:
                 self._phase = PHASES.get(request.purpose, "search")
             case Finished(trial):
                 self._line(self._trials[trial])
-            case Interrupted():
-                self._interrupted()
+            case Interrupted(preempted):
+                self._interrupted(preempted)
             case _:
                 pass
 
@@ -106,9 +106,11 @@ class Display:
             self._live.stop()
             self._live = None
 
-    def _interrupted(self) -> None:
+    def _interrupted(self, preempted: bool) -> None:
         running = self._trials.running()
-        if final := next((record for record in running if record.purpose is Purpose.FINAL), None):
+        if preempted:
+            self.note("asked to end: saving checkpoints and what was found")
+        elif final := next((record for record in running if record.purpose is Purpose.FINAL), None):
             self.finishing(final.request, final.started, self._now)
         else:
             self.note("interrupted: ending with what was found; Ctrl-C again stops at once")

@@ -26,6 +26,14 @@ class Candidate:
     origin: str
     parent: int | None = None
 
+    @classmethod
+    def of(cls, record: TrialRecord) -> Candidate:
+        """Return the recipe of a trial; its best one is the trial itself, or what led to a final one."""
+        request = record.request
+        return cls(
+            request.recipe, request.origin, request.parent if record.purpose is Purpose.FINAL else record.number
+        )
+
 
 def recommended(portfolio: Sequence[Proposal]) -> list[Candidate]:
     """Return what to train without any result of a search: the portfolio, with plain as the second choice."""
@@ -36,17 +44,17 @@ def recommended(portfolio: Sequence[Proposal]) -> list[Candidate]:
 def candidates(
     trials: LadderTrials, portfolio: Sequence[Proposal], trusted: Sequence[Recipe]
 ) -> Iterator[Candidate]:
-    """Yield the recipes for the final training that have not failed.
+    """Yield the recipes for the final training that have not failed, nor had their chance in one.
 
     Args:
         trials: The trials so far.
         portfolio: The recipes that the space recommends for the task, best first.
         trusted: The recipes that were tried, best first; empty without a search.
     """
-    unfit = {record.request.recipe for record in trials.records if _fails(record)}
+    unfit = {record.request.recipe for record in (*filter(_fails, trials.records), *trials.finals())}
     longest = trials.longest()
     tried = [longest[recipe] for recipe in trusted if recipe in longest]
-    found = [Candidate(record.request.recipe, record.request.origin, record.number) for record in tried]
+    found = [Candidate.of(record) for record in tried]
     # An untried recipe trains the model as it is, which may be known to be too slow or too large.
     untried = [] if trials.limits.plain_spoiled else recommended(portfolio)
     for candidate in [*found, *untried]:
@@ -54,9 +62,9 @@ def candidates(
             yield candidate
     # Where nothing keeps the constraints, what breaks them least is better than nothing.
     if (safest := trials.limits.safest()) and safest.request.recipe not in unfit:
-        yield Candidate(safest.request.recipe, safest.request.origin, safest.number)
+        yield Candidate.of(safest)
 
 
 def _fails(record: TrialRecord) -> bool:
-    """Return whether a trial's recipe is at fault, or had its chance in a final training."""
-    return record.purpose is Purpose.FINAL or (record.outcome is not None and record.outcome.kind in AT_FAULT)
+    """Return whether a trial's recipe is at fault."""
+    return record.outcome is not None and record.outcome.kind in AT_FAULT

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord
+from autoaccel.search.base import Comparison
 from autoaccel.search.limits import Limits
+from autoaccel.search.trials import LadderTrials
 
 CLEARLY = 0.6
 """Standard errors by which a search trial must beat the final training to be delivered instead. They are those of
@@ -25,6 +30,22 @@ def delivered(final: TrialRecord | None, best: TrialRecord | None, limits: Limit
     if reaching := limits.reaching():
         return reaching
     return limits.safest() or chosen if chosen is None or limits.broken(chosen) else chosen
+
+
+def compared(trials: LadderTrials, trusted: Iterable[Recipe]) -> Comparison | None:
+    """Compare the recipe that is trusted most with the better plain one, on the highest rung with both.
+
+    Args:
+        trials: The trials of the run.
+        trusted: The recipes that were tried, best first.
+    """
+    best = next((recipe for recipe in trusted if recipe not in PLAIN.values()), None)
+    for winner in trials.ranked(baseline=False):
+        if best not in (None, winner.request.recipe):
+            continue
+        if plain := trials.plain(trials.rung(winner)):
+            return Comparison(plain.request.budget, winner, plain)
+    return None
 
 
 def _clearly_better(one: TrialRecord, other: TrialRecord, facts: TaskFacts) -> bool:

@@ -30,6 +30,11 @@ class Run:
     seed: int
     origin: str
 
+    @classmethod
+    def of(cls, record: TrialRecord) -> Run:
+        """Return what a trial trains."""
+        return cls(record.request.recipe, record.request.seed, record.request.origin)
+
 
 def without_each(recipe: Recipe) -> Mapping[str, Recipe]:
     """Return the recipe without each of its parts, by the name of that part; components become plain ones."""

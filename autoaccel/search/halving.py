@@ -12,6 +12,8 @@ from autoaccel.core.events import (
     FinishEarly,
     Finished,
     Interrupted,
+    Measured,
+    Preempt,
     Proceed,
     Profiled,
     Reported,
@@ -19,6 +21,7 @@ from autoaccel.core.events import (
     Stop,
     Wake,
 )
+from autoaccel.core.recipe import PLAIN
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TrialRequest
 from autoaccel.search.base import Comparison, Expectation, SearchSettings
@@ -85,8 +88,11 @@ class HalvingSearch:
                 self._on_end(self.trials[trial], outcome)
                 if self._ladder.limits.reaches(self.trials[trial]):
                     actions += self._end()
-            case Interrupted():
-                actions += self._end()
+            case Measured(seconds) if self._scheduler is not None:
+                self._scheduler.plan = self._scheduler.plan.reserving(seconds)
+            case Interrupted(preempted):
+                # A resumed run goes on with what does not finish early.
+                actions += self._end(Preempt, early=not preempted)
             case _:
                 pass
         return actions + self._next()
@@ -143,22 +149,27 @@ class HalvingSearch:
         self._ladder.observe(record, self._settings.budget)
         if self.phase is Phase.SEARCH:
             self._scheduler.plan_again(record, self._now)
-        if record.number == 0 and outcome.kind is OutcomeKind.FAILED:
+        if outcome.kind is OutcomeKind.FAILED and self._is_first(record):
             # If plain training raises an error, nothing else will train either: the task is at fault.
             self.failure, self.phase = outcome, Phase.DONE
         proposal = self._ladder.proposal(record)
-        if proposal is None or outcome.kind is OutcomeKind.LOST:
+        if proposal is None or record.unfinished:
             return
         if outcome.kind not in LEARNED or self._ladder.limits.spoiled(proposal.recipe):
             self._scheduler.sampler.tell(proposal, None)
         elif record.latest is not None:  # else it was stopped before it could say anything
             self._scheduler.sampler.tell(proposal, self._ladder.normalized(record, record.latest))
 
-    def _end(self) -> list[Action]:
-        """Start no more trials, let a running final training finish early, and stop all other trials."""
+    def _is_first(self, record: TrialRecord) -> bool:
+        """Return whether a trial is the first plain one that has ended by itself."""
+        plain = [other for other in self._ladder.baselines() if other.request.recipe == PLAIN["plain"]]
+        return next((other for other in plain if other.outcome and not other.unfinished), None) == record
+
+    def _end(self, ending: Callable[[int], Action] = Stop, early: bool = True) -> list[Action]:
+        """Start no more trials, let a running final training finish early if it may, and end all other trials."""
         self.phase = Phase.DONE
         running = [record.request for record in self.trials.running()]
-        return [FinishEarly(r.trial) if r.purpose is Purpose.FINAL else Stop(r.trial) for r in running]
+        return [FinishEarly(r.trial) if early and r.purpose is Purpose.FINAL else ending(r.trial) for r in running]
 
     # Actions
 

@@ -73,6 +73,10 @@ class Plan:
         """The rung whose trials are as long as the final training."""
         return len(self.ladder) - 1
 
+    def reserving(self, seconds: float) -> Plan:
+        """Return the plan with at least so many seconds reserved for the end, where seconds are limited."""
+        return replace(self, reserve=max(self.reserve, seconds)) if self.budget.seconds else self
+
     @property
     def kept(self) -> Cost:
         """What is kept for the end, the test set included: a trial delivered instead would be tested too."""

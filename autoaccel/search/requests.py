@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from autoaccel.core.budget import Budget
@@ -15,6 +16,8 @@ from autoaccel.search.base import Proposal
 from autoaccel.search.candidates import Candidate
 from autoaccel.search.evidence import Run
 from autoaccel.search.plan import PLAIN_BATCH, Plan
+from autoaccel.search.retries import OF_THE_SEARCH, waiting
+from autoaccel.search.trials import FORMER, LadderTrials
 
 HANG_SHARE = 0.5
 """A trial that is late by this share of its budget counts as hung; a shorter delay may be due to a busy machine."""
@@ -33,6 +36,7 @@ class Next:
         purpose: The reason for running it.
         proposal: The proposal of the recipe; None for plain training.
         parent: The shorter trial of the same recipe, if there is one.
+        unfinished: The trial that did not end, of which this one is another try.
     """
 
     recipe: Recipe
@@ -41,6 +45,16 @@ class Next:
     purpose: Purpose = Purpose.SEARCH
     proposal: Proposal | None = None
     parent: TrialRecord | None = None
+    unfinished: TrialRecord | None = None
+
+
+def unfinished(trials: LadderTrials) -> Iterator[Next]:
+    """Yield another try of each trial on the ladder that did not end and is to be tried again."""
+    for record in waiting(trials.records, *OF_THE_SEARCH):
+        request, rung = record.request, trials.rung(record)
+        if rung != FORMER:
+            parent, proposal = trials.records.get(request.parent), trials.proposal(record)
+            yield Next(request.recipe, rung, request.origin, request.purpose, proposal, parent, record)
 
 
 def search_request(plan: Plan, following: Next, trial: int, seed: int) -> TrialRequest:
@@ -51,7 +65,7 @@ def search_request(plan: Plan, following: Next, trial: int, seed: int) -> TrialR
     last = rung == plan.top and not plan.facts.folds
     samples = 0 if last else plan.valid_samples
     milestones = _milestones(plan, budget) if last else (EARLY, 1.0)
-    return TrialRequest(
+    request = TrialRequest(
         trial=trial,
         recipe=recipe,
         budget=budget,
@@ -69,6 +83,7 @@ def search_request(plan: Plan, following: Next, trial: int, seed: int) -> TrialR
         folds=plan.facts.folds,
         keep_best=last and len(milestones) > 1,
     )
+    return going_on(request, following.unfinished)
 
 
 def evidence_request(plan: Plan, budget: Budget, trial: int, run: Run) -> TrialRequest:
@@ -97,6 +112,26 @@ def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, see
         grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget, chosen.recipe),
         keep_best=len(milestones) > 1,
     )
+
+
+def going_on(request: TrialRequest, unfinished: TrialRecord | None) -> TrialRequest:
+    """Return a request for a training that goes on from where an unfinished trial of it has a checkpoint.
+
+    Args:
+        request: The request for the whole training.
+        unfinished: The last trial of it; None if there is none, and then all of it is trained.
+    """
+    if unfinished is None or unfinished.checkpoint is None:
+        return request
+    before, (trial, carried) = unfinished.request, unfinished.checkpoint
+    # What was added up in another order differs in the last digits, and the training is to be the same to the last.
+    budget = before.budget if _close(request.budget, before.budget) else request.budget
+    again = replace(before, trial=request.trial, budget=budget, grace=request.grace)
+    return replace(again, resumes=trial, carried=carried)
+
+
+def _close(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return one.keys() == other.keys() and all(math.isclose(one[name], other[name]) for name in one)
 
 
 def _milestones(plan: Plan, budget: Budget) -> tuple[float, ...]:

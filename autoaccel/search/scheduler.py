@@ -20,8 +20,8 @@ from autoaccel.core.trial import Purpose, Reference, TrialRequest
 from autoaccel.search.base import Comparison, Expectation, Findings, Promise, Proposal, SearchSettings
 from autoaccel.search.candidates import Candidate, candidates, recommended
 from autoaccel.search.commitment import why_end
-from autoaccel.search.delivery import delivered
-from autoaccel.search.evidence import length_of, missing
+from autoaccel.search.delivery import compared, delivered
+from autoaccel.search.evidence import Run, length_of, missing
 from autoaccel.search.expectation import expected_plain
 from autoaccel.search.front import FrontModel
 from autoaccel.search.optuna_sampler import portfolio_proposals
@@ -29,7 +29,8 @@ from autoaccel.search.outlook import outlook
 from autoaccel.search.plan import make_plan
 from autoaccel.search.promotion import promotable, remaining
 from autoaccel.search.replan import plan_again
-from autoaccel.search.requests import Next, evidence_request, final_request, search_request
+from autoaccel.search.requests import Next, evidence_request, final_request, going_on, search_request, unfinished
+from autoaccel.search.retries import waiting
 from autoaccel.search.samplers import find_sampler
 from autoaccel.search.trials import FINAL, LadderTrials, Standing
 from autoaccel.search.usage import Used
@@ -92,8 +93,7 @@ class Scheduler:
 
     def next_trial(self, now: float) -> TrialRequest | None:
         """Return the next trial of the search, or None if it must wait or no other fits."""
-        found = self._next(now) if self.plan.ladder else None
-        if found is None:
+        if not self.plan.ladder or (found := self._next(now)) is None:
             return None
         request = search_request(self.plan, found, len(self._trials), self._settings.seed)
         return self._add(request, Standing(found.rung, found.proposal), now)
@@ -105,7 +105,8 @@ class Scheduler:
             return Next(recipe, 0, name, Purpose.BASELINE)
         self._look_again()
         used = self._used(now)
-        if found := self._guard(used) or self._promotion(used):
+        again = (found for found in unfinished(self._ladder) if self._fits(found.rung, used))
+        if found := next(again, None) or self._guard(used) or self._promotion(used):
             return found
         may_replan = not self._budget.deterministic and all(record.running for record in baselines)
         if may_replan or self._exhausted or self._ladder.fruitless():
@@ -115,16 +116,18 @@ class Scheduler:
     def final_training(self, now: float) -> TrialRequest | None:
         """Return the final training, or None if too little is left, or the best recipe has been trained so long."""
         plan, spent = self.plan, self._trials.run_cost(now)
-        left, chosen = self._budget.less(spent + plan.kept), self._chosen()
+        again = next(waiting(self._trials, Purpose.FINAL), None)
+        left, chosen = self._budget.less(spent + plan.kept), Candidate.of(again) if again else self._chosen()
         if left is None or chosen is None:
             return None
-        if plan.facts.continues and (parent := self._trials.get(chosen.parent)):
-            left = Budget({name: limit + parent.request.budget[name] for name, limit in left.items()})
+        parent = self._trials.get(chosen.parent) if plan.facts.continues else None
+        had = again.checkpoint[1] if again and again.checkpoint else Cost(parent.request.budget if parent else {})
+        left = Budget({name: limit + had[name] for name, limit in left.items()})
         longest = plan.ladder[-1] if plan.evidence else plan.longest
         if longest < math.inf:
             left = left * min(1.0, longest / self._budget.share(Cost(left)))
         request = final_request(plan, left, len(self._trials), chosen, self._settings.seed)
-        return self._add(request, Standing(FINAL), now)
+        return self._add(going_on(request, again), Standing(FINAL), now)
 
     def next_evidence(self, now: float) -> TrialRequest | None:
         """Return a training to show how good the delivered recipe is, or None if no other fits or adds to it."""
@@ -132,12 +135,13 @@ class Scheduler:
         plain = self._ladder.baseline()
         if model is None or plain is None or self.plan.facts.folds:
             return None
-        length, run = length_of(model), missing(self._trials, model, plain.request.recipe)
+        length, again = length_of(model), next(waiting(self._trials, Purpose.EVIDENCE), None)
+        run = Run.of(again) if again else missing(self._trials, model, plain.request.recipe)
         ends = self._used(now).after(self._budget.share(Cost(length)))
         if run is None or ends + self._budget.share(self.plan.kept) > 1:
             return None
         request = evidence_request(self.plan, length, len(self._trials), run)
-        return self._add(request, Standing(FINAL), now)
+        return self._add(going_on(request, again), Standing(FINAL), now)
 
     def best(self) -> TrialRecord | None:
         """Return the best trial as long as the final training, or else the longest of the most trusted recipe."""
@@ -148,13 +152,8 @@ class Scheduler:
         return next(chain(measured, believed, self._ladder.ranked()), None)
 
     def comparison(self) -> Comparison | None:
-        """Compare the recipe that is trusted most with the better plain one, on the highest rung with both."""
-        best = next((recipe for recipe in self._trusted() if recipe not in PLAIN.values()), None)
-        trials = [record for record in self._ladder.ranked(baseline=False) if best in (None, record.request.recipe)]
-        for winner in trials:
-            if plain := self._ladder.plain(self._ladder.rung(winner)):
-                return Comparison(plain.request.budget, winner, plain)
-        return None
+        """Compare the recipe that is trusted most with the better plain one; see `compared`."""
+        return compared(self._ladder, self._trusted())
 
     def _trusted(self) -> Iterable[Recipe]:
         """Yield the recipes that were tried and may be trained, best first; see `Valuation`."""
@@ -290,7 +289,8 @@ class Scheduler:
 
     def _add(self, request: TrialRequest, standing: Standing, now: float) -> TrialRequest:
         measure = self._settings.goal.measures
-        request = replace(request, reference=self._reference(request.recipe), measure=measure)
+        if request.resumes is None:
+            request = replace(request, reference=self._reference(request.recipe), measure=measure)
         self._ladder.add(request, standing, now)
         return request
 

@@ -16,6 +16,7 @@ from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import OutcomeKind, Purpose, Report, TrialRequest
 from autoaccel.search.base import Proposal
 from autoaccel.search.limits import Limits
+from autoaccel.search.retries import given_up
 from autoaccel.search.value_model import Observation
 
 CLEARLY_WORSE = 3.0
@@ -156,16 +157,13 @@ class LadderTrials:
 
     def cost(self, record: TrialRecord) -> Cost:
         """Return what a trial was expected to cost when it was started."""
-        whole, parent = Cost(record.request.budget), self.records.get(record.request.parent)
+        whole = Cost(record.request.budget) - record.request.carried
+        parent = self.records.get(record.request.parent)
         return whole - Cost(parent.request.budget) if parent and self._facts.continues else whole
 
     def recipes_on(self, rung: int) -> set[Recipe]:
-        """Return the recipes that were given a trial on a rung, whatever its outcome, except lost ones."""
-        return {
-            record.request.recipe
-            for record in self._given(rung)
-            if not (record.outcome and record.outcome.kind is OutcomeKind.LOST)
-        }
+        """Return the recipes that were given a trial on a rung, whatever its outcome."""
+        return {record.request.recipe for record in self._given(rung)}
 
     def observe(self, record: TrialRecord, budget: Budget) -> None:
         """Note what a trial that has ended shows of its recipe."""
@@ -207,8 +205,9 @@ class LadderTrials:
         return self._facts.score(latest)[0] + (median(gains) if gains else 0.0)
 
     def finals(self) -> list[TrialRecord]:
-        """Return the final trainings, running or ended."""
-        return self.records.of(Purpose.FINAL)
+        """Return the final trainings, running or ended, without those that are tried again."""
+        found = self.records.of(Purpose.FINAL)
+        return [r for r in found if not r.unfinished or given_up(self.records, r)]
 
     def final(self) -> TrialRecord | None:
         """Return the final training if it is complete."""

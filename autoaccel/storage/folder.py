@@ -12,7 +12,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from autoaccel.core.quantities import known
+from autoaccel.core import checkpoints
+from autoaccel.core.quantities import Cost, known
 from autoaccel.core.target import split_target
 from autoaccel.errors import StoreError, UsageError
 
@@ -108,6 +109,16 @@ class RunFolder:
         for weights in self.path.glob(f"trials/*/{WEIGHTS}"):
             if int(weights.parent.name) not in keep:
                 weights.unlink()
+
+    def saved(self, trial: int) -> Cost:
+        """Return what a trial had spent at its newest checkpoint; empty if it has none."""
+        return checkpoints.saved(self.path / "trials" / f"{trial:04d}")
+
+    def drop_checkpoints(self, keep: set[int]) -> None:
+        """Delete the checkpoints of all trials except those in `keep`."""
+        for folder in self.path.glob(f"trials/*/{checkpoints.FOLDER}"):
+            if int(folder.parent.name) not in keep:
+                checkpoints.drop(folder.parent)
 
     def has_log(self) -> bool:
         """Return whether the folder has an event log."""

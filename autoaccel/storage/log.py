@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from autoaccel.core.codec import from_data, to_data
-from autoaccel.core.events import Event, Finished, Interrupted, Profiled, Reported, Start, Tick
+from autoaccel.core.events import Event, Finished, Interrupted, Measured, Profiled, Reported, Start, Tick
 from autoaccel.errors import StoreError
 from autoaccel.storage.folder import json_text
 from autoaccel.storage.upgrade import upgraded
@@ -21,7 +21,7 @@ from autoaccel.storage.upgrade import upgraded
 LogEntry = tuple[float, Event | Start]
 """Seconds since the start of the run, and the entry."""
 KINDS: Mapping[str, type[Event | Start]] = MappingProxyType(
-    {kind.__name__.lower(): kind for kind in (Start, Profiled, Reported, Finished, Interrupted, Tick)}
+    {kind.__name__.lower(): kind for kind in (Start, Profiled, Reported, Finished, Measured, Interrupted, Tick)}
 )
 
 

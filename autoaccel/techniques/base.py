@@ -88,6 +88,13 @@ class Technique:
         for f in _state_fields(self):
             setattr(self, f.name, state[f.name])
 
+    def resume(self, context: Context, state: dict[str, Any]) -> None:
+        """Go on in another process, after `setup`, from the state returned by `state_dict`.
+
+        The weights are loaded afterwards. Override it to change the model as the technique had changed it by then.
+        """
+        self.load_state_dict(state)
+
 
 def _state_fields(made: Technique) -> list[dataclasses.Field[Any]]:
     return [f for f in dataclasses.fields(cast(Any, made)) if not f.init]

@@ -29,8 +29,9 @@ def check_executor(make: Callable[[Path], Executor], folder: Path) -> None:
         folder: An empty folder.
 
     Raises:
-        AssertionError: If it does not report all milestones in order, does not finish each trial exactly once, does
-            not end a stopped trial, raises on a trial that is over, or cannot score the weights it saved.
+        AssertionError: If it does not report all milestones in order, does not finish each trial once, does not
+            end a trial that is stopped or preempted, raises on one that is over, or cannot score the weights
+            that it saved.
     """
     with closing(make(folder)) as executor:
         catalog = executor.load(None)
@@ -42,6 +43,7 @@ def check_executor(make: Callable[[Path], Executor], folder: Path) -> None:
         _check_score(executor, folder)
         _check_side_by_side(executor, facts)
         _check_stop(executor, facts)
+        _check_preempt(executor, facts)
         _check_finish_early(executor, facts)
         _check_strangers(executor)
     executor.close()  # once more
@@ -83,6 +85,13 @@ def _check_stop(executor: Executor, facts: TaskFacts) -> None:
     assert outcome.kind in (OutcomeKind.PRUNED, OutcomeKind.COMPLETE), f"stopped, it ended as {outcome.kind}"
 
 
+def _check_preempt(executor: Executor, facts: TaskFacts) -> None:
+    executor.start(_request(5, facts, steps=20_000))
+    executor.preempt(5)
+    outcome = _outcome(_events(executor, {5})[-1])
+    assert outcome.kind in (OutcomeKind.PREEMPTED, OutcomeKind.COMPLETE), f"preempted, it ended as {outcome.kind}"
+
+
 def _check_finish_early(executor: Executor, facts: TaskFacts) -> None:
     executor.start(_request(4, facts))
     executor.finish_early(4)
@@ -96,6 +105,7 @@ def _check_strangers(executor: Executor) -> None:
     for trial in (0, 99):
         executor.proceed(trial)
         executor.stop(trial)
+        executor.preempt(trial)
         executor.finish_early(trial)
     late = executor.poll(0.2)
     assert not late, f"no trial is running, but {late} arrived"

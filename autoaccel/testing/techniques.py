@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -28,10 +29,11 @@ from autoaccel.training.data.prepare import build_model
 from autoaccel.training.data.task import Task
 from autoaccel.training.evaluate import evaluate, score
 from autoaccel.training.finalize import finalize
-from autoaccel.training.loop import Milestones, train
+from autoaccel.training.loop import Keeper, Milestones, train
 from autoaccel.training.meters.meters import Meters
 from autoaccel.training.meters.progress import Progress
 from autoaccel.training.scores import Score
+from autoaccel.training.snapshot import Running, restore, take
 
 
 def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | None = None, steps: int = 12) -> None:
@@ -45,16 +47,19 @@ def check_technique(name: str, task: Task, parameters: Mapping[str, Value] | Non
 
     Raises:
         AssertionError: If it does not train to a finite loss, its FLOPs are not charged, an evaluation changes the
-            weights, `state_dict` lacks some of its state, or the saved weights do not load into a fresh model of
-            the user's factory or do not score what was evaluated.
+            weights, a training that goes on from a snapshot ends with other weights, or the saved weights do not
+            load into a fresh model of the user's factory or do not score what was evaluated.
     """
     with _fresh_process_state():
-        context, scores = _trained(name, task, parameters or {}, steps)
+        kept = _Kept(2 * steps // 3)
+        context, scores = _trained(name, task, parameters or {}, steps, kept)
         technique = next(t for t in context.techniques if t.info.name == name)
         assert all(math.isfinite(score.loss) for score in scores), f"{name}: the loss is not finite"
         assert context.meter.spent().flops > 0, f"{name}: its FLOPs are not charged"
+        resumed, again = _trained(name, task, parameters or {}, steps, _Resumed(kept.state))
+        _check_resumed(resumed, context)
+        assert again[-1] == scores[-1], f"{name}: resumed, the training ends with {again[-1]}, not {scores[-1]}"
         _check_evaluation(context, technique)
-        _check_state(technique)
         _check_delivery(context, task, technique)
 
 
@@ -69,8 +74,37 @@ def alone(name: str, parameters: Mapping[str, Value]) -> Recipe:
     return Recipe(**chosen)
 
 
+class _Kept(Keeper):
+    """Keeps what a file would hold of the training before a step."""
+
+    def __init__(self, at: int):
+        self._left = at
+        self.state = b""
+
+    def begin(self, running: Running) -> None:
+        self._running = running
+
+    def before_step(self) -> None:
+        if self._left == 0:
+            file = io.BytesIO()
+            torch.save(take(self._running), file)
+            self.state = file.getvalue()
+        self._left -= 1
+
+
+class _Resumed(Keeper):
+    """Goes on from such a state."""
+
+    def __init__(self, state: bytes):
+        self._state = state
+
+    def begin(self, running: Running) -> None:
+        state = torch.load(io.BytesIO(self._state), weights_only=True)
+        restore(running, state, Cost(state["meters"]["spent"]))
+
+
 def _trained(
-    name: str, task: Task, parameters: Mapping[str, Value], steps: int
+    name: str, task: Task, parameters: Mapping[str, Value], steps: int, keeper: Keeper
 ) -> tuple[TrainingContext, list[Score]]:
     techniques = build(alone(name, parameters).chosen())
     context = prepare_context(task, techniques, {}, 0, 0, SimulatedClock(), 0.0, cpu=True)
@@ -84,7 +118,7 @@ def _trained(
         return True
 
     progress = Progress(Budget(steps=steps), context.meter.spent(), Cost(), 2, Cost())
-    train(context, progress, Milestones((0.5, 1.0), 0, report), seed=0)
+    train(context, progress, Milestones((0.5, 1.0), 0, report), seed=0, keeper=keeper)
     return context, scores
 
 
@@ -102,14 +136,16 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return {k: t for k, t in model.state_dict().items() if isinstance(t, Tensor) and t.layout is torch.strided}
 
 
-def _check_state(technique: Technique) -> None:
-    state = technique.state_dict()
-    parameters = {key: getattr(technique, key) for key in technique.info.parameters}
-    again = type(technique)(**parameters)
-    again.load_state_dict(state)
-    assert _same(vars(again), vars(technique)), (
-        f"{technique.info.name}: `state_dict` does not carry all of its state"
-    )
+def _check_resumed(resumed: TrainingContext, unbroken: TrainingContext) -> None:
+    found, weights = _tensors(resumed.model), _tensors(unbroken.model)
+    other = [key for key in weights.keys() | found.keys() if not _equal(weights.get(key), found.get(key))]
+    assert not other, f"resumed, the training ends with another {', '.join(sorted(other)[:3])}"
+    spent, cost = resumed.meter.spent(), unbroken.meter.spent()
+    assert spent == cost, f"resumed, the training costs {spent}, not {cost}"
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is not None and other is not None and torch.equal(one, other)
 
 
 def _check_delivery(context: TrainingContext, task: Task, technique: Technique) -> None:
@@ -125,16 +161,6 @@ def _check_delivery(context: TrainingContext, task: Task, technique: Technique) 
     assert math.isclose(loss, evaluated.loss, rel_tol=1e-3, abs_tol=1e-5), (
         f"{technique.info.name}: evaluated with a loss of {evaluated.loss}, but its saved weights have {loss}"
     )
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return bool(one == other)
 
 
 @contextmanager

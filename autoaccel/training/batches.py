@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import count, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,25 @@ from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.sources import StreamSource
 
 T = TypeVar("T")
+
+
+@dataclass
+class Place:
+    """A place in the data.
+
+    Args:
+        number: Number of the pass, from 0.
+        done: Samples of the pass that were trained on, over all ranks.
+        batches: Batches of the pass that were trained on.
+        begun: State of the generator of the order when the pass began.
+        weight: Weight of each sample in the pass, shape [n_train]; None if all are 1.
+    """
+
+    number: int = 0
+    done: int = 0
+    batches: int = 0
+    begun: Tensor | None = None
+    weight: Tensor | None = None
 
 
 class BatchSampler:
@@ -36,6 +56,21 @@ class BatchSampler:
         self._shared = context.sample_loss.clone()
         self._selectors = [t for t in context.techniques if type(t).select is not Technique.select]
         self._own = context.data.weights.get("train")
+        self._place = Place()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the data before the batch that was yielded last; only for a single process."""
+        return dict(vars(self._place))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to a place in the data.
+
+        Batches come as they did if the user's data give the same sample twice, and if no worker process has fetched
+        others ahead while the batch size was changing.
+        """
+        self._place = Place(**state)
+        if self._place.begun is not None:
+            self._order.set_state(self._place.begun)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches on the device, forever.
@@ -44,19 +79,23 @@ class BatchSampler:
             TaskError: If a pass has no sample.
         """
         source = self._context.data.train.source
-        for number in count():
-            empty = True
-            for batch in self._of_stream(source, number) if isinstance(source, StreamSource) else self._one_pass():
-                empty = False
+        while True:
+            for batch in self._of_stream(source) if isinstance(source, StreamSource) else self._one_pass():
                 yield batch
+                self._place.done += len(batch.index) * self._world
+                self._place.batches += 1
                 if self._context.restart:
                     self._context.restart = False
                     break
-            if empty:
+            if not self._place.done:
                 raise TaskError("a pass over the training data has no sample")
+            self._place = Place(self._place.number + 1)
 
     def _one_pass(self) -> Iterator[Batch]:
-        weight = self._weights(len(self._context.data.train))
+        if self._place.begun is None:
+            self._place.begun = self._order.get_state()
+            self._place.weight = self._weights(len(self._context.data.train))
+        weight = self._place.weight
         for batch in self._fetched(index[self._rank :: self._world] for index in self._indices(weight)):
             yield batch if weight is None else batch.replace(weight=weight[batch.index])
 
@@ -64,17 +103,16 @@ class BatchSampler:
         """Return the indices of each batch of a pass over all ranks."""
         data = self._context.data
         if data.batches is not None:
-            return self._own_batches(data.batches)
+            return islice(self._own_batches(data.batches), self._place.batches, None)
         if data.order is not None:
-            return self._cut(self._positions(self._drawn(data.order, _as_tensor)))
+            return self._cut(self._positions(self._drawn(data.order, _as_tensor)), self._place.done)
         if weight is None or not self._selectors:
-            return self._cut(torch.randperm(len(data.train), generator=self._order))
+            return self._cut(torch.randperm(len(data.train), generator=self._order), self._place.done)
         chosen = weight.cpu().nonzero().flatten()
-        return self._cut(chosen[torch.randperm(len(chosen), generator=self._order)])
+        return self._cut(chosen[torch.randperm(len(chosen), generator=self._order)], self._place.done)
 
-    def _cut(self, indices: Tensor) -> Iterator[Tensor]:
-        """Yield the indices of each batch of a pass, cut to the batch size at that moment."""
-        done = 0
+    def _cut(self, indices: Tensor, done: int) -> Iterator[Tensor]:
+        """Yield the indices of each batch after the first `done` samples, cut to the batch size at that moment."""
         while done < len(indices):
             index = indices[done : done + self._context.batch_size]
             done += len(index)
@@ -115,11 +153,12 @@ class BatchSampler:
             return map(context.fetch, indices)
         return (context.to_device(*loaded) for loaded in context.loader(indices))
 
-    def _of_stream(self, source: StreamSource, number: int) -> Iterator[Batch]:
+    def _of_stream(self, source: StreamSource) -> Iterator[Batch]:
         """Yield batches of a stream. Every rank reads all of it and keeps its part, so none gets a sample twice."""
         if hasattr(source.stream, "set_epoch"):  # streams that shuffle themselves do so by this number
-            source.stream.set_epoch(number)
-        samples, done = source.samples(), 0
+            source.stream.set_epoch(self._place.number)
+        done = self._place.done
+        samples = islice(source.samples(), done, None)
         while drawn := list(islice(samples, self._context.batch_size)):
             if len(drawn) < self._context.batch_size and done:
                 return

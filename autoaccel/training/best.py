@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ class Best:
             last: Whether they are the last ones: they win a tie, and are not copied, since they stay in the model.
         """
         self.last = score if last else None
-        form = _form(model)
+        form = form_of(model)
         better = form != self._form or self.beaten(score, last)
         # Several processes may differ in the last digit, and must go on alike.
         if bool(broadcast(torch.tensor(float(better), device=next(model.parameters()).device))):
@@ -62,6 +62,18 @@ class Best:
 
     def _key(self, score: Score) -> tuple[float, float]:
         return (-score.metric if self.maximize else score.metric), score.loss
+
+    def state_dict(self, model: nn.Module) -> dict[str, Any]:
+        """Return its state as plain data, which keeps referring to the weights; `model` is the one in training."""
+        score, last = (None if made is None else astuple(made) for made in (self.score, self.last))
+        fits = self._form == form_of(model)
+        return {"score": score, "last": last, "at": self.at, "weights": dict(self._state), "fits": fits}
+
+    def load_state_dict(self, state: Mapping[str, Any], model: nn.Module) -> None:
+        """Restore what `state_dict` returned, for the same model in the same form."""
+        self.score, self.last = (None if made is None else Score(*made) for made in (state["score"], state["last"]))
+        self.at, self._state = state["at"], state["weights"]
+        self._form = form_of(model) if state["fits"] else None
 
     @property
     def earlier(self) -> bool:
@@ -93,10 +105,11 @@ def load(model: nn.Module, state: State) -> None:
             buffer.data.copy_(state[name])
 
 
-def _form(model: nn.Module) -> object:
-    """Return what weights have to fit: the kinds of modules, and the shapes of tensors.
+def form_of(model: nn.Module) -> list[tuple[Any, ...]]:
+    """Return what weights have to fit, as plain data: the kinds of modules, and the shapes of tensors.
 
     A technique that cuts, grows or converts the model changes it, and weights from before no longer fit.
     """
-    tensors = [(name, part.shape) for name, part in model.state_dict().items() if isinstance(part, Tensor)]
-    return [(name, type(module)) for name, module in model.named_modules()], tensors
+    kinds = [(name, type(module).__module__, type(module).__qualname__) for name, module in model.named_modules()]
+    state = model.state_dict().items()
+    return [*kinds, *((name, tuple(part.shape)) for name, part in state if isinstance(part, Tensor))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from autoaccel.training.best import Best, copied, load
@@ -14,7 +15,12 @@ from autoaccel.training.scores import Score
 
 
 def finalize(
-    context: TrainingContext, path: Path | None, test: bool, best: Best | None = None, samples: int = 0
+    context: TrainingContext,
+    path: Path | None,
+    test: bool,
+    best: Best | None = None,
+    samples: int = 0,
+    saved: Callable[[], bool] = lambda: True,
 ) -> Score | None:
     """Finish, save and test. The saved file is the result; the model in memory is not used afterwards.
 
@@ -24,6 +30,7 @@ def finalize(
         test: Whether to score on the test set.
         best: Weights to deliver instead of the last ones, if they are better; gets the score of what is delivered.
         samples: Number of validation samples that the score is of; 0 for all.
+        saved: Called once the weights are saved; returns whether the test set may be scored.
 
     Returns:
         The score on the test set, or None if it was not scored.
@@ -38,7 +45,8 @@ def finalize(
         if path is not None and (context.accelerator is None or context.accelerator.is_main_process):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_weights(context.model, path)
-        return score(context, context.data.test) if test and context.data.test is not None else None
+        may_test = saved() and test
+        return score(context, context.data.test) if may_test and context.data.test is not None else None
 
 
 def bring_back(context: TrainingContext, best: Best, samples: int) -> None:

@@ -24,9 +24,20 @@ from autoaccel.training.evaluate import evaluated_weights, score
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
 from autoaccel.training.scores import Score
+from autoaccel.training.snapshot import Running
 
 CHECK_EVERY = 50
 """Steps between two checks that the loss is finite: each check synchronizes with the device."""
+
+
+class Keeper:
+    """Keeps the state of a training; this one keeps nothing."""
+
+    def begin(self, running: Running) -> None:
+        """Called before the first step; it may bring the training to the state of an earlier one."""
+
+    def before_step(self) -> None:
+        """Called before each step, after progress was read."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -52,7 +63,13 @@ class Milestones:
     best: Best | None = None
 
 
-def train(context: TrainingContext, progress: Progress, milestones: Milestones, seed: int) -> Score | None:
+def train(
+    context: TrainingContext,
+    progress: Progress,
+    milestones: Milestones,
+    seed: int,
+    keeper: Keeper = Keeper(),  # noqa: B008
+) -> Score | None:
     """Train until the budget is spent.
 
     Args:
@@ -60,6 +77,7 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
         progress: Converts the cost so far to progress.
         milestones: When to evaluate.
         seed: Seed of the order of the samples.
+        keeper: Keeps the state of the training, for another process to go on from; only for a single process.
 
     Returns:
         The last score, or None if the training was stopped early.
@@ -72,9 +90,11 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
     rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     take_step = Step(context)
     shares = list(milestones.shares)
-    reached = 0
+    sampler = BatchSampler(context, seed, rank, world)
     context.model.train()
-    for batch in BatchSampler(context, seed, rank, world):
+    keeper.begin(Running(context, sampler, progress, milestones.best))
+    reached = bisect_right(shares, progress.p)
+    for batch in sampler:
         context.p = progress.read(context.meter.spent())
         if world > 1 and progress.timed:
             context.p = _agreed(context.p, context)
@@ -95,6 +115,7 @@ def train(context: TrainingContext, progress: Progress, milestones: Milestones, 
             return found
         if milestones.stopped():
             return None
+        keeper.before_step()
         take_step(batch)
     raise AssertionError("passes over the data never end")
 

@@ -35,7 +35,7 @@ def headline(
         trials: All trials of the run.
         compared: The comparison as plain data, if there is one.
         delivered: The trial whose model is delivered, if any.
-        status: complete, running or interrupted.
+        status: complete, running, interrupted or preempted.
     """
     metric = trials.facts.metric if trials.facts else "metric"
     if compared is None:

@@ -1,30 +1,75 @@
-"""Turn Ctrl-C and SIGTERM into a flag that a loop can check."""
+"""Turn Ctrl-C and the signals that end a process into a value that a loop can look at.
+
+A handler only notes the signal: work done in one may come in the middle of anything.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
+
+from autoaccel.core.events import Interrupted
 
 PATIENCE = 0.5
-"""Longest wait for an event, in seconds, and so the delay before Ctrl-C is noticed."""
+"""Longest wait for an event, in seconds, and so the delay before a signal is noticed."""
+TAKEN_AWAY = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals with which a machine is taken away, by a scheduler or with the terminal."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by another signal than Ctrl-C."""
+
+
+class Interrupts:
+    """The signals that have arrived.
+
+    Attributes:
+        presses: How often Ctrl-C was pressed.
+        terminated: Whether another signal has asked the process to end.
+    """
+
+    def __init__(self) -> None:
+        self.presses = 0
+        self.terminated = False
+
+    def __call__(self) -> Interrupted | None:
+        """Return how the run was asked to end; None if it was not."""
+        at_once = self.terminated or self.presses > 1
+        return Interrupted(preempted=at_once) if at_once or self.presses else None
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Note a signal; the third Ctrl-C raises KeyboardInterrupt."""
+        if number != signal.SIGINT:
+            self.terminated = True
+            return
+        self.presses += 1
+        if self.presses > 2:
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether Ctrl-C or SIGTERM arrived; the second raises KeyboardInterrupt."""
-    asked: list[int] = []
-
-    def ask(number: int, _: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    old = {}
+def interrupts() -> Iterator[Interrupts]:
+    """Note signals instead of letting them end the process. A signal that is ignored, as under nohup, stays so."""
+    asked, old = Interrupts(), {}
     with suppress(ValueError):  # not in the main thread: the caller handles signals
-        old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in (signal.SIGINT, *TAKEN_AWAY):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                old[number] = signal.signal(number, asked.note)
     try:
-        yield lambda: bool(asked)
+        yield asked
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+def raise_when_terminated() -> None:
+    """Let the signals that take a machine away raise `Terminated`, where nothing else notes them."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    for number in TAKEN_AWAY:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)

@@ -13,6 +13,7 @@ from autoaccel.core.events import (
     Finish,
     FinishEarly,
     Interrupted,
+    Preempt,
     Proceed,
     Start,
     Stop,
@@ -44,39 +45,43 @@ class Loop:
         executor: Runs the trials.
         clock: Measures the seconds of the run over all its sessions.
         listeners: Receive all starts and events.
-        interrupted: Returns whether the run was asked to end now.
+        interrupted: Returns how the run was asked to end now; None if it was not.
         patience: Longest wait for an event, in seconds.
+        news: Returns events that come neither from the executor nor from the user.
     """
 
     search: Search
     executor: Executor
     clock: Clock
     listeners: Sequence[Listener] = ()
-    interrupted: Callable[[], bool] = lambda: False
+    interrupted: Callable[[], Interrupted | None] = lambda: None
     patience: float = float("inf")
+    news: Callable[[], Sequence[Event]] = tuple
     _wake: float = field(default=0.0, init=False)
-    _told: bool = field(default=False, init=False)
+    _told: Interrupted | None = field(default=None, init=False)
 
-    def run(self, events: Sequence[Event], actions: Sequence[Action] = ()) -> None:
+    def run(self, events: Sequence[Event], starts: Sequence[Start] = ()) -> None:
         """Run until the search is finished.
 
         Args:
             events: Events to handle first.
-            actions: Actions that a resumed search had decided on but not started.
+            starts: Starts that a killed run had decided on and that are only recorded; see `replay`.
         """
-        done = self._act(actions)
+        done = False
+        for start in starts:
+            self._tell(start, self.clock.now())
         for event in events:
             done = self._handle(event) or done
         while not done:
-            if self.interrupted() and not self._told:
-                self._told = True
-                done = self._handle(Interrupted())
+            if (asked := self.interrupted()) and asked != self._told:
+                self._told = asked
+                done = self._handle(asked)
                 continue
             timeout = min(self.patience, max(0.0, self._wake - self.clock.now()))
             arrived = self.executor.poll(timeout)
             for listener in self.listeners:
                 listener.tick(self.clock.now())
-            for event in arrived or [Tick()]:
+            for event in [*self.news(), *(arrived or [Tick()])]:
                 done = self._handle(event) or done
 
     def _handle(self, event: Event) -> bool:
@@ -97,6 +102,8 @@ class Loop:
                     self.executor.proceed(trial)
                 case Stop(trial):
                     self.executor.stop(trial)
+                case Preempt(trial):
+                    self.executor.preempt(trial)
                 case FinishEarly(trial):
                     self.executor.finish_early(trial)
                 case Wake(at):

@@ -89,7 +89,7 @@ class Recorder:
 
         Args:
             clock: Measures the seconds of the run.
-            status: complete or interrupted.
+            status: complete, interrupted or preempted.
             tested: Test score, with its cost, of a trial delivered instead of the final training; may be empty.
         """
         self._add_to_study()
@@ -97,6 +97,7 @@ class Recorder:
         self._promote_weights()
         shown = front_of(self._search, self._goal, self._budget)
         self._folder.drop_weights({record.number for record in shown})
+        self._folder.drop_checkpoints(set() if status == "complete" else self._to_go_on())
         data = self._result(clock.now(), status)
         if tested:
             scored = {key: known(tested[key]) for key in ("metric", "loss", "standard_error")}
@@ -135,6 +136,13 @@ class Recorder:
         kept = {record.number for record in found if record is not None}
         kept |= needed(search, self._goal, self._budget)
         self._folder.drop_weights(kept | learned_from | {request.trial for request in running})
+        self._folder.drop_checkpoints({request.trial for request in running} | self._to_go_on())
+
+    def _to_go_on(self) -> set[int]:
+        """Return the trials from whose checkpoints others go on, or may."""
+        trials = self._search.trials
+        ended = {record.request.resumes for record in trials if record.outcome and not record.unfinished}
+        return {record.checkpoint[0] for record in trials.unfinished() if record.checkpoint} - ended
 
     def _promote_weights(self) -> None:
         _, record = delivery(self._search, self._goal)

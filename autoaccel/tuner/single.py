@@ -39,7 +39,10 @@ def train_alone(executor: Executor, request: TrialRequest, clock: Clock, view: D
     executor.start(request)
     with interrupts() as interrupted:
         while True:
-            if interrupted() and not asked:
+            stop = interrupted()
+            if stop and stop.preempted and asked:
+                raise KeyboardInterrupt
+            if stop and not asked:
                 asked = True
                 executor.finish_early(request.trial)
                 view.finishing(request, started, clock.now())

@@ -44,7 +44,7 @@ def result_data(
         search: The search.
         budget: The budget of the run.
         now: Wall-clock seconds since the start of the run.
-        status: complete, running or interrupted.
+        status: complete, running, interrupted or preempted.
         goal: What the run is after besides the best metric.
     """
     facts = search.trials.facts

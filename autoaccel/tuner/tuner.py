@@ -14,7 +14,7 @@ from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import Cost
 from autoaccel.core.resources import Resources
 from autoaccel.core.trial import Outcome
-from autoaccel.errors import AutoaccelError, NoTrialError, TaskError, UsageError
+from autoaccel.errors import AutoaccelError, NoTrialError, PreemptedRunError, TaskError, UsageError
 from autoaccel.execution.base import Executor
 from autoaccel.execution.executors import find_executor
 from autoaccel.reporting.memory import short
@@ -31,7 +31,7 @@ from autoaccel.tuner.earlier import Earlier
 from autoaccel.tuner.forecast_data import forecast_data, from_recorded
 from autoaccel.tuner.forecast_scenario import Scenario
 from autoaccel.tuner.goals import told
-from autoaccel.tuner.interrupts import PATIENCE, interrupts
+from autoaccel.tuner.interrupts import PATIENCE, Interrupts, interrupts
 from autoaccel.tuner.loop import Listener, Loop
 from autoaccel.tuner.options import Options
 from autoaccel.tuner.recorder import Recorder
@@ -195,15 +195,17 @@ class Tuner:
         with closing(Log(self._folder.path / LOG)) as log:
             load = inference_lines(self._folder.path)
             recorder = Recorder(self._folder, log, search, space, self._budget, self._target, load, self._goal)
-            interrupted = self._search_on(search, executor, facts, log, recorder)
-            if search.failure is not None:
-                raise self._plain_fails(search.failure)
-            if delivery(search, self._goal)[1] is None:
-                raise NoTrialError(_why_nothing(search))
-            tested = {} if interrupted else self._test_delivered(search, executor)
-            data = recorder.deliver(self._clock, "interrupted" if interrupted else "complete", tested)
-            if not interrupted:
-                self._note(*self._earlier.remember(search))
+            with interrupts() as asked:
+                self._search_on(search, executor, facts, log, recorder, asked)
+                status = "complete" if not asked() else "preempted" if asked.terminated else "interrupted"
+                if search.failure is not None:
+                    raise self._plain_fails(search.failure)
+                if delivery(search, self._goal)[1] is None:
+                    raise self._nothing(search, status)
+                tested = {} if asked() else self._test_delivered(search, executor)
+                data = recorder.deliver(self._clock, status, tested)
+                if not asked():
+                    self._note(*self._earlier.remember(search))
         return Result(self._folder.path, data, None if isinstance(self._task, str) else self._task)
 
     def _test_delivered(self, search: Search, executor: Executor) -> Mapping[str, Any]:
@@ -229,11 +231,24 @@ class Tuner:
         error.__cause__ = AutoaccelError(trace.read_text() if trace.exists() else outcome.reason)
         return error
 
+    def _nothing(self, search: Search, status: str) -> AutoaccelError:
+        if status == "preempted":
+            return PreemptedRunError(
+                f"asked to end before one trial was complete; {self._folder.path} can be resumed"
+            )
+        return NoTrialError(_why_nothing(search))
+
     def _search_on(
-        self, search: Search, executor: Executor, facts: TaskFacts, log: Log, recorder: Recorder
-    ) -> bool:
-        """Run until the search is done; return whether it was interrupted."""
-        events, actions = replay(search, log.entries, self._before)
+        self,
+        search: Search,
+        executor: Executor,
+        facts: TaskFacts,
+        log: Log,
+        recorder: Recorder,
+        asked: Interrupts,
+    ) -> None:
+        """Run until the search is done."""
+        events, starts = replay(search, log.entries, self._before, self._folder.saved)
         if not log.entries:
             events = [Profiled(facts, self._resources.workers)]
         listeners: list[Listener] = [recorder]
@@ -241,9 +256,7 @@ class Tuner:
             listeners.append(_PlanFirst(self._view, search, facts.understood, self._told))
             for now, entry in log.entries:
                 self._view.handle(entry, now)
-        with interrupts() as interrupted:
-            Loop(search, executor, self._clock, listeners, interrupted, PATIENCE).run(events, actions)
-            return interrupted()
+        Loop(search, executor, self._clock, listeners, asked, PATIENCE).run(events, starts)
 
 
 class _PlanFirst:

@@ -21,8 +21,9 @@ from autoaccel.spaces.space import SearchSpace
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
 from autoaccel.training.profile import profile_task
-from autoaccel.training.run_trial import WEIGHTS, TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
 from autoaccel.training.scoring import score_weights
+from autoaccel.training.trial_environment import WEIGHTS, TrialEnvironment
 
 TIE = 1e-6
 """Weight of the loss beside the metric, which decides between equal metrics as autoaccel does."""

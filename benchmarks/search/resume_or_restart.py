@@ -23,7 +23,8 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.recipe import Choice, Recipe
 from autoaccel.core.trial import COOLDOWN, Outcome, Report, TrialRequest
 from autoaccel.training.data.understanding import Understanding
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 from benchmarks.search.record import RECORDED, Origin, Recorder, fitting, read
 from benchmarks.search.record_tasks import TASKS
 

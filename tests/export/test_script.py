@@ -21,7 +21,8 @@ from autoaccel.export.script import recipe_files, training_script
 from autoaccel.export.sources import declared
 from autoaccel.techniques.registry import classes
 from autoaccel.training.data.discovery import load_target, resolve
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 PACKAGE = Path(autoaccel.__file__).parent
 MODEL = """

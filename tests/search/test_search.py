@@ -102,14 +102,14 @@ def test_replaying_a_log_arrives_at_the_same_state():
     assert len(lost) + len(pending) <= 1
 
 
-def interrupt(during, table=quality):
+def interrupt(during, table=quality, preempted=False):
     """A run that is interrupted 4 seconds after the first trial with the given purpose has started."""
     clock, book = SimulatedClock(2.0), Book()
     search = make(Budget(seconds=600))
 
     def interrupted():
         starts = [now for now, e in book.entries if isinstance(e, Start) and e.request.purpose is during]
-        return bool(starts) and clock.now() >= starts[0] + 4
+        return Interrupted(preempted) if starts and clock.now() >= starts[0] + 4 else None
 
     loop = Loop(search, TableExecutor(table, clock), clock, [book], interrupted, patience=0.5)
     loop.run([Profiled(FACTS)])
@@ -120,7 +120,7 @@ def interrupt(during, table=quality):
 def test_an_interrupted_search_stops_what_is_running():
     search, seconds, _ = interrupt(Purpose.SEARCH)
     assert seconds == 0 and not search.trials.of(Purpose.FINAL)
-    assert list(search.trials)[-1].outcome.kind is OutcomeKind.PRUNED
+    assert list(search.trials)[-1].outcome.kind is OutcomeKind.PREEMPTED
 
 
 def test_an_interrupted_final_training_finishes_early_and_is_complete():
@@ -149,7 +149,7 @@ def test_a_resumed_run_goes_on_where_a_training_that_finished_early_was_killed()
     cut = next(i for i, (_, e) in enumerate(book.entries) if isinstance(e, Interrupted)) + 1
     again = make(Budget(seconds=600))
     (lost,), pending = replay(again, book.entries[:cut])
-    assert lost.outcome.kind is OutcomeKind.LOST and not pending
+    assert lost.outcome.kind is OutcomeKind.PREEMPTED and not pending
 
 
 def test_a_budget_that_is_too_small_says_how_much_is_needed():

@@ -11,8 +11,9 @@ from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.training.data.task import Task
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
 from autoaccel.training.scoring import score_weights
+from autoaccel.training.trial_environment import TrialEnvironment
 
 
 @dataclass

@@ -21,7 +21,8 @@ from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.data.prepare import build_model
 from autoaccel.training.data.task import Task
 from autoaccel.training.loop import Step
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 N, WIDTH, CLASSES = 16, 8, 3
 LAYER = 2 * N * WIDTH * WIDTH

@@ -17,7 +17,8 @@ from autoaccel.testing.techniques import alone
 from autoaccel.training.checkpoint import save_weights
 from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.prepare import build_model, prepare
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 
 class Residual(nn.Module):

@@ -11,7 +11,8 @@ from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.techniques.model.compression import _prunable, cut_channels
 from autoaccel.training.checkpoint import load_weights, save_weights
 from autoaccel.training.data.task import Task
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 
 class Net(nn.Module):

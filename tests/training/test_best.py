@@ -19,8 +19,9 @@ from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest, final_miles
 from autoaccel.techniques.registry import catalog
 from autoaccel.testing.techniques import alone
 from autoaccel.training.data.task import Task
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
 from autoaccel.training.scoring import score_weights
+from autoaccel.training.trial_environment import TrialEnvironment
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

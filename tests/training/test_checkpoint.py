@@ -17,9 +17,10 @@ from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError
 from autoaccel.training.best import Best
 from autoaccel.training.checkpoint import load_weights, save_weights
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
 from autoaccel.training.scores import Score
 from autoaccel.training.scoring import score_weights
+from autoaccel.training.trial_environment import TrialEnvironment
 
 # Torch announces what is new or old in these models, once a process: whichever test comes first would fail.
 pytestmark = pytest.mark.filterwarnings("default")

@@ -14,7 +14,8 @@ from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError
 from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.data.prepare import build_model, prepare, refold
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 G = torch.Generator().manual_seed(0)
 X = torch.randn(120, 5, generator=G)

@@ -15,7 +15,8 @@ from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError
 from autoaccel.training.data.task import Task
 from autoaccel.training.profile import profile_task
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 MB = 1e6
 

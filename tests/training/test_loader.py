@@ -26,7 +26,8 @@ from autoaccel.training.build import assemble
 from autoaccel.training.data.loading import enough_workers, seconds_per_batch
 from autoaccel.training.data.opening import open_data
 from autoaccel.training.data.task import Task
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 
 class Slow(Dataset):

@@ -14,7 +14,8 @@ from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import COOLDOWN, OutcomeKind, TrialRequest
 from autoaccel.training.data.task import Task
 from autoaccel.training.meters.progress import Progress
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 UNIT = Cost(seconds=0.5, flops=2e6, steps=1, samples=64)
 """Cost of one step."""

@@ -13,7 +13,8 @@ from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.data.task import Task
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 
 def test_the_test_score_of_mixed_precision_is_that_of_the_delivered_model(tmp_path):

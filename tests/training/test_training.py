@@ -17,7 +17,8 @@ from autoaccel.training.data.capabilities import task_capabilities
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
 from autoaccel.training.meters.count_flops import count_flops
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 
 def table_task(n=200, classes=3, **changes):

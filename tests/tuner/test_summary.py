@@ -10,7 +10,7 @@ from simulation import FACTS, make, quality, simulate
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
-from autoaccel.core.events import Finished, Profiled, Reported
+from autoaccel.core.events import Finished, Interrupted, Profiled, Reported
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import Purpose
 from autoaccel.execution.simulated import TableExecutor
@@ -161,7 +161,9 @@ def interrupted(seconds, table=quality, budget=3600.0):
     """A run of an hour that is interrupted after these seconds."""
     clock, search = SimulatedClock(2.0), make(Budget(seconds=budget))
     executor = TableExecutor(table, clock, standard_error=0.0)
-    Loop(search, executor, clock, [], lambda: clock.now() >= seconds, patience=5.0).run([Profiled(FACTS)])
+    asked = Interrupted()
+    loop = Loop(search, executor, clock, [], lambda: asked if clock.now() >= seconds else None, patience=5.0)
+    loop.run([Profiled(FACTS)])
     return search
 
 

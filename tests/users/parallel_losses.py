@@ -20,7 +20,8 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import TrialRequest
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 KINDS = {
     "causal": "gpt2_poems",

@@ -18,7 +18,8 @@ from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.training.checkpoint import load_weights
 from autoaccel.training.data.prepare import prepare
 from autoaccel.training.rehearsal import rehearse
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
 
 pytestmark = [
     pytest.mark.filterwarnings("default"),  # users' libraries warn about each other

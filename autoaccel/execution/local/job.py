@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autoaccel.core import checkpoints
 from autoaccel.core.codec import from_data
 from autoaccel.core.quantities import Cost
 from autoaccel.core.trial import SLOWER, Outcome, OutcomeKind, Report, TrialRequest, estimated_cost
@@ -17,6 +18,9 @@ from autoaccel.execution.local.messages import Channel
 
 POLITE_SECONDS = 1.0
 """Fewest seconds between asking a worker to stop and killing it."""
+
+PREEMPTED_SECONDS = 10.0
+"""Seconds that a worker has for a checkpoint when the run is asked to end: machines are taken away within 30."""
 
 
 @dataclass
@@ -33,6 +37,7 @@ class Job:
         limit: Seconds after which it is asked to stop; None for never.
         pid: ID of the process and of its group; 0 until known.
         asked: Time on the supervisor's clock when it was asked to stop; None if it was not.
+        preempted: Whether it was asked because the run was.
         overdue: Whether it was asked because its time was up.
         killed: Whether it was killed because it did not stop.
         done: Messages from the worker other than reports.
@@ -48,6 +53,7 @@ class Job:
     request: TrialRequest | None = None
     pid: int = 0
     asked: float | None = None
+    preempted: bool = False
     overdue: bool = False
     killed: bool = False
     done: list[Mapping[str, Any]] = field(default_factory=list)
@@ -67,6 +73,8 @@ class Job:
         """Return the seconds to wait after asking it to stop, which it does between two steps or evaluations."""
         if self.overdue or self.request is None:
             return POLITE_SECONDS
+        if self.preempted:
+            return PREEMPTED_SECONDS
         cost = self.latest.cost if self.latest else Cost()
         step = max(self.request.step.seconds, cost.seconds / cost.steps if cost.steps else 0.0)
         return max(POLITE_SECONDS, SLOWER * max(step, self.request.evaluation.seconds))
@@ -76,11 +84,12 @@ class Job:
         with suppress(OSError):
             self.channel.send(word)
 
-    def ask(self, now: float) -> None:
+    def ask(self, now: float, word: str = "stop") -> None:
         """Ask it to stop at its next step, unless it was asked before."""
         if self.asked is None:
             self.asked = now
-            self.tell("stop")
+            self.preempted = word == "preempt"
+            self.tell(word)
 
     def signal(self, which: signal.Signals) -> None:
         """Send a signal to its whole process group."""
@@ -107,13 +116,15 @@ class Job:
             why: The reason to give if it sent nothing.
         """
         if told := self.said("outcome"):
-            return from_data(Outcome, told[0]["outcome"])
-        seconds = now - self.started
-        cost = estimated_cost(self.request, self.latest, seconds) if self.request else Cost(seconds=seconds)
+            return from_data(Outcome, told[-1]["outcome"])
+        seconds, saved = now - self.started, checkpoints.saved(self.log.parent)
+        cost = estimated_cost(self.request, self.latest, seconds, saved) if self.request else Cost(seconds=seconds)
+        if self.preempted:
+            return Outcome(OutcomeKind.PREEMPTED, cost, reason="the run was asked to end", saved=saved)
         if self.killed and not self.overdue:
             return Outcome(OutcomeKind.PRUNED, cost, reason="stopped; it did not end in time and was killed")
         if self.killed:
             return Outcome(OutcomeKind.TIMED_OUT, cost, reason="did not end in time and was killed")
         if broken := self.said("broken"):
             return Outcome(OutcomeKind.FAILED, cost, reason=broken[0]["message"])
-        return Outcome(OutcomeKind.LOST, cost, reason=f"{why}; see {self.log}")
+        return Outcome(OutcomeKind.LOST, cost, reason=f"{why}; see {self.log}", saved=saved)

@@ -145,7 +145,8 @@ class Supervisor:
 
     def start(self, request: TrialRequest) -> None:
         """Start a trial in its own process."""
-        limit = None if request.grace is None else (request.budget.seconds or 0.0) + request.grace
+        most = (request.budget.seconds or request.carried.seconds) - request.carried.seconds
+        limit = None if request.grace is None else most + request.grace
         folder = self.trial_folder(request.trial)
         self._ask(request.trial, "trial", limit, request=to_data(request), folder=str(folder))
         self._jobs[request.trial].request = request
@@ -159,6 +160,11 @@ class Supervisor:
         """Ask a trial to stop at its next step; it is killed if it does not."""
         if job := self._jobs.get(trial):
             job.ask(self._clock.now())
+
+    def preempt(self, trial: int) -> None:
+        """Ask a trial to save a checkpoint and stop at its next step; it is killed if it does not."""
+        if job := self._jobs.get(trial):
+            job.ask(self._clock.now(), "preempt")
 
     def finish_early(self, trial: int) -> None:
         """Ask a trial to finish early; one that has not started yet gets the message when it does."""

@@ -28,8 +28,9 @@ from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
 from autoaccel.training.profile import measure_sizes, profile_task
 from autoaccel.training.rehearsal import rehearse
-from autoaccel.training.run_trial import TrialEnvironment, run_trial
+from autoaccel.training.run_trial import run_trial
 from autoaccel.training.scoring import score_weights
+from autoaccel.training.trial_environment import TrialEnvironment
 
 
 def load(message: Mapping[str, Any]) -> Any:
@@ -120,19 +121,24 @@ def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClo
         cpu=job["cpu"],
         stopped=lambda: bool(stopped) or control.stopped(),
         finishing=control.finishing,
+        preempted=lambda: bool(stopped) or control.preempted,
+        finished=lambda outcome: channel.send("outcome", outcome=to_data(outcome)),
         found=Understanding.load(Path(job["data"])),
     )
     channel.send("outcome", outcome=to_data(run_trial(task, request, environment)))
 
 
 class ControlChannel:
-    """The supervisor's messages to a running trial: `proceed` or `stop` after a report, `finish_early` at any time.
+    """The supervisor's messages to a running trial: `proceed`, `stop` or `preempt` after a report, or at any time.
 
     These are messages, not signals: they wait for a worker that has not started yet and do not affect any processes
     that the user's code starts.
 
     Args:
         channel: The channel to the supervisor.
+
+    Attributes:
+        preempted: Whether the trial was asked to leave a checkpoint and stop.
     """
 
     def __init__(self, channel: Channel):
@@ -143,6 +149,7 @@ class ControlChannel:
         self._finishing = False
         self._stopped = False
         self._open = True
+        self.preempted = False
 
     def finishing(self) -> bool:
         """Return whether the trial was asked to finish early, without waiting; called before every step."""
@@ -171,7 +178,8 @@ class ControlChannel:
             if message["kind"] == "finish_early":
                 self._finishing = True
             else:
-                self._stopped = self._stopped or message["kind"] == "stop"
+                self.preempted = self.preempted or message["kind"] == "preempt"
+                self._stopped = self._stopped or message["kind"] in ("stop", "preempt")
                 self._answers.append(message["kind"])
 
 

@@ -170,6 +170,17 @@ class ProxyLearnability(BatchFilter):
             self.proxy = ProxyNet(example, self.width, context.classes).to(context.device)
         self.optimizer = torch.optim.AdamW(self.proxy.parameters(), lr=self.lr)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of the proxy and of its optimizer."""
+        assert self.proxy is not None and self.optimizer is not None
+        return {"proxy": self.proxy.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore them, after `setup`."""
+        assert self.proxy is not None and self.optimizer is not None
+        self.proxy.load_state_dict(state["proxy"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
     def batch(self, context: Context, batch: Batch) -> Batch:
         """Train the proxy on the batch before `since`, and filter the batch after it."""
         if context.p < self.since:

@@ -86,6 +86,11 @@ class TokenDropout(Technique):
             self._keep(context, kept)
         return batch
 
+    def resume(self, context: Context, state: dict[str, Any]) -> None:
+        """Keep as many tokens as before."""
+        super().resume(context, state)
+        self._keep(context, self.kept)
+
     def _keep(self, context: Context, kept: int) -> None:
         self.kept = context.variants["token_dropout"] = kept
         for name in self.blocks:

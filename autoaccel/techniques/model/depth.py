@@ -188,6 +188,12 @@ class DepthGrowth(Technique):
         if self.copies:
             self._grow(context)
 
+    def resume(self, context: Context, state: dict[str, Any]) -> None:
+        """Grow the model if it was grown."""
+        if self.copies and not state["copies"]:
+            self._grow(context)
+        super().resume(context, state)
+
     def _grow(self, context: Context) -> None:
         for block in [m for m in context.model.modules() if isinstance(m, BypassedBlock)]:
             restore(block, BypassedBlock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import field
+from typing import Any
 
 import torch
 from torch import nn
@@ -52,6 +53,14 @@ class LayerFreezing(Technique):
         yield
         if self._follow(context):
             context.rebuild()
+
+    def resume(self, context: Context, state: dict[str, Any]) -> None:
+        """Freeze the layers that were frozen."""
+        self._thaw(context.model)
+        parameters = dict(context.model.named_parameters())
+        for name in state["frozen"]:
+            hold(parameters[name])
+        super().resume(context, state)
 
     def finish(self, context: Context) -> None:
         """Unfreeze all layers."""

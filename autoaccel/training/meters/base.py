@@ -32,3 +32,10 @@ class Meter:
 
     def step(self, samples: int) -> None:
         """Called after each optimizer step, with this process's samples."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it needs to go on counting in another process; empty if it is told what was read instead."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from autoaccel.core.clock import Clock
 from autoaccel.core.quantities import SECONDS
@@ -41,6 +41,14 @@ class StepsMeter(Meter):
         """Return the number of steps so far."""
         return self._count
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of steps so far."""
+        return {"count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._count = state["count"]
+
     def step(self, samples: int) -> None:
         """Count a step."""
         self._count += 1
@@ -57,6 +65,14 @@ class SamplesMeter(Meter):
     def read(self) -> float:
         """Return the number of samples so far."""
         return self._count
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the number of samples so far."""
+        return {"count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._count = state["count"]
 
     def step(self, samples: int) -> None:
         """Count the samples of a step."""

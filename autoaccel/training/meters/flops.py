@@ -78,6 +78,14 @@ class FlopsMeter(Meter):
             self._updates += 1
         return made
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the FLOPs so far, and those of the updates; passes are counted anew."""
+        return {"spent": self._spent, "update_flops": list(self._update_flops), "updates": self._updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self._spent, self._update_flops, self._updates = state["spent"], state["update_flops"], state["updates"]
+
     def forget(self) -> None:
         """Clear the counts, because the model or the set of trained parameters has changed."""
         self._table.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
@@ -14,7 +14,7 @@ from torch import nn
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import Clock
-from autoaccel.core.quantities import REPRODUCIBLE, Cost
+from autoaccel.core.quantities import REPRODUCIBLE, SECONDS, Cost
 from autoaccel.errors import TaskError, UsageError
 from autoaccel.training.meters.base import Meter
 from autoaccel.training.meters.counts import SamplesMeter, SecondsMeter, StepsMeter
@@ -148,6 +148,31 @@ class Meters:
         """Return the trial's cost so far over all processes; seconds count once."""
         spent = Cost({meter.quantity: self._read(meter) for meter in self._meters})
         return spent - self._uncounted if self._uncounted else spent
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was spent, and what the meters need to go on from there."""
+        meters = {meter.quantity: meter.state_dict() for meter in self._meters}
+        return {"spent": dict(self.spent()), "uncounted": dict(self._uncounted), "meters": meters}
+
+    def load_state_dict(self, state: Mapping[str, Any], carried: Cost) -> None:
+        """Go on with a training.
+
+        Args:
+            state: What `state_dict` returned.
+            carried: What the training is charged for until here, but for the seconds of this process.
+        """
+        for meter in self._meters:
+            meter.load_state_dict(state["meters"].get(meter.quantity, {}))
+        self._uncounted = Cost(state["uncounted"])
+        self.carry(carried)
+
+    def carry(self, carried: Cost) -> None:
+        """Charge what a training had spent before this process, in place of what this one has; see above."""
+        spent = self.spent()
+        # What was spent on this set-up was spent before, and is not charged twice; seconds pass again.
+        missing = Cost({name: spent[name] - carried[name] for name in spent if name != SECONDS})
+        if any(missing.values()):
+            self._uncounted = self._uncounted + missing
 
     def _read(self, meter: Meter) -> float:
         amount = meter.read() * (1 if meter.shared else self._world)

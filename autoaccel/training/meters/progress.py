@@ -13,10 +13,10 @@ machine was busy, costs time once; it must not end a training whose schedules ar
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median_low
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import COUNTS, REPRODUCIBLE, Cost
@@ -58,7 +58,7 @@ class Progress:
         self._limits = list(self.budget.items())
         self._used = dict.fromkeys(self.budget, 0.0)
         self._recent: dict[str, deque[float]] = {name: deque(maxlen=RECENT) for name in self.budget}
-        self._started = False
+        self._started = self._known = False
         # Progress is linear in each quantity: from `_since`, where `_begun` was used, to 1, where all is used.
         self._since, self._begun, self._share = 0.0, dict(self._used), float("inf")
 
@@ -67,6 +67,15 @@ class Progress:
 
         Call it before each step. It returns 1 as soon as another step would not fit.
         """
+        if self._known:  # it was read before the state was kept
+            self._known = False
+            return self.p
+        if self._known:  # it was read before the state was kept
+            self._known = False
+            return self.p
+        if self._known:  # it was read before the state was kept
+            self._known = False
+            return self.p
         for name, limit in self._limits:
             overhead = self.setup[name] + self.evaluated[name]
             allowed = limit - overhead - self.finalization[name] - self.evaluations * self.evaluation[name]
@@ -80,6 +89,46 @@ class Progress:
             if not spent.steps:  # no training yet, so there is nothing to anneal
                 self.p = 1.0
         return self.p
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it needs to go on in another process, as plain data."""
+        costs = {"setup": self.setup, "evaluation": self.evaluation, "evaluated": self.evaluated}
+        return {
+            **{name: dict(cost) for name, cost in costs.items()},
+            "budget": dict(self.budget),
+            "evaluations": self.evaluations,
+            "p": self.p,
+            "used": dict(self._used),
+            "recent": {name: list(recent) for name, recent in self._recent.items()},
+            "since": self._since,
+            "begun": dict(self._begun),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], spent: Cost) -> None:
+        """Go on with a training, from the progress that it had.
+
+        If all is as it was, progress goes on to the last digit as it would have. Otherwise what is left of it takes
+        what is left of the budget, without the set-up of this process.
+
+        Args:
+            state: What `state_dict` returned.
+            spent: What the training has spent until now.
+        """
+        self.setup, self.evaluation = Cost(state["setup"]), Cost(state["evaluation"])
+        self.evaluated, self.evaluations = Cost(state["evaluated"]), state["evaluations"]
+        self.p, self._used = state["p"], dict(state["used"])
+        self._started = self._known = True
+        for name, recent in state["recent"].items():
+            self._recent[name].extend(recent)
+        overhead = self.setup + self.evaluated
+        used = {name: spent[name] - overhead[name] for name in self.budget}
+        if self.budget.deterministic and dict(self.budget) == state["budget"] and used == self._used:
+            self._since, self._begun = state["since"], dict(state["begun"])
+            return
+        again = {name: used[name] - self._used[name] for name in used if name not in REPRODUCIBLE}
+        self.setup = self.setup + Cost(again)
+        self._since, self._begun = self.p, {name: used[name] - again.get(name, 0.0) for name in used}
+        self._used = dict(self._begun)
 
     def _next_step(self, name: str, last: float) -> float:
         """Return what the next step is expected to cost; `last` is the cost of the last one."""
