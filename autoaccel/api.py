@@ -12,10 +12,12 @@ from typing import Any
 
 from autoaccel.core.budget import Budget, parse_budget
 from autoaccel.core.clock import SystemClock
+from autoaccel.core.paths import is_file
 from autoaccel.core.quantities import COUNTS
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.target import slug, target_name, task_ref
 from autoaccel.core.trial import Purpose, Reference, TrialRequest
+from autoaccel.core.yaml_file import read_text
 from autoaccel.errors import TaskError, UsageError
 from autoaccel.execution.local.supervisor import Supervisor
 from autoaccel.export.script import training_script
@@ -232,6 +234,6 @@ def read_recipe(name: str) -> Recipe:
     if name in PLAIN:
         return PLAIN[name]
     path = Path(name)
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(f"no recipe {name!r}: a YAML file, or one of {', '.join(PLAIN)}")
-    return Recipe.from_yaml(path.read_text(), name)
+    return Recipe.from_yaml(read_text(path, name), name)

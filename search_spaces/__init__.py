@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from autoaccel.core.yaml_file import load_yaml
+from autoaccel.core.paths import is_file
+from autoaccel.core.yaml_file import load_yaml, read_text
 from autoaccel.errors import UsageError, suggestion
 
 
@@ -15,8 +16,18 @@ def names() -> list[str]:
 
 
 def text(name: str) -> str:
-    """Return the YAML text of a built-in search space, or of a file."""
-    return (files(__package__) / f"{name}.yaml" if name in names() else Path(name)).read_text()
+    """Return the YAML text of a built-in search space, or of the user's own file.
+
+    Raises:
+        UsageError: If there is no such space, or the file cannot be read.
+    """
+    if name in names():
+        return (files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
+    path = Path(name)
+    if not is_file(path):
+        accepted = ", ".join(names())
+        raise UsageError(f"no search space {name!r}: one of {accepted}, or a YAML file{suggestion(name, names())}")
+    return read_text(path, name)
 
 
 def read(name: str) -> object:
@@ -25,10 +36,4 @@ def read(name: str) -> object:
     Raises:
         UsageError: If there is no such space or file, or it is not valid YAML.
     """
-    if name in names():
-        return load_yaml((files(__package__) / f"{name}.yaml").read_text(), name)
-    path = Path(name)
-    if not path.is_file():
-        accepted = ", ".join(names())
-        raise UsageError(f"no search space {name!r}: one of {accepted}, or a YAML file{suggestion(name, names())}")
-    return load_yaml(path.read_text(), name)
+    return load_yaml(text(name), name)

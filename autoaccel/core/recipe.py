@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from autoaccel.core.schedules import Option, Schedule, Value
 from autoaccel.core.values import frozen, plain_value, read_value
-from autoaccel.core.yaml_file import SCHEMA, load_yaml
+from autoaccel.core.yaml_file import SCHEMA, dump_yaml, load_yaml
 
 COMPONENTS = ("optimizer", "learning_rate", "batch_size")
 """The components: every recipe has exactly one technique for each. All other techniques are optional."""
@@ -95,8 +93,7 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML, components first."""
-        text: str = yaml.safe_dump(self.to_data(), sort_keys=False)
-        return text
+        return dump_yaml(self.to_data())
 
     @classmethod
     def from_yaml(cls, text: str, source: str = "recipe") -> Recipe:

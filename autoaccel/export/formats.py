@@ -8,10 +8,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord
+from autoaccel.core.yaml_file import dump_yaml
 from autoaccel.errors import UsageError
 from autoaccel.export.script import recipe_files, training_script
 from autoaccel.storage.records import RunRecord
@@ -38,8 +37,7 @@ def accelerate_config(recipe: Recipe) -> str:
         "num_processes": 1,
         "use_cpu": False,
     }
-    text: str = yaml.safe_dump(data, sort_keys=False)
-    return text
+    return dump_yaml(data)
 
 
 def script_files(record: RunRecord) -> Mapping[str, str]:

@@ -16,9 +16,8 @@ from types import MappingProxyType
 from autoaccel.core.catalog import REFERENCE, Catalog, Domain, check, clashes
 from autoaccel.core.recipe import COMPONENTS, Choice, Recipe
 from autoaccel.core.schedules import Option, Value
-from autoaccel.errors import UsageError
+from autoaccel.errors import UsageError, suggestion
 from autoaccel.search_spaces import read as read_space
-from autoaccel.search_spaces import suggestion
 from autoaccel.spaces.choosers import Chooser, RandomChooser
 from autoaccel.spaces.conditions import ParameterDomains, holds, needs
 from autoaccel.spaces.domains import KEYS, extended, read_component, read_portfolio, read_techniques
