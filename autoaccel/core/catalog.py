@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 from autoaccel.core.schedules import Option, Schedule, Value
-from autoaccel.core.values import Plain, frozen
+from autoaccel.core.values import LARGEST_INTEGER, Plain, frozen
 from autoaccel.errors import suggestion
 
 TAGS: Mapping[str, str] = MappingProxyType(
@@ -46,6 +46,8 @@ TAGS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The meaning of each tag, for messages. Techniques may declare other tags."""
+MOST = 2**31 - 1
+"""The largest count that makes sense, such as that of a batch's samples: what torch can index with 32 bits."""
 REFERENCE = "reference"
 """The capability that techniques require to learn from a finished model: available once a trial is complete."""
 
@@ -93,6 +95,8 @@ class Domain:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"= {value!r} is not a number"
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            return "is beyond 2^63 - 1"
         if not math.isfinite(value):
             return f"= {value!r} is not finite"
         if self.integer and value != int(value):
@@ -108,14 +112,52 @@ class Domain:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a technique: its default and the domain to search.
+    """One parameter of a technique: its default, the domain to search, and what makes sense at all.
 
-    A recipe may use any finite value that the technique accepts; only the search is limited to the domain.
+    A recipe may use values outside the domain, which is only what is worth searching. What the domain says of them
+    all the same: what is searched on a logarithmic scale is more than 0, what is not negative in the domain never
+    is, a range inside [0, 1] is one of shares, and a count is at least 1 if 0 is not worth searching.
+
+    Args:
+        default: Its value where a recipe says nothing.
+        domain: The values worth searching.
+        scheduled: Whether it takes a schedule too.
+        least: The smallest value that makes sense, where the domain does not say it.
+        most: The largest value that makes sense, where the domain does not say it.
     """
 
     default: Annotated[Value, Plain]
     domain: Domain
     scheduled: bool = False
+    least: float | None = None
+    most: float | None = None
+
+    def fault(self, value: object, end: bool = False) -> str | None:
+        """Return why `value` is not accepted, or None if it is.
+
+        Args:
+            value: A fixed value.
+            end: Whether it is where a schedule starts or ends, which may be 0 for what is otherwise more than 0.
+        """
+        domain = self.domain
+        if (found := domain.fault(value)) or domain.options or not isinstance(value, int | float):
+            return found
+        positive = domain.log and not domain.integer and self.least is None
+        least, most = self.limits
+        if least <= value <= most and (value > 0 or end or not positive):
+            return None
+        bounds = "more than 0" if positive and not end else "" if least == -math.inf else f"at least {least:g}"
+        upper = "" if most == math.inf else f"at most {most:.10g}"
+        return f"= {value!r} makes no sense; accepted is {' and '.join(filter(None, (bounds, upper)))}"
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The smallest and the largest value that make sense."""
+        domain = self.domain
+        least = -math.inf if domain.low < 0 else float(domain.integer and domain.low >= 1)
+        share = not domain.log and domain.low >= 0 and domain.high <= 1
+        most = MOST if domain.integer else 1.0 if share else math.inf
+        return least if self.least is None else self.least, most if self.most is None else self.most
 
 
 @dataclass(frozen=True)
@@ -192,7 +234,10 @@ def parameter_faults(info: TechniqueInfo, parameters: Mapping[str, object]) -> l
         if isinstance(given, Schedule):
             if not parameter.scheduled:
                 faults.append(f"{info.name}.{key}: takes a fixed value, not a schedule")
-        elif fault := parameter.domain.fault(given):
+            ends = {"start": given.start, "end": given.end}
+            found = {part: parameter.fault(value, end=True) for part, value in ends.items()}
+            faults += [f"{info.name}.{key}.{part} {fault}" for part, fault in found.items() if fault]
+        elif fault := parameter.fault(given):
             faults.append(f"{info.name}.{key} {fault}")
     return faults
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Real
 from typing import Any
 
 
@@ -52,7 +53,7 @@ class Schedule:
         shape: One of `SHAPES`.
 
     Raises:
-        ValueError: If the shape is unknown or the interval is not inside [0, 1].
+        ValueError: If the shape is unknown, a part is no finite number, or the interval is not inside [0, 1].
     """
 
     start: float
@@ -62,7 +63,12 @@ class Schedule:
     shape: str = "linear"
 
     def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
+        for name in ("start", "end", "since", "until"):
+            given: Any = getattr(self, name)
+            is_number = isinstance(given, Real) and not isinstance(given, bool)
+            if not (is_number and -math.inf < given < math.inf):
+                raise ValueError(f"a schedule's {name} is a finite number, got {given!r:.40}")
+        if not isinstance(self.shape, str) or self.shape not in SHAPES:
             raise ValueError(f"unknown schedule shape {self.shape!r}; one of {', '.join(SHAPES)}")
         if not 0 <= self.since <= self.until <= 1:
             raise ValueError(f"a schedule needs 0 <= since <= until <= 1, got {self.since} and {self.until}")

@@ -12,6 +12,8 @@ from typing import Any
 
 from autoaccel.core.schedules import Option, Schedule, Value, is_schedule
 
+LARGEST_INTEGER = 2**63 - 1
+"""The largest whole number that files, databases and tensors hold."""
 TUPLE = "tuple"
 """The key that marks a mapping as a tuple."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from autoaccel.core.values import LARGEST_INTEGER
 from autoaccel.errors import UsageError
 
 SCHEMA = 2
@@ -23,7 +24,6 @@ LARGEST = 200_000
 """Bytes; more is not a recipe or a search space. As much takes the parser a few seconds."""
 DEEPEST = 20
 """Mappings and lists inside each other."""
-LARGEST_INTEGER = 2**63 - 1
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(
     r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"

@@ -52,8 +52,13 @@ def _option(data: object) -> Option:
 
 def _range(data: Mapping[str, Any]) -> Domain:
     low, high = data["low"], data["high"]
-    if not all(isinstance(end, int | float) for end in (low, high)) or not low < high:
-        raise ValueError(f"a range needs numbers with low < high, got {low!r} and {high!r}")
+    if Domain().fault(low) or Domain().fault(high) or not low < high:
+        raise ValueError(f"a range needs finite numbers with low < high, got {low!r:.40} and {high!r:.40}")
+    for switch in ("log", "integer"):
+        if not isinstance(given := data.get(switch, False), bool):
+            raise ValueError(f"{switch} = {given!r:.40} must be true or false")
+    if data.get("integer") and not low == int(low) != int(high) == high:
+        raise ValueError(f"a range of integers needs whole numbers, got {low!r} and {high!r}")
     if data.get("log") and low <= 0:
         raise ValueError(f"a range with log needs low > 0, got {low!r}")
     return Domain(low, high, bool(data.get("log")), bool(data.get("integer")))
@@ -184,7 +189,7 @@ def _read_schedule(key: str, given: Mapping[str, Any], info: TechniqueInfo) -> P
     domains = {part: read_domain(domain) for part, domain in given.items()}
     for part in ("start", "end"):
         for value in _ends(domains[part]):
-            if fault := info.parameters[key].domain.fault(value):
+            if fault := info.parameters[key].fault(value, end=True):
                 raise ValueError(f"{part} {fault}")
     return {f"{key}.{part}": domain for part, domain in domains.items()}
 

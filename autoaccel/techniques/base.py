@@ -122,6 +122,10 @@ def _scheduled(field: dataclasses.Field[Any]) -> bool:
     return "Number" in str(field.type) or "Schedule" in str(field.type)
 
 
+def _declared(field: dataclasses.Field[Any]) -> dict[str, Any]:
+    return {key: field.metadata[key] for key in ("domain", "least", "most") if key in field.metadata}
+
+
 def parameter(
     default: Any,
     low: float = 0.0,
@@ -130,9 +134,16 @@ def parameter(
     log: bool = False,
     integer: bool = False,
     options: tuple[Any, ...] = (),
+    least: float | None = None,
+    most: float | None = None,
 ) -> Any:
-    """Declare a parameter of a technique: its default, and the range or options worth searching."""
-    return dataclasses.field(default=default, metadata={"domain": Domain(low, high, log, integer, tuple(options))})
+    """Declare a parameter of a technique: its default, and the range or options worth searching.
+
+    Other values are accepted where they make sense; `least` and `most` tell where the range does not say which do,
+    as described at `autoaccel.core.catalog.Parameter`.
+    """
+    domain = Domain(low, high, log, integer, tuple(options))
+    return dataclasses.field(default=default, metadata={"domain": domain, "least": least, "most": most})
 
 
 def technique(
@@ -174,7 +185,7 @@ def technique(
             summary=(cls.__doc__ or "").strip().splitlines()[0],
             component=component,
             parameters={
-                f.name: Parameter(cast(Any, f.default), f.metadata["domain"], _scheduled(f))
+                f.name: Parameter(cast(Any, f.default), scheduled=_scheduled(f), **_declared(f))
                 for f in dataclasses.fields(made)
                 if "domain" in f.metadata
             },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ class MixUp(Mixing):
         until: Progress from which samples are left unchanged.
     """
 
-    alpha: Number = parameter(0.2, 0.1, 1.0)
+    alpha: Number = parameter(0.2, 0.1, 1.0, most=math.inf)
     chance: Number = parameter(1.0, 0.3, 1.0)
     until: float = parameter(0.8, 0.5, 1.0)
 
@@ -90,7 +91,7 @@ class CutMix(Mixing):
         until: Progress from which images are left unchanged.
     """
 
-    alpha: Number = parameter(1.0, 0.2, 1.0)
+    alpha: Number = parameter(1.0, 0.2, 1.0, most=math.inf)
     chance: Number = parameter(0.5, 0.3, 1.0)
     until: float = parameter(0.8, 0.5, 1.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import field
 from functools import cache
@@ -44,7 +45,7 @@ class TrivialAugment(Technique):
             side, brightened or darkened by up to 90 %, and so on.
     """
 
-    strength: Number = parameter(0.6, 0.1, 1.0)
+    strength: Number = parameter(0.6, 0.1, 1.0, most=math.inf)
     low: float = field(init=False, default=0.0, repr=False)
     high: float = field(init=False, default=1.0, repr=False)
 

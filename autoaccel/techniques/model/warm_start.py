@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +31,7 @@ class ShrinkPerturb(Technique):
     """
 
     shrink: float = parameter(0.6, 0.2, 1.0)
-    noise: float = parameter(0.1, 0.0, 0.5)
+    noise: float = parameter(0.1, 0.0, 0.5, most=math.inf)
 
     def setup(self, context: Context) -> None:
         """Shrink and perturb the weights of the model factory."""

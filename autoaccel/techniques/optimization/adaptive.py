@@ -35,7 +35,7 @@ class AdamW(DecayedOptimizer):
     """
 
     lr: Number = parameter(1e-3, 1e-4, 3e-2, log=True)
-    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
+    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True, least=0.0)
     beta1: Number = parameter(0.9, 0.8, 0.95)
     beta2: Number = parameter(0.999, 0.9, 0.999)
     decay_all: bool = parameter(False, options=(False, True))
@@ -72,7 +72,7 @@ class NAdamW(DecayedOptimizer):
     """
 
     lr: Number = parameter(1e-3, 1e-4, 3e-2, log=True)
-    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
+    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True, least=0.0)
     beta1: Number = parameter(0.9, 0.8, 0.98)
     beta2: Number = parameter(0.999, 0.9, 0.999)
 
@@ -107,7 +107,7 @@ class Lamb(DecayedOptimizer):
     """
 
     lr: Number = parameter(5e-3, 5e-4, 5e-2, log=True)
-    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
+    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True, least=0.0)
     beta1: Number = parameter(0.9, 0.8, 0.95)
     beta2: Number = parameter(0.999, 0.9, 0.999)
 
@@ -148,7 +148,7 @@ class AdamW8bit(DecayedOptimizer):
     """
 
     lr: Number = parameter(1e-3, 1e-4, 3e-2, log=True)
-    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
+    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True, least=0.0)
     beta1: Number = parameter(0.9, 0.8, 0.95)
     beta2: Number = parameter(0.999, 0.9, 0.999)
 

@@ -28,7 +28,7 @@ class SGD(DecayedOptimizer):
 
     lr: Number = parameter(0.05, 1e-2, 1.0, log=True)
     momentum: Number = parameter(0.9, 0.8, 0.98)
-    weight_decay: Number = parameter(5e-4, 1e-6, 1e-2, log=True)
+    weight_decay: Number = parameter(5e-4, 1e-6, 1e-2, log=True, least=0.0)
     decay_all: bool = parameter(False, options=(False, True))
 
     def shared(self, p: float) -> Group:
@@ -69,7 +69,7 @@ class Lion(DecayedOptimizer):
     """
 
     lr: Number = parameter(2e-4, 2e-5, 5e-3, log=True)
-    weight_decay: Number = parameter(0.1, 1e-3, 3.0, log=True)
+    weight_decay: Number = parameter(0.1, 1e-3, 3.0, log=True, least=0.0)
     beta1: Number = parameter(0.9, 0.8, 0.95)
     beta2: Number = parameter(0.99, 0.95, 0.999)
 

@@ -121,7 +121,7 @@ class Muon(GroupedOptimizer):
     lr: Number = parameter(0.02, 2e-3, 0.1, log=True)
     adam_lr: Number = parameter(3e-3, 3e-4, 2e-2, log=True)
     momentum: Number = parameter(0.95, 0.8, 0.98)
-    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
+    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True, least=0.0)
     outputs: list[str] = field(init=False, default_factory=list, repr=False)
 
     def setup(self, context: Context) -> None:

@@ -51,7 +51,7 @@ class ScheduleFree(DecayedOptimizer):
     """
 
     lr: Number = parameter(2.5e-3, 5e-4, 5e-2, log=True)
-    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
+    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True, least=0.0)
     # Not a schedule: the average is recovered from the weights with the current beta1 alone.
     beta1: float = parameter(0.9, 0.8, 0.98)
     beta2: Number = parameter(0.999, 0.9, 0.999)

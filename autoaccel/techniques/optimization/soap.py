@@ -39,7 +39,7 @@ class Soap(DecayedOptimizer):
     # The step count is kept on a rebuild, as the moments are: their bias correction must not start again.
     counters: ClassVar[tuple[str, ...]] = ("step",)
     lr: Number = parameter(3e-3, 3e-4, 3e-2, log=True)
-    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True)
+    weight_decay: Number = parameter(0.01, 1e-4, 0.3, log=True, least=0.0)
     beta1: Number = parameter(0.95, 0.8, 0.98)
     beta2: Number = parameter(0.95, 0.9, 0.999)
     every: int = parameter(10, 2, 50, log=True, integer=True)
