@@ -119,8 +119,9 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag != f"{_TAG}str":
-                shown = repr(key.value) if isinstance(key, yaml.ScalarNode) else f"that is a {key.id}"
+            scalar = isinstance(key, yaml.ScalarNode)
+            if not scalar or key.tag != f"{_TAG}str" or not key.value.isprintable():
+                shown = ascii(key.value) if scalar else f"that is a {key.id}"
                 self._refuse(f"the key {shown} is not a word; words may be quoted", key)
             if key.value in lines:
                 self._refuse(f"the key {key.value!r} is there twice, first in line {lines[key.value]}", key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
@@ -20,6 +21,8 @@ def literal(value: object) -> str:
     if isinstance(value, list | tuple):
         parts = ", ".join(map(literal, value))
         return f"[{parts}]" if isinstance(value, list) else f"({parts}{',' * (len(value) == 1)})"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
     written = repr(value)
     if isinstance(value, str) and not {"'", '"'} & set(value):
         return f'"{written[1:-1]}"'
@@ -31,7 +34,7 @@ def call(function: str, arguments: Mapping[str, object], before: str = "") -> st
 
     Args:
         function: What is called.
-        arguments: By keyword.
+        arguments: By keyword, which must be known names: they become code.
         before: What stands before it in its line.
     """
     parts = [f"{key}={literal(value)}" for key, value in arguments.items()]

@@ -8,17 +8,19 @@ the script takes as many steps as the delivered training took.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from autoaccel.core.catalog import REFERENCE
-from autoaccel.core.recipe import Recipe
-from autoaccel.errors import UsageError
+from autoaccel.core.recipe import COMPONENTS, Recipe
+from autoaccel.core.schedules import Schedule, Value
+from autoaccel.errors import UsageError, suggestion
 from autoaccel.export.pieces import pieces
 from autoaccel.export.python import from_line, literal
-from autoaccel.export.sources import COPY, copies, declared
+from autoaccel.export.sources import COPY, Declared, copies, declared
 
 DEFAULT_STEPS = 1000
 LARGEST_EVALUATION = 256
@@ -76,7 +78,8 @@ def training_script(
             empty for one that kept the last ones.
 
     Raises:
-        UsageError: If a technique is not one of autoaccel's own, or learns from a finished model of the run.
+        UsageError: If a technique is not one of autoaccel's own, or learns from a finished model of the run; if a
+            recipe that may come from a stranger does not have the parameters and kinds of values that it declares.
     """
     _check(recipe)
     environment = Environment(
@@ -99,8 +102,10 @@ def training_script(
         **pieces(recipe.chosen()),
     }
     template = environment.get_template("train_best.py.jinja")
-    named = {n.id for n in ast.walk(ast.parse(template.render(given, imports=""))) if isinstance(n, ast.Name)}
-    return template.render(given, imports=_imports(named, recipe.chosen()))
+    named = {n.id for n in ast.walk(_parsed(template.render(given, imports=""))) if isinstance(n, ast.Name)}
+    script = template.render(given, imports=_imports(named, recipe.chosen()))
+    _parsed(script)
+    return script
 
 
 def recipe_files(recipe: Recipe, milestones: Sequence[float] = ()) -> Mapping[str, str]:
@@ -118,6 +123,16 @@ def recipe_files(recipe: Recipe, milestones: Sequence[float] = ()) -> Mapping[st
     return copies(m.removeprefix(f"{COPY}.") for m in modules if m.startswith(f"{COPY}."))
 
 
+def _parsed(script: str) -> ast.Module:
+    """The script as a tree: nothing is handed out that does not parse."""
+    try:
+        return ast.parse(script)
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(
+            f"no script can be written of this recipe: it would not be valid Python: {error}"
+        ) from error
+
+
 def _shares(milestones: Sequence[float]) -> str:
     """The milestones before the last one, as Python; empty without any."""
     count = len(milestones)
@@ -128,10 +143,36 @@ def _shares(milestones: Sequence[float]) -> str:
 
 def _check(recipe: Recipe) -> None:
     known, chosen = declared(), recipe.chosen()
-    if foreign := [name for name in chosen if name not in known]:
-        raise UsageError(f"a script holds autoaccel's own techniques only, and not {', '.join(foreign)}")
+    if foreign := ", ".join(_shown(name) for name in chosen if name not in known):
+        raise UsageError(f"a script holds autoaccel's own techniques only, and not {foreign}")
     if learning := [name for name in chosen if REFERENCE in known[name].requires]:
         raise UsageError(f"a script carries no finished model, which {', '.join(learning)} would learn from")
+    if faults := [fault for name in chosen for fault in _faults(known[name], chosen[name])]:
+        raise UsageError("\n  ".join(["no script can be written of this recipe:", *faults]))
+    filled = {getattr(recipe, component).name: component for component in COMPONENTS}
+    if wrong := [name for name in chosen if known[name].component != filled.get(name, "")]:
+        raise UsageError(f"no script can be written of this recipe: {', '.join(wrong)} in another's place")
+
+
+def _faults(technique: Declared, given: Mapping[str, Value]) -> list[str]:
+    """What would not become valid code: names become keywords, and numbers are computed with."""
+    faults = []
+    for name, value in given.items():
+        default = technique.defaults.get(name)
+        if name not in technique.parameters:
+            known = suggestion(name, technique.parameters)
+            faults.append(f"{technique.name}.{name!a:.80}: unknown parameter{known}")
+        elif type(default) in (int, float) and not (_is_number(value) or isinstance(value, Schedule)):
+            faults.append(f"{technique.name}.{name} = {value!a:.80} is not a number")
+    return faults
+
+
+def _shown(name: str) -> str:
+    return name if name.isidentifier() else f"{name!a:.80}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
 
 
 def _imports(named: Iterable[str], chosen: Iterable[str]) -> str:

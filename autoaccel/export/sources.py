@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, distribution
@@ -39,6 +39,8 @@ class Declared:
         order: Its place among the others.
         requires: What it needs of the task or the run.
         hooks: The hooks that it overrides.
+        component: The component that it fills, if any.
+        parameters: Their names, those of its bases included.
         defaults: Of its parameters, where they are plain values.
         parallel: Whether it works where several processes share each batch.
         package: A module that must be installed for it.
@@ -51,6 +53,8 @@ class Declared:
     order: int
     requires: tuple[str, ...]
     hooks: frozenset[str]
+    component: str
+    parameters: frozenset[str]
     defaults: Mapping[str, Any]
     parallel: bool
     package: str
@@ -146,9 +150,9 @@ def _mark(node: ast.ClassDef) -> ast.Call | None:
 
 
 def _declared(module: str, node: ast.ClassDef, mark: ast.Call) -> Declared:
-    said = {k.arg: ast.literal_eval(k.value) for k in mark.keywords if k.arg in ("order", "requires", "package")}
-    fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)]
-    given = {part.target.id: part.value for part in fields if isinstance(part.target, ast.Name)}
+    read = ("order", "requires", "package", "component")
+    said = {k.arg: ast.literal_eval(k.value) for k in mark.keywords if k.arg in read}
+    given = _fields(node)
     parallel = given.pop("parallel", None)
     return Declared(
         name=ast.literal_eval(mark.args[0]),
@@ -156,7 +160,9 @@ def _declared(module: str, node: ast.ClassDef, mark: ast.Call) -> Declared:
         cls=node.name,
         order=said.get("order", 50),
         requires=tuple(said.get("requires", ())),
-        hooks=frozenset(HOOKS) & _methods(module, node.name),
+        hooks=frozenset(HOOKS) & _members(module, node.name, _methods),
+        component=said.get("component", ""),
+        parameters=_members(module, node.name, _parameters),
         defaults={name: made.value for name, call in given.items() if (made := _default(call)) is not None},
         parallel=not (isinstance(parallel, ast.Constant) and parallel.value is False),
         package=said.get("package", ""),
@@ -170,17 +176,32 @@ def _default(call: ast.expr | None) -> ast.Constant | None:
     return first if isinstance(first, ast.Constant) else None
 
 
-def _methods(module: str, name: str) -> frozenset[str]:
-    """Methods of a class and of its bases, but for what all techniques have."""
+def _fields(node: ast.ClassDef) -> dict[str, ast.expr | None]:
+    """The annotated fields of a class and what they are set to."""
+    found = (part for part in node.body if isinstance(part, ast.AnnAssign))
+    return {part.target.id: part.value for part in found if isinstance(part.target, ast.Name)}
+
+
+def _parameters(node: ast.ClassDef) -> set[str]:
+    """The names of the fields that a class declares with `parameter(...)`."""
+    calls = {name: value.func for name, value in _fields(node).items() if isinstance(value, ast.Call)}
+    return {name for name, made_by in calls.items() if isinstance(made_by, ast.Name) and made_by.id == "parameter"}
+
+
+def _methods(node: ast.ClassDef) -> set[str]:
+    return {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+
+
+def _members(module: str, name: str, own: Callable[[ast.ClassDef], set[str]]) -> frozenset[str]:
+    """What a class and its bases have, but for what all techniques have."""
     if module == BASE:
         return frozenset()
     node = next((n for n in _tree(module).body if isinstance(n, ast.ClassDef) and n.name == name), None)
     if node is None:
         home = _imported(module).get(name)
-        return _methods(home, name) if home else frozenset()
-    own = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+        return _members(home, name, own) if home else frozenset()
     bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-    return frozenset(own).union(*(_methods(module, base) for base in bases))
+    return frozenset(own(node)).union(*(_members(module, base, own) for base in bases))
 
 
 def _licence() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from autoaccel.core.quantities import format_seconds
@@ -20,7 +21,7 @@ def result_lines(data: Mapping[str, Any], folder: Path) -> list[str]:
         folder: The run folder.
     """
     name, recipe, report = data["metric"]["name"], folder / "recipe.yaml", folder / "report.html"
-    train = f"    autoaccel train {data.get('target')} --recipe {recipe} --budget 30m"
+    train = f"    autoaccel train {quote(str(data.get('target')))} --recipe {quote(str(recipe))} --budget 30m"
     return [
         data["headline"],
         *([data["evidence"]] if data.get("evidence") else []),

@@ -16,6 +16,7 @@ from autoaccel.core import checkpoints
 from autoaccel.core.quantities import Cost, known
 from autoaccel.core.target import split_target
 from autoaccel.errors import StoreError, UsageError
+from autoaccel.storage.loading import inference_lines
 
 WEIGHTS = "model.safetensors"
 LOG = "events.log"
@@ -155,6 +156,8 @@ def relocated(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
         path: The run folder.
     """
     old, new = data.get("folder", ""), path.resolve()
+    if "load" in data:  # never what a file of a stranger says, since people copy and run it
+        data = {**data, "load": inference_lines(new)}
     if not old or Path(old) == new:
         return dict(data)
     location, name = split_target(data["target"])
@@ -165,7 +168,6 @@ def relocated(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
         "folder": str(new),
         "target": f"{location}:{name}" if name else location,
         "paths": {file: str(new / file) for file in data.get("paths", ())},
-        "load": data.get("load", "").replace(repr(old), repr(str(new))),
     }
     return {**data, **{key: given for key, given in moved.items() if key in data}}
 

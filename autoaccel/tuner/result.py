@@ -106,16 +106,3 @@ class Result:
     def report(self) -> Path:
         """Return the path of the HTML report."""
         return self.folder / "report.html"
-
-
-def inference_lines(folder: Path) -> str:
-    """Return five lines of code that load and use the delivered model."""
-    return "\n".join(
-        [
-            "import torch",
-            "from autoaccel import Result",
-            f"model = Result.load({str(folder.resolve())!r}).model()",
-            "with torch.inference_mode():",
-            "    output = model(inputs)",
-        ]
-    )

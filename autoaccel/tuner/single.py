@@ -16,8 +16,8 @@ from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError
 from autoaccel.execution.base import Executor
 from autoaccel.reporting.terminal import Display
+from autoaccel.storage.loading import inference_lines
 from autoaccel.tuner.interrupts import PATIENCE, interrupts
-from autoaccel.tuner.result import inference_lines
 from autoaccel.tuner.summary import SCHEMA, outcome_data
 
 RESERVE = 0.9

@@ -25,6 +25,7 @@ from autoaccel.spaces.compression import compressing
 from autoaccel.spaces.domains import model_domains
 from autoaccel.spaces.space import SearchSpace
 from autoaccel.storage.folder import LOG, RunFolder, read_json
+from autoaccel.storage.loading import inference_lines
 from autoaccel.storage.log import Log, read_log
 from autoaccel.tuner.config import config
 from autoaccel.tuner.earlier import Earlier
@@ -36,7 +37,7 @@ from autoaccel.tuner.loop import Listener, Loop
 from autoaccel.tuner.options import Options
 from autoaccel.tuner.recorder import Recorder
 from autoaccel.tuner.replay import replay
-from autoaccel.tuner.result import Result, inference_lines
+from autoaccel.tuner.result import Result
 from autoaccel.tuner.summary import delivery
 
 PROFILE_SHARE = 0.5

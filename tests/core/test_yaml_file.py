@@ -24,6 +24,7 @@ REFUSED = {
     "a key twice in JSON": ('{"a": 1,\n "a": 2}', 2, "the key 'a' is there twice"),
     "a key that is a number": ("1: 2", 1, "the key '1' is not a word"),
     "a key that is a list": ("? [1]\n: 2", 1, "not a word"),
+    "a key that is an escape sequence": ('"\\e[2J": 2', 1, r"'\x1b[2J' is not a word"),
     "two documents": ("--- 1\n--- 2", 2, "found another document"),
     "half a text": ("a: 'x", 1, "unexpected end"),
     "a control character": ("a: 1\nb: \x01", 2, r"'\x01'"),
@@ -63,7 +64,7 @@ def test_only_what_is_obviously_a_number_is_one():
     "text", ["1e3", "1:30", "yes", "2024-01-01", "010", "1_000", ".inf", "<<", "~", "a\nb", '"""', "é", "\0", ""]
 )
 def test_a_text_stays_a_text(text):
-    data = {"model": {"given": text}}
+    data = {"model": {"given": text, **({text: 1} if text.isprintable() else {})}}
     assert load_yaml(dump_yaml(data), "x") == data == yaml.safe_load(dump_yaml(data))
 
 
