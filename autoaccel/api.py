@@ -12,7 +12,7 @@ from typing import Any
 
 from autoaccel.core.budget import Budget, parse_budget
 from autoaccel.core.clock import SystemClock
-from autoaccel.core.paths import is_file
+from autoaccel.core.paths import is_file, missing, remove_empty, usable
 from autoaccel.core.quantities import COUNTS
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.target import slug, target_name, task_ref
@@ -74,18 +74,21 @@ def tune(
 
 @contextmanager
 def run_folder(out: str | Path | None, name: str, resume: bool = False) -> Iterator[RunFolder]:
-    """Lock the folder of a run; if it is new and the run fails without a result, remove it again."""
-    path = choose_folder(Path(out) if out else None, name, resume)
-    fresh = not path.exists()
-    folder = RunFolder(path)
-    with closing(folder):
-        try:
-            yield folder
-        except BaseException as error:
-            useless = isinstance(error, UsageError | TaskError) or not folder.has_log()
-            if fresh and useless and not folder.has_result():
-                folder.remove()
-            raise
+    """Lock the folder of a run; if it is new and the run fails without a result, remove what was made for it."""
+    path = choose_folder(usable(out, "--out") if out else None, name, resume)
+    made = missing(path)
+    try:
+        with closing(RunFolder(path)) as folder:
+            try:
+                yield folder
+            except BaseException as error:
+                useless = isinstance(error, UsageError | TaskError) or not folder.has_log()
+                if path in made and useless and not folder.has_result():
+                    folder.remove()
+                raise
+    except BaseException:
+        remove_empty(made)
+        raise
 
 
 def plan(task: Any, budget: Budget, *, options: Options | None = None, elapsed: float = 0.0) -> list[str]:
@@ -191,7 +194,7 @@ def train(
 
 
 def _reference(run: Path) -> Reference:
-    result = Result.load(run)
+    result = Result.load(usable(run, "--reference"))
     return Reference(result.best_recipe, weights=str((run / "model.safetensors").resolve()))
 
 

@@ -15,6 +15,7 @@ from autoaccel.cli_memory import memory
 from autoaccel.cli_plan import plan
 from autoaccel.core.budget import Budget, parse_budget, parse_flops
 from autoaccel.core.clock import seconds_since_process_start
+from autoaccel.core.paths import usable
 from autoaccel.core.quantities import format_flops
 from autoaccel.errors import (
     AutoaccelError,
@@ -50,7 +51,7 @@ Target = Annotated[str, typer.Argument(help="model.py, model.py:name or package.
 BudgetText = Annotated[str, typer.Option("--budget", "-b", help="90s, 90m, 4h, 1d12h, PT4H, '2e18 FLOPs'")]
 Devices = Annotated[str, typer.Option(help="GPU numbers such as 0,1, or cpu")]
 Out = Annotated[Path | None, typer.Option(help="The run folder; runs/NAME when missing")]
-Seed = Annotated[int, typer.Option(help="Seeds the split, the search and every trial")]
+Seed = Annotated[int, typer.Option(help="Seeds the split, the search and every trial; 0 to 2147483647")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More lines, and tracebacks of errors")]
@@ -163,7 +164,7 @@ def profile(target: Target, devices: Devices = "", as_json: AsJson = False) -> N
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="A run folder")]) -> None:
     """Write the report.html of a finished or killed run."""
-    path = run / "report.html"
+    path = usable(run, "RUN") / "report.html"
     write_atomically(path, write_report(read_record(run)))
     print(path)
 
@@ -177,15 +178,19 @@ def export_run(
     """Print the best recipe of a run, or that of a trial, in a chosen format."""
     if form not in FORMATS:
         raise UsageError(f"--format {form!r} is not one of {', '.join(FORMATS)}")
-    print(export(read_record(run), form, trial), end="")
+    print(export(read_record(usable(run, "RUN")), form, trial), end="")
 
 
 @app.command()
 def init(path: Annotated[Path, typer.Argument(help="The file to write")] = Path("model.py")) -> None:
     """Write a commented model file to start from."""
-    if path.exists():
-        raise UsageError(f"{path} exists already")
-    path.write_text(TEMPLATE)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError:
+        raise UsageError(f"{path} exists already") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{str(path)!r:.80} cannot be written: {getattr(error, 'strerror', error)}") from None
     print(f"wrote {path}; now: autoaccel tune {path} --budget 2m")
 
 

@@ -14,6 +14,11 @@ from types import MappingProxyType
 from autoaccel.core.quantities import FLOPS, REPRODUCIBLE, SECONDS, Amounts, Cost, format_amount
 from autoaccel.errors import UsageError
 
+LONGEST = 10 * 365 * 86_400.0
+"""Seconds; more is a slip, and clocks and timers of the system do not count much further."""
+MOST = 1e30
+"""Of any other quantity; the largest trainings to date took about 1e27 FLOPs."""
+
 
 class Budget(Amounts):
     """Limits by quantity. Quantities that are not named have no limit.
@@ -23,7 +28,7 @@ class Budget(Amounts):
         named: Limits as keyword arguments: `Budget(seconds=3600, flops=2e18)`.
 
     Raises:
-        UsageError: If a limit is not a number, or is zero, negative or not finite.
+        UsageError: If a limit is not a number, or is zero, negative, not finite or beyond `LONGEST` or `MOST`.
     """
 
     __slots__ = ()
@@ -81,6 +86,7 @@ class Budget(Amounts):
 
 _FLOPS = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([kKMGTPEZ]?)FLOPs?")
 _PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18, "Z": 1e21}
+LONGEST_TEXT = 100
 _ACCEPTED = "a duration such as 90s, 90m, 4h, 1d12h or PT4H, or operations such as '2e18 FLOPs' or '5 PFLOP'"
 
 
@@ -88,27 +94,28 @@ def parse_budget(text: str) -> Budget:
     """Parse `4h`, `90m`, `1d12h`, `PT4H`, `2e18 FLOPs`, `5 PFLOP`, or several joined by `or` or commas.
 
     Raises:
-        UsageError: For a bare number, a zero, negative or infinite amount, non-ASCII digits, or anything else.
+        UsageError: For a bare number, an amount that is zero, negative, infinite or absurd, other digits than ASCII
+            ones, or anything else.
     """
     limits: dict[str, float] = {}
     for part in re.split(r"\s+or\s+|,", text.strip()):
         name, limit = _parse_part(part.strip())
         if name in limits:
-            raise UsageError(f"budget {text!r} sets {name} twice")
+            raise UsageError(f"budget {text!r:.50} sets {name} twice")
         limits[name] = limit
     return Budget(limits)
 
 
 def _parse_part(text: str) -> tuple[str, float]:
-    refusal = UsageError(f"budget {text!r} is not understood; accepted is {_ACCEPTED}")
-    if not text.isascii() or not text:
+    refusal = UsageError(f"budget {text!r:.50} is not understood; accepted is {_ACCEPTED}")
+    if not text.isascii() or not text or len(text) > LONGEST_TEXT:
         raise refusal
     if re.fullmatch(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", text, re.IGNORECASE):
-        raise UsageError(f"budget {text!r} needs a unit; accepted is {_ACCEPTED}")
+        raise UsageError(f"budget {text!r:.50} needs a unit; accepted is {_ACCEPTED}")
     try:
         if match := _FLOPS.fullmatch(text):
-            return FLOPS, _checked(float(match[1]) * _PREFIX[match[2]], repr(text))
-        return SECONDS, _checked(_seconds(text), repr(text))
+            return FLOPS, _checked(FLOPS, float(match[1]) * _PREFIX[match[2]], repr(text))
+        return SECONDS, _checked(SECONDS, _seconds(text), repr(text))
     except (ValueError, TypeError, OverflowError):
         raise refusal from None
 
@@ -131,12 +138,16 @@ def _seconds(text: str) -> float:
 def _limit(name: str, amount: object) -> float:
     if isinstance(amount, bool) or not isinstance(amount, int | float):
         raise UsageError(f"a budget takes a number for {name}, got {amount!r}; parse_budget('4h') reads text")
-    return _checked(amount, f"{amount:g} {name}")
+    text = f"{amount:g}" if isinstance(amount, float) or abs(amount) < MOST else "a huge number of"
+    return _checked(name, amount, f"{text} {name}")
 
 
-def _checked(amount: float, shown: str) -> float:
-    if not (math.isfinite(amount) and amount > 0):
+def _checked(name: str, amount: float, shown: str) -> float:
+    most = LONGEST if name == SECONDS else MOST
+    if not 0 < amount < math.inf:
         raise UsageError(f"a budget must be positive and finite, got {shown}")
+    if amount > most:
+        raise UsageError(f"a budget is at most {format_amount(name, most)}, got {shown}")
     return amount
 
 
@@ -150,5 +161,5 @@ def parse_flops(text: str) -> float:
     with_unit = text if text[-1:].lower() in ("p", "s") else f"{text} FLOPs"
     name, limit = _parse_part(with_unit)
     if name != FLOPS:
-        raise UsageError(f"--flops takes a number of operations such as 2e18, got {text!r}")
+        raise UsageError(f"--flops takes a number of operations such as 2e18, got {text!r:.50}")
     return limit

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+from autoaccel.errors import UsageError
 
 
 def is_file(path: Path) -> bool:
@@ -11,3 +15,38 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def usable(path: str | Path, what: str) -> Path:
+    """Return the path of a file or folder, which need not exist.
+
+    Args:
+        path: As the user gave it.
+        what: What it is, for the message.
+
+    Raises:
+        UsageError: If nothing can have this name, such as one of 300 letters, or it cannot be reached.
+    """
+    made = Path(path)
+    try:
+        str(made).encode()  # reports and JSON files, which name it, are UTF-8
+        made.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except UnicodeEncodeError:
+        raise UsageError(f"{what} {str(path)!r:.80}: the name is not UTF-8") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{what} {str(path)!r:.80}: {getattr(error, 'strerror', None) or error}") from None
+    return made
+
+
+def missing(path: Path) -> list[Path]:
+    """Return the path and those above it that do not exist, the innermost first."""
+    return [each for each in (path, *path.parents) if not each.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders as far as they are there and empty."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()

@@ -9,6 +9,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from autoaccel.core.paths import usable
 from autoaccel.errors import TaskError
 
 
@@ -30,13 +31,14 @@ def target_name(task: Any) -> str:
 
     Raises:
         TaskError: If the file is missing or not valid Python; checked here, before a process is started.
+        UsageError: If no file can have this name.
     """
     if not isinstance(task, str):
         return str(getattr(task, "__name__", "task"))
     location, name = split_target(task)
     if not location.endswith(".py"):
         return task
-    path = Path(location)
+    path = usable(location, "the file")
     _check_syntax(path)
     module_of(path)
     return f"{path.resolve()}:{name}" if name else str(path.resolve())
@@ -94,12 +96,16 @@ def _check_syntax(path: Path) -> None:
         raise TaskError(f"{path}: not valid Python: {error}") from None
 
 
+LONGEST = 60
+"""Letters of a run folder's name; file systems allow 255 bytes, and a letter may take four."""
+
+
 def slug(target: str) -> str:
     """Return a folder name for a task."""
     location, name = split_target(target)
     stem = Path(location).stem if location.endswith(".py") else location.rpartition(".")[2]
     stem = stem if name in ("", "task") else f"{stem}-{name}"
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem) or "run"
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem)[:LONGEST] or "run"
 
 
 def task_ref(task: Any, folder: Path) -> TaskRef:

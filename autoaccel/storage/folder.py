@@ -177,15 +177,28 @@ def is_finished(path: Path) -> bool:
     return read_json(path / "result.json").get("status") == "complete"
 
 
+def _refuse_if_open(path: Path) -> None:
+    """Tell who has a run open, before anybody is advised to go on with it."""
+    if not (path / "lock").exists():
+        return
+    try:
+        with FileLock(path / "lock", timeout=0):
+            pass
+    except Timeout:
+        raise StoreError(f"{path} is in use by another process") from None
+
+
 def choose_folder(out: Path | None, name: str, resume: bool) -> Path:
     """Return the run's folder: `out` if given, else `runs/NAME`, `runs/NAME-2` and so on.
 
     Raises:
         UsageError: If there is an unfinished run and `resume` is not set, or no run to resume.
+        StoreError: If another process has that run open.
     """
     if out is not None:
         taken = (out / "config.json").exists()
         if taken and not resume:
+            _refuse_if_open(out)
             raise UsageError(f"{out} holds a run; add --resume to go on with it, or choose another --out")
         if resume and not taken:
             raise UsageError(f"{out} holds no run to resume")
@@ -199,6 +212,7 @@ def choose_folder(out: Path | None, name: str, resume: bool) -> Path:
         if latest is None or not unfinished:
             raise UsageError(f"no unfinished run in {Path('runs') / name} to resume")
         return latest
-    if unfinished:
+    if unfinished and latest:
+        _refuse_if_open(latest)
         raise UsageError(f"{latest} holds an unfinished run; add --resume, or choose another folder with --out")
     return path

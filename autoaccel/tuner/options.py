@@ -10,6 +10,7 @@ from typing import Any
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.goal import Goal, parse_goal
+from autoaccel.core.paths import usable
 from autoaccel.core.resources import Resources
 from autoaccel.errors import UsageError
 from autoaccel.execution import executors
@@ -18,6 +19,9 @@ from autoaccel.execution.executors import find_executor
 from autoaccel.search import samplers, searches
 from autoaccel.search.samplers import find_sampler
 from autoaccel.search.searches import find_search
+
+LARGEST_SEED = 2**31 - 1
+"""Some trainings add a little to it, and numpy takes at most 2^32 - 1."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,10 @@ class Options:
             raise UsageError(f"--workers must be at least 1, got {self.workers}")
         if self.executor == "inline" and self.workers > 1:
             raise UsageError(f"--inline trains one trial at a time, so --workers cannot be {self.workers}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed <= LARGEST_SEED:
+            raise UsageError(f"--seed must be a whole number from 0 to {LARGEST_SEED}, got {self.seed!r:.40}")
+        if self.warm_start is not None:
+            usable(self.warm_start, "--warm-start")
         devices = gpu_names(self.devices)
         workers = max(self.workers, len(devices))
         return Resources(devices, self.devices == "cpu", workers, self.seed, self.metric, goal.measures)

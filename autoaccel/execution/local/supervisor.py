@@ -30,6 +30,8 @@ from autoaccel.execution.local.job import Job
 from autoaccel.execution.local.messages import Channel
 
 PROFILE = -1
+A_WEEK = 7 * 86_400.0
+"""Seconds; the system's timers take 24 days at most."""
 
 
 class Supervisor:
@@ -81,7 +83,7 @@ class Supervisor:
         """
         messages: list[Mapping[str, Any]] | None = []
         while messages == []:
-            if not self._selector.select(limit):
+            if not self._selector.select(None if limit is None else min(limit, A_WEEK)):
                 self._process.kill()
                 seconds = format_seconds(limit or 0.0)
                 raise UsageError(
