@@ -175,11 +175,12 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     target = target_name(task)
     resources = Options(seed=seed, devices=devices).resources()
+    run = None if reference is None else usable(reference, "--reference")
     with run_folder(out, f"{slug(target)}-train") as folder:
         with closing(Supervisor(task_ref(task, folder.path), resources, clock, folder.path)) as executor:
             executor.load(budget.seconds)
             names = executor.check(budget.seconds)["names"]
-            learned_from = None if reference is None else _reference(Path(reference))
+            learned_from = None if run is None else _reference(run)
             # Without a profile, the trial itself finds out how often it can evaluate.
             request = TrialRequest(0, recipe, budget, Purpose.FINAL, seed, milestones=(), test=True, origin="given")
             request = replace(request, reference=learned_from, keep_best=True)
@@ -194,7 +195,7 @@ def train(
 
 
 def _reference(run: Path) -> Reference:
-    result = Result.load(usable(run, "--reference"))
+    result = Result.load(run)
     return Reference(result.best_recipe, weights=str((run / "model.safetensors").resolve()))
 
 

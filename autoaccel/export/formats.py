@@ -11,7 +11,7 @@ from typing import Any
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord
 from autoaccel.core.yaml_file import dump_yaml
-from autoaccel.errors import UsageError
+from autoaccel.errors import StoreError, UsageError
 from autoaccel.export.script import recipe_files, training_script
 from autoaccel.storage.records import RunRecord
 
@@ -63,10 +63,10 @@ def _script(record: RunRecord) -> str:
     trial = _delivered(record)
     cost = dict(trial.outcome.cost) if trial and trial.outcome else {}
     micro_batch = trial.request.micro_batch if trial else 0
-    seed = int(record.config["seed"])
-    return training_script(
-        recipe_of(record), str(record.config["target"]), seed, cost, micro_batch, _milestones(trial)
-    )
+    if missing := [name for name in ("seed", "target") if name not in record.config]:
+        raise StoreError(f"config.json of this run lacks {' and '.join(missing)}, so no script can be written")
+    seed, target = int(record.config["seed"]), str(record.config["target"])
+    return training_script(recipe_of(record), target, seed, cost, micro_batch, _milestones(trial))
 
 
 FORMATS: Mapping[str, Callable[[RunRecord], str]] = MappingProxyType(

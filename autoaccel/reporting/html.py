@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from autoaccel.core.quantities import format_flops, format_seconds
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.trial import OutcomeKind
+from autoaccel.errors import StoreError
 from autoaccel.reporting.figures import curves_figure, front_figure, spent_figure, trials_figure
 from autoaccel.reporting.result import constraint_lines, evidence_lines, optimism_lines
 from autoaccel.storage.records import RunRecord
@@ -25,24 +26,36 @@ def write_report(record: RunRecord) -> str:
 
     Args:
         record: A run, finished or not.
+
+    Raises:
+        StoreError: If the result is not one of ours.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
     environment.filters.update(number=_number, seconds=format_seconds, flops=format_flops)
     recipe = Recipe.from_data(record.result["recipe"]) if record.result.get("recipe") else None
-    return environment.get_template("report.html").render(
-        record=record,
-        result=record.result,
-        recipe=recipe.to_yaml() if recipe else "",
-        optimism=optimism_lines(record.result.get("metric", {}).get("name", ""), record.result.get("delivered")),
-        shown=evidence_lines(record.result.get("metric", {}).get("name", ""), record.result),
-        constraints=constraint_lines(record.result.get("constraints", [])),
-        differences=_differences(recipe) if recipe else [],
-        figures=_figures(record) if record.trials else [],
-        plotly=Markup(get_plotlyjs()) if record.trials else "",
-        failures=[t for t in record.trials if t.outcome and t.outcome.kind in FAULTS],
-    )
+    template = environment.get_template("report.html")
+    try:
+        return template.render(**_shown(record, recipe))
+    except UndefinedError as error:
+        raise StoreError(f"result.json of this run lacks what the report shows: {error.message}") from error
+
+
+def _shown(record: RunRecord, recipe: Recipe | None) -> dict[str, object]:
+    """Return the values of the template's variables."""
+    return {
+        "record": record,
+        "result": record.result,
+        "recipe": recipe.to_yaml() if recipe else "",
+        "optimism": optimism_lines(record.result.get("metric", {}).get("name", ""), record.result.get("delivered")),
+        "shown": evidence_lines(record.result.get("metric", {}).get("name", ""), record.result),
+        "constraints": constraint_lines(record.result.get("constraints", [])),
+        "differences": _differences(recipe) if recipe else [],
+        "figures": _figures(record) if record.trials else [],
+        "plotly": Markup(get_plotlyjs()) if record.trials else "",
+        "failures": [t for t in record.trials if t.outcome and t.outcome.kind in FAULTS],
+    }
 
 
 def _figures(record: RunRecord) -> list[tuple[str, Markup]]:

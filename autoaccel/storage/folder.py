@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from autoaccel.core import checkpoints
+from autoaccel.core.paths import is_file
 from autoaccel.core.quantities import Cost, known
 from autoaccel.core.target import split_target
 from autoaccel.errors import StoreError, UsageError
@@ -160,10 +161,10 @@ def relocated(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
         data = {**data, "load": inference_lines(new)}
     if not old or Path(old) == new:
         return dict(data)
-    location, name = split_target(data["target"])
-    beside = new / os.path.relpath(location, old)
-    if location.endswith(".py") and not Path(location).exists() and beside.is_file():
-        location = str(beside.resolve())
+    location, name = split_target(data.get("target", ""))
+    if location.endswith(".py") and not is_file(Path(location)):
+        beside = new / os.path.relpath(location, old)
+        location = str(beside.resolve()) if is_file(beside) else location
     moved = {
         "folder": str(new),
         "target": f"{location}:{name}" if name else location,
