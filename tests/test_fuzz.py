@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import sys
+import zlib
+from pathlib import Path
 
 import pytest
 from autoaccel.search_spaces import names, read, text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sample_run import entries
 
 from autoaccel import cli
 from autoaccel.core.budget import Budget, parse_budget, parse_flops
 from autoaccel.core.catalog import check
+from autoaccel.core.codec import to_data
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import Trials
 from autoaccel.core.yaml_file import dump_yaml, load_yaml
 from autoaccel.errors import AutoaccelError
-from autoaccel.export.formats import FORMATS
+from autoaccel.export.formats import FORMATS, export
+from autoaccel.reporting.html import write_report
 from autoaccel.spaces.space import SearchSpace
-from autoaccel.storage.records import RunRecord
+from autoaccel.storage.folder import RunFolder
+from autoaccel.storage.log import Log, read_log
+from autoaccel.storage.records import RunRecord, read_record
 from autoaccel.techniques.registry import catalog
+from autoaccel.tuner.known import warm_recipes
+from autoaccel.tuner.result import Result
 
 KNOWN = [
     *("schema", "name", "description", "extends", "techniques", "portfolio", "model", "when", "options", "tuple"),
@@ -175,3 +185,59 @@ def test_flags(tmp_path_factory, data):
         with contextlib.suppress(SystemExit):
             cli.main()
     assert "Traceback" not in out.getvalue()
+
+
+RESULT = {
+    "schema": 2, "status": "complete", "headline": "Better.", "folder": "/gone", "target": "model.py", "load": "",
+    "metric": {"name": "accuracy", "direction": "max"}, "recipe": PLAIN["plain"].to_data(),
+    "delivered": {"trial": 0, "what": "trial", "budget": "2 s", "metric": 0.9, "loss": 0.1, "standard_error": None, "test": None},
+    "final": None, "leaderboard": [], "failures": [], "constraints": [], "spent": {"final": {"seconds": 1.0}},
+    "paths": {"recipe.yaml": "/gone/recipe.yaml"},
+}  # fmt: skip
+CONFIG = {"seed": 0, "target": "model.py", "folder": "/gone", "budget": {"seconds": 9.0}, "environment": {}}
+
+
+def run_folder(made: Path, config: object, result: object) -> Path:
+    run = RunFolder(made)
+    run.close()
+    for name, data in (("config.json", config), ("account.json", {"seconds": 1.0}), ("result.json", result)):
+        text_of = data if isinstance(data, str) else json.dumps(data)
+        (made / name).write_bytes(text_of.encode(errors="surrogatepass"))
+    log = Log(made / "events.log")
+    for now, entry in entries():
+        log.append(now, entry)
+    log.close()
+    return made
+
+
+@fuzz(200)
+@given(st.one_of(mutated(RESULT), MARKUP), mutated(CONFIG), st.booleans())
+def test_files_of_a_run(tmp_path_factory, result, config, foreign):
+    run = run_folder(tmp_path_factory.mktemp("run"), config if foreign else CONFIG, result)
+    for read_it in (
+        lambda: write_report(read_record(run)),
+        *((lambda form=form: export(read_record(run), form)) for form in FORMATS),
+        lambda: warm_recipes(run),
+        lambda: Result.load(run).best_recipe,
+    ):
+        with contextlib.suppress(AutoaccelError):
+            read_it()
+
+
+@fuzz(200)
+@given(st.data())
+def test_logs(tmp_path_factory, data):
+    lines = [json.dumps([now, type(entry).__name__.lower(), to_data(entry)]) for now, entry in entries()]
+    number = data.draw(st.integers(0, len(lines) - 1))
+    lines[number] = data.draw(
+        st.one_of(mutated(json.loads(lines[number])).map(json.dumps), edited(lines[number]), MARKUP)
+    )
+    # Lines of an enemy have the right checksums.
+    encoded = [line.encode(errors="surrogatepass") for line in lines]
+    whole = b"".join(b"%08x %s\n" % (zlib.crc32(line), line) for line in encoded)
+    cut, noise = data.draw(st.integers(0, len(whole))), data.draw(st.binary(max_size=5))
+    path = tmp_path_factory.mktemp("log") / "events.log"
+    for content in (whole, whole[:cut], whole[:cut] + noise + whole[cut:]):
+        path.write_bytes(content)
+        with contextlib.suppress(AutoaccelError):
+            read_log(path)
