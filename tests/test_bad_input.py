@@ -86,6 +86,19 @@ def test_folders_made_for_a_run_that_never_was_are_removed(folder):
     ]
 
 
+def test_a_recipe_that_makes_no_sense_is_refused_before_the_task_is_tried(folder):
+    (folder / "mine.yaml").write_text(
+        "optimizer: {name: adamw, lr: -1}\nbatch_size: {name: constant_batch, size: 1:30}"
+    )
+    with pytest.raises(UsageError) as caught:
+        api.train("m.py", "mine.yaml", "60s", out="new/run", devices="cpu", quiet=True)
+    assert str(caught.value).splitlines()[1:] == [
+        "  adamw.lr = -1 makes no sense; accepted is more than 0",
+        "  constant_batch.size = '1:30' is not a number",
+    ]
+    assert not (folder / "new").exists()
+
+
 def test_a_month_is_a_budget(folder):
     options = Options(devices="cpu")
     assert any("30 d after the start" in line for line in api.plan("m.py", parse_budget("30d"), options=options))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoaccel.core.target import slug, split_target, target_name
+from autoaccel.core.target import slug, split_target, target_name, task_ref
 from autoaccel.errors import TaskError
 
 
@@ -32,3 +32,11 @@ def test_a_file_that_cannot_be_imported_is_refused_before_a_process_starts(tmp_p
         path.write_bytes(content)
     with pytest.raises(TaskError, match=message):
         target_name(str(path))
+
+
+def test_a_pickle_that_lies_in_a_run_folder_is_never_read(tmp_path):
+    planted = b"cos\nsystem\n(S'true'\ntR."
+    (tmp_path / "task.pickle").write_bytes(planted)
+    assert task_ref("model.py", tmp_path).pickled == ""
+    assert task_ref(len, tmp_path).pickled
+    assert (tmp_path / "task.pickle").read_bytes() != planted
