@@ -187,18 +187,16 @@ def train(
             request = TrialRequest(0, recipe, budget, Purpose.FINAL, seed, milestones=(), test=True, origin="given")
             request = replace(request, reference=learned_from, keep_best=True)
             outcome = train_alone(executor, request, clock, Display(budget, quiet=quiet))
-        folder.deliver_weights(0)
+        data = training_data(outcome, recipe, budget, target, folder.path, names)
+        data = folder.deliver(data, recipe.to_yaml(), 0)
         folder.drop_weights(set())
         folder.drop_checkpoints(set())
-        data = training_data(outcome, recipe, budget, target, folder.path, names)
-        folder.write("recipe.yaml", recipe.to_yaml())
-        folder.write_json("result.json", data)
         return Result(folder.path, data, None if isinstance(task, str) else task)
 
 
 def _reference(run: Path) -> Reference:
-    result = Result.load(run)
-    return Reference(result.best_recipe, weights=str((run / "model.safetensors").resolve()))
+    weights, recipe = Result.load(run).weights()
+    return Reference(recipe, weights=str(weights.resolve()))
 
 
 def check(task: Any, *, devices: str = "", seed: int = 0) -> list[str]:

@@ -11,6 +11,8 @@ import typer
 
 from autoaccel import __version__, api
 from autoaccel.cli_catalog import schema, spaces, techniques
+from autoaccel.cli_doctor import doctor
+from autoaccel.cli_folder import read_run, repair, status
 from autoaccel.cli_memory import memory
 from autoaccel.cli_plan import plan
 from autoaccel.core.budget import Budget, parse_budget, parse_flops
@@ -30,8 +32,7 @@ from autoaccel.export.template import TEMPLATE
 from autoaccel.reporting.html import write_report
 from autoaccel.reporting.result import result_lines
 from autoaccel.reporting.terminal import Display
-from autoaccel.storage.folder import write_atomically
-from autoaccel.storage.records import read_record
+from autoaccel.storage.files import write_atomically
 from autoaccel.tuner.interrupts import Terminated, raise_when_terminated
 from autoaccel.tuner.options import Options
 from autoaccel.tuner.result import Result
@@ -47,6 +48,9 @@ app.command()(plan)
 app.command()(spaces)
 app.command()(schema)
 app.command()(techniques)
+app.command()(status)
+app.command()(repair)
+app.command()(doctor)
 Target = Annotated[str, typer.Argument(help="model.py, model.py:name or package.module:name", metavar="MODEL")]
 BudgetText = Annotated[str, typer.Option("--budget", "-b", help="90s, 90m, 4h, 1d12h, PT4H, '2e18 FLOPs'")]
 Devices = Annotated[str, typer.Option(help="GPU numbers such as 0,1, or cpu")]
@@ -165,7 +169,7 @@ def profile(target: Target, devices: Devices = "", as_json: AsJson = False) -> N
 def report(run: Annotated[Path, typer.Argument(help="A run folder")]) -> None:
     """Write the report.html of a finished or killed run."""
     path = usable(run, "RUN") / "report.html"
-    write_atomically(path, write_report(read_record(run)))
+    write_atomically(path, write_report(read_run(run)))
     print(path)
 
 
@@ -178,7 +182,7 @@ def export_run(
     """Print the best recipe of a run, or that of a trial, in a chosen format."""
     if form not in FORMATS:
         raise UsageError(f"--format {form!r} is not one of {', '.join(FORMATS)}")
-    print(export(read_record(usable(run, "RUN")), form, trial), end="")
+    print(export(read_run(usable(run, "RUN")), form, trial), end="")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from autoaccel.core.events import Event, Finished, Interrupted, Start
 from autoaccel.core.quantities import FLOPS, format_amount, format_flops, format_seconds
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import COOLDOWN, Purpose, Report, TrialRequest
+from autoaccel.reporting.best import best_line
 
 PHASES = {Purpose.FINAL: "final training", Purpose.EVIDENCE: "evidence"}
 """Names of the phases that follow the search."""
@@ -141,25 +142,6 @@ class Display:
         kinds = [record.state for record in self._trials]
         return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
 
-    def _best(self) -> str:
-        facts = self._trials.facts
-        search = [r for r in self._trials if r.final and r.purpose not in PHASES]
-        if not search or facts is None:
-            return ""
-        # As in the comparison: the largest budget that both plain and another recipe had.
-        plain_had = {r.request.budget.size for r in search if r.purpose is Purpose.BASELINE}
-        others_had = {r.request.budget.size for r in search if r.purpose is not Purpose.BASELINE}
-        top = max(plain_had & others_had or plain_had | others_had)
-        level = [record for record in search if record.request.budget.size == top]
-        plain = [record for record in level if record.purpose is Purpose.BASELINE]
-        best = self._first(level)
-        against = f", plain {_metric(self._first(plain)):.4g}" if plain else ""
-        return f"best {self._name()} {_metric(best):.4g}{against}, with {best.request.budget} each"
-
-    def _first(self, records: Sequence[TrialRecord]) -> TrialRecord:
-        choose = max if self._trials.facts and self._trials.facts.maximize else min
-        return choose(records, key=_metric)
-
     def _view(self) -> Group:
         share = self._now / self._budget.seconds if self._budget.seconds else 0.0
         table = Table(box=None, pad_edge=False)
@@ -176,9 +158,4 @@ class Display:
                 record.state,
             )
         bar = ProgressBar(total=1.0, completed=min(1.0, share), width=60)
-        return Group(self._header(), bar, Text("\n" + self._best()), table)
-
-
-def _metric(record: TrialRecord) -> float:
-    assert record.final is not None
-    return record.final.metric
+        return Group(self._header(), bar, Text("\n" + best_line(self._trials)), table)

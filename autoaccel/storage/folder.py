@@ -1,12 +1,10 @@
-"""The run folder: its layout, its lock and atomic writes."""
+"""The run folder: its layout, its lock and its owner."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,73 +12,58 @@ from filelock import FileLock, Timeout
 
 from autoaccel.core import checkpoints
 from autoaccel.core.paths import is_file
-from autoaccel.core.quantities import Cost, known
+from autoaccel.core.quantities import Cost
 from autoaccel.core.target import split_target
 from autoaccel.errors import StoreError, UsageError
+from autoaccel.storage.delivery import RESULT, WEIGHTS, current, deliver, settle
+from autoaccel.storage.files import write_atomically
+from autoaccel.storage.json_files import json_text, read_object
 from autoaccel.storage.loading import inference_lines
-
-WEIGHTS = "model.safetensors"
-LOG = "events.log"
-"""The log of all events of a run."""
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file atomically: readers, even after a crash, see either the old or the new content.
-
-    Raises:
-        StoreError: If the file cannot be written.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def json_text(data: Any, indent: int | None = None) -> str:
-    """Return data as JSON that every parser reads: a number that is not finite becomes null."""
-    return json.dumps(_nulled(data), indent=indent, default=str, allow_nan=False)
-
-
-def _nulled(data: Any) -> Any:
-    if isinstance(data, float):
-        return known(data)
-    if isinstance(data, Mapping):
-        return {key: _nulled(part) for key, part in data.items()}
-    return [_nulled(part) for part in data] if isinstance(data, list | tuple) else data
+from autoaccel.storage.log import LOG
+from autoaccel.storage.owner import Owner, read_owner
+from autoaccel.storage.space import release, set_aside
 
 
 class RunFolder:
     """A run's folder on disk, locked while open.
 
+    Nothing outside of it is ever written: one that holds symbolic links is refused.
+
     Args:
         path: The folder.
 
     Raises:
-        StoreError: If another process holds the lock, or the folder cannot be created.
+        StoreError: If another process holds the lock, the folder cannot be created, or there is a link in it.
     """
 
     def __init__(self, path: Path):
         self.path = path
+        self._delivered: int | None = None
         try:
             path.mkdir(parents=True, exist_ok=True)
+            _refuse_links(path)
             self._lock = FileLock(path / "lock", timeout=0)
             self._lock.acquire()
         except Timeout:
-            raise StoreError(f"{path} is in use by another process") from None
+            owner = read_owner(path)
+            raise StoreError(f"{path} is in use by {owner or 'another process'}") from None
         except OSError as error:
             raise StoreError(f"{path}: cannot be used as a run folder: {error.strerror}") from None
+        try:
+            self.write_json("owner.json", Owner.of_this_process().data())
+            self.settled = settle(path)
+            """Whether a delivery that a crash had cut off was finished."""
+            set_aside(path)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
-        """Release the lock."""
-        self._lock.release()
+        """Give the folder free for others."""
+        if self._lock.is_locked:
+            release(self.path)
+            (self.path / "owner.json").unlink(missing_ok=True)
+            self._lock.release()
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> Path:
         """Write a JSON file and return its path."""
@@ -96,21 +79,26 @@ class RunFolder:
         """Return the path of a trial's weights."""
         return self.path / "trials" / f"{trial:04d}" / WEIGHTS
 
-    def deliver_weights(self, trial: int) -> bool:
-        """Copy a trial's weights to the top of the run folder; return whether it has any."""
+    def deliver(self, data: Mapping[str, Any], recipe: str, trial: int) -> dict[str, Any]:
+        """Deliver a trial's weights with its recipe and result; return the contents of `result.json`.
+
+        Args:
+            data: The contents of `result.json`; with `weights`, what it says of them, if those that lie there stay.
+            recipe: The contents of `recipe.yaml`.
+            trial: The trial's number. Of one that has no weights, the result says that they are missing.
+        """
         source = self.weights(trial)
-        if not source.exists():
-            return False
-        temporary = self.path / f".{WEIGHTS}.tmp"
-        shutil.copyfile(source, temporary)
-        temporary.replace(self.path / WEIGHTS)
-        return True
+        if "weights" in data or trial == self._delivered or not source.exists():
+            return deliver(self.path, data, recipe, trial)
+        made = deliver(self.path, data, recipe, trial, source)
+        self._delivered = trial
+        return made
 
     def drop_weights(self, keep: set[int]) -> None:
         """Delete the weights of all trials except those in `keep`."""
-        for weights in self.path.glob(f"trials/*/{WEIGHTS}"):
-            if int(weights.parent.name) not in keep:
-                weights.unlink()
+        for weights in self.path.glob(f"trials/[0-9]*/{WEIGHTS}"):
+            if weights.parent.name.isdecimal() and int(weights.parent.name) not in keep:
+                weights.unlink(missing_ok=True)
 
     def saved(self, trial: int) -> Cost:
         """Return what a trial had spent at its newest checkpoint; empty if it has none."""
@@ -128,7 +116,7 @@ class RunFolder:
 
     def has_result(self) -> bool:
         """Return whether the folder has a result: the recipe and weights of a complete trial."""
-        return (self.path / "result.json").exists()
+        return (self.path / RESULT).exists()
 
     def remove(self) -> None:
         """Delete the folder, and an empty `runs` folder above it."""
@@ -138,12 +126,12 @@ class RunFolder:
             self.path.parent.rmdir()
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file; empty if the file is missing or damaged."""
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError):
-        return {}
+def _refuse_links(path: Path) -> None:
+    """Refuse what would lead our writes out of the folder; the folder itself may be reached by a link."""
+    for place, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            if (found := Path(place, name)).is_symlink():
+                raise StoreError(f"{found} is a symbolic link, and a run folder holds none; remove it")
 
 
 def relocated(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -174,8 +162,11 @@ def relocated(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def is_finished(path: Path) -> bool:
-    """Return whether the run in a folder is complete."""
-    return read_json(path / "result.json").get("status") == "complete"
+    """Return whether the run in a folder is complete; one whose result cannot be read is not."""
+    try:
+        return read_object(current(path, RESULT)).get("status") == "complete"
+    except StoreError:
+        return False
 
 
 def _refuse_if_open(path: Path) -> None:
@@ -186,7 +177,7 @@ def _refuse_if_open(path: Path) -> None:
         with FileLock(path / "lock", timeout=0):
             pass
     except Timeout:
-        raise StoreError(f"{path} is in use by another process") from None
+        raise StoreError(f"{path} is in use by {read_owner(path) or 'another process'}") from None
 
 
 def choose_folder(out: Path | None, name: str, resume: bool) -> Path:

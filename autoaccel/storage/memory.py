@@ -20,7 +20,8 @@ from platformdirs import user_data_path
 from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.recipe import Recipe
 from autoaccel.errors import AutoaccelError, StoreError, UsageError
-from autoaccel.storage.folder import json_text, write_atomically
+from autoaccel.storage.files import write_atomically
+from autoaccel.storage.json_files import json_text
 
 VARIABLE = "AUTOACCEL_MEMORY"
 """The environment variable that names another file; `off` for no memory at all."""

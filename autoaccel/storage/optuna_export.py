@@ -29,6 +29,9 @@ from autoaccel.spaces.distributions import distribution, to_optuna
 STATES = {OutcomeKind.COMPLETE: TrialState.COMPLETE, OutcomeKind.PRUNED: TrialState.PRUNED,
           OutcomeKind.INFEASIBLE: TrialState.PRUNED}  # fmt: skip
 
+PATIENCE = 1.0
+"""Seconds to wait for a database that another process has locked: trials wait too."""
+
 
 class StudyFile:
     """The SQLite file `study.db` with the Optuna studies of a run.
@@ -45,7 +48,8 @@ class StudyFile:
         self, path: Path, name: str, maximize: bool, domains: Mapping[str, Domain], portfolio: Iterable[Recipe] = ()
     ):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+        connect = {"connect_args": {"timeout": PATIENCE}}
+        self._storage = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs=connect)
         self._name = name
         self._direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
         self._domains = widened(domains, [*PLAIN.values(), *portfolio])
@@ -61,6 +65,11 @@ class StudyFile:
         self._study(self._name).add_trial(made)
         if record.purpose in (Purpose.BASELINE, Purpose.SEARCH):
             self._study(f"{self._name} @ {record.request.budget}").add_trial(made)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
 
     def _study(self, name: str) -> optuna.Study:
         if name not in self._studies:

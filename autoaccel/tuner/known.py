@@ -16,7 +16,8 @@ from autoaccel.core.trial import Purpose
 from autoaccel.errors import UsageError
 from autoaccel.search.base import Proposal, Search
 from autoaccel.spaces.space import SearchSpace
-from autoaccel.storage.folder import read_json
+from autoaccel.storage.delivery import RESULT, current
+from autoaccel.storage.json_files import read_object
 from autoaccel.storage.memory import KnownRecipe, Sketch
 from autoaccel.storage.records import read_trials
 from autoaccel.tuner.summary import leaderboard
@@ -98,7 +99,7 @@ def warm_recipes(run: Path) -> list[Recipe]:
     Raises:
         UsageError: If the folder holds no finished run.
     """
-    result = read_json(run / "result.json")
+    result = read_object(current(run, RESULT))
     if not run.is_dir():
         raise UsageError(f"--warm-start {run}: no such folder; it takes the folder of a finished run")
     if not result and not (run / "config.json").exists():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from shutil import rmtree
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from autoaccel.core.budget import Budget
@@ -13,20 +11,26 @@ from autoaccel.core.events import Event, Finished, Start
 from autoaccel.core.goal import Goal
 from autoaccel.core.quantities import known
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.target import slug
-from autoaccel.errors import UsageError
-from autoaccel.export.formats import export, script_files
-from autoaccel.export.sources import COPY
-from autoaccel.reporting.html import write_report
+from autoaccel.errors import StoreError
 from autoaccel.search.base import Search
 from autoaccel.spaces.space import SearchSpace
-from autoaccel.storage.folder import RunFolder, read_json
+from autoaccel.storage.delivery import RESULT
+from autoaccel.storage.files import sha256
+from autoaccel.storage.folder import RunFolder, relocated
+from autoaccel.storage.json_files import read_config, read_result
 from autoaccel.storage.log import Log
-from autoaccel.storage.optuna_export import StudyFile
-from autoaccel.storage.records import read_record
+from autoaccel.storage.records import RunRecord
+from autoaccel.storage.space import release
+from autoaccel.storage.study import Study
+from autoaccel.tuner.byproducts import study_of, write_last_files
 from autoaccel.tuner.claim import optimism
 from autoaccel.tuner.goals import front_of, needed
-from autoaccel.tuner.summary import delivery, failures, leaderboard, result_data, trials_csv
+from autoaccel.tuner.summary import delivery, failures, leaderboard, result_data
+
+PATHS = ("recipe.yaml", "model.safetensors", "train_best.py", "accelerate_config.yaml", "trials.csv", "report.html",
+         "study.db", "config.json")  # fmt: skip
+OF_THE_RUN = ("status", "spent", "trials", "leaderboard", "failures", "folder", "paths", "load", "target")
+"""What a result says of the run as a whole, not of what is delivered."""
 
 
 class Recorder:
@@ -41,6 +45,7 @@ class Recorder:
         target: Name of the task, for the study.
         load: Code that loads the delivered model.
         goal: What the run is after besides the best metric.
+        note: Shows the user a line.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Recorder:
         target: str,
         load: str,
         goal: Goal = Goal(),  # noqa: B008 - a frozen value
+        note: Callable[[str], None] = lambda line: None,
     ):
         self._folder = folder
         self._budget = budget
@@ -62,7 +68,10 @@ class Recorder:
         self._load = load
         self._goal = goal
         self._target = target
-        self._study: StudyFile | None = None
+        self._note = note
+        self._config = relocated(read_config(folder.path), folder.path)
+        self._salvaged = _salvaged(folder, log)
+        self._study: Study | None = None
         self._written = -1.0
         self._delivered: int | None = None
         self._behind = False
@@ -82,7 +91,7 @@ class Recorder:
             self._behind = False
             self._keep_weights()
             self._improve(now)
-            self._add_to_study()
+            self._made_study().add(self._search.trials)
 
     def deliver(self, clock: Clock, status: str, tested: Mapping[str, Any]) -> dict[str, Any]:
         """Write all files for the last time and return the contents of `result.json`.
@@ -92,29 +101,23 @@ class Recorder:
             status: complete, interrupted or preempted.
             tested: Test score, with its cost, of a trial delivered instead of the final training; may be empty.
         """
-        self._add_to_study()
-        self._folder.write("trials.csv", trials_csv(self._search.trials))
-        self._promote_weights()
-        shown = front_of(self._search, self._goal, self._budget)
-        self._folder.drop_weights({record.number for record in shown})
-        self._folder.drop_checkpoints(set() if status == "complete" else self._to_go_on())
+        release(self._folder.path)  # what follows is what the space was set aside for
         data = self._result(clock.now(), status)
         if tested:
             scored = {key: known(tested[key]) for key in ("metric", "loss", "standard_error")}
             data["delivered"] |= {"test": scored, "optimism": optimism(data["delivered"], scored)}
             data["spent"]["test"] = dict(tested["cost"])
-        self._write_recipe(data)
-        self._folder.write_json("result.json", data)
+        shown = front_of(self._search, self._goal, self._budget)
+        for row in data.get("front", ()):
+            weights = self._folder.weights(row["trial"])
+            row["sha256"] = sha256(weights) if weights.exists() else None
+        data = self._replace(data) or self._keep(data)
+        self._folder.drop_weights({record.number for record in shown})
+        self._folder.drop_checkpoints(set() if status == "complete" else self._to_go_on())
         self._folder.write_json("account.json", {"seconds": clock.now()})
-        record = read_record(self._folder.path)
-        self._folder.write("accelerate_config.yaml", export(record, "accelerate"))
-        with suppress(UsageError):  # a script cannot contain techniques of other packages
-            self._folder.write("train_best.py", export(record, "script"))
-            rmtree(self._folder.path / COPY, ignore_errors=True)  # a resumed run may deliver another recipe
-            for name, text in script_files(record).items():
-                (self._folder.path / name).parent.mkdir(parents=True, exist_ok=True)
-                self._folder.write(name, text)
-        self._folder.write("report.html", write_report(record))
+        self._made_study().finish(self._search.trials)
+        record = RunRecord(self._config, self._search.trials, clock.now(), data)
+        write_last_files(self._folder.path, record, self._note)
         return data
 
     def _improve(self, now: float) -> None:
@@ -122,10 +125,21 @@ class Recorder:
         if record is None or record.number == self._delivered:
             return
         self._delivered = record.number
-        data = self._result(now, "running")
-        self._write_recipe(data)
-        self._folder.write_json("result.json", data)
-        self._promote_weights()
+        self._replace(self._result(now, "running"))
+
+    def _replace(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Deliver a result; None if what lies there is better, and of a trial that is not in the log."""
+        new, old = data["delivered"], self._salvaged.get("delivered", {})
+        if old.get("metric") is not None and not _beats(new, old, data["metric"]["direction"] == "max"):
+            return None
+        self._salvaged = {}
+        return self._folder.deliver(data, _yaml(data), new["trial"])
+
+    def _keep(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave what is delivered as it is, and bring the rest of `result.json` up to date."""
+        data = {**self._salvaged, **{key: data[key] for key in OF_THE_RUN}}
+        data.setdefault("weights", None)
+        return self._folder.deliver(data, _yaml(data), data["delivered"]["trial"])
 
     def _keep_weights(self) -> None:
         running = [record.request for record in self._search.trials.running()]
@@ -144,34 +158,41 @@ class Recorder:
         ended = {record.request.resumes for record in trials if record.outcome and not record.unfinished}
         return {record.checkpoint[0] for record in trials.unfinished() if record.checkpoint} - ended
 
-    def _promote_weights(self) -> None:
-        _, record = delivery(self._search, self._goal)
-        if record is not None:
-            self._folder.deliver_weights(record.number)
-
     def _result(self, now: float, status: str) -> dict[str, Any]:
         trials = self._search.trials
         data = result_data(self._search, self._budget, now, status, self._goal)
-        names = ("recipe.yaml", "model.safetensors", "train_best.py", "accelerate_config.yaml", "trials.csv",
-                 "report.html", "study.db", "config.json")  # fmt: skip
-        data["paths"] = {name: str(self._folder.path / name) for name in names}
+        data["paths"] = {name: str(self._folder.path / name) for name in PATHS}
         data["load"] = self._load
         data["target"] = self._target
         data["folder"] = str(self._folder.path.resolve())
         data["leaderboard"] = leaderboard(trials, trials.facts.maximize) if trials.facts else []
         data["failures"] = failures(trials)
-        data["environment"] = read_json(self._folder.path / "config.json").get("environment", {})
+        data["environment"] = self._config.get("environment", {})
         return data
 
-    def _write_recipe(self, data: Mapping[str, Any]) -> None:
-        self._folder.write("recipe.yaml", Recipe.from_data(data["recipe"]).to_yaml())
-
-    def _add_to_study(self) -> None:
+    def _made_study(self) -> Study:
         facts = self._search.trials.facts
         assert facts is not None
         if self._study is None:
-            domains, portfolio = self._space.domains(), self._space.portfolio.values()
-            path = self._folder.path / "study.db"
-            self._study = StudyFile(path, slug(self._target), facts.maximize, domains, portfolio)
-        for record in self._search.trials:
-            self._study.add(record)
+            self._study = study_of(self._folder.path, self._target, facts, self._space, self._note)
+        return self._study
+
+
+def _salvaged(folder: RunFolder, log: Log) -> dict[str, Any]:
+    """Return the result in the folder if the log knows nothing of its trial, as after `repair`; else {}."""
+    try:
+        found = read_result(folder.path / RESULT)
+    except StoreError:  # it is about to be written anew
+        return {}
+    known_trials = {entry.trial for _, entry in log.entries if isinstance(entry, Finished)}
+    return {} if found.get("delivered", {}).get("trial") in known_trials else found
+
+
+def _beats(new: Mapping[str, Any], old: Mapping[str, Any], maximize: bool) -> bool:
+    if new["trial"] is None:
+        return False
+    return bool(new["metric"] > old["metric"] if maximize else new["metric"] < old["metric"])
+
+
+def _yaml(data: Mapping[str, Any]) -> str:
+    return Recipe.from_data(data["recipe"]).to_yaml()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 from autoaccel.core.recipe import Recipe
 from autoaccel.errors import StoreError, UsageError
-from autoaccel.storage.folder import WEIGHTS, relocated
+from autoaccel.storage.delivery import RESULT, WEIGHTS, check_weights, current
+from autoaccel.storage.folder import relocated
+from autoaccel.storage.json_files import read_result
 from autoaccel.storage.records import read_trials
-from autoaccel.storage.upgrade import upgraded_result
 from autoaccel.tuner.summary import leaderboard
 
 
@@ -39,13 +39,12 @@ class Result:
                 `model.py`, if that file has moved.
 
         Raises:
-            StoreError: If the folder holds no result.
+            StoreError: If the folder holds no result, or one that is damaged.
         """
-        path = Path(folder) / "result.json"
-        if not path.is_file():
+        data = read_result(current(Path(folder), RESULT))
+        if not data:
             raise StoreError(f"{folder} holds no result.json, so nothing was delivered there")
-        data = relocated(upgraded_result(json.loads(path.read_text())), Path(folder))
-        return cls(Path(folder), data, task)
+        return cls(Path(folder), relocated(data, Path(folder)), task)
 
     def __repr__(self) -> str:
         return f"Result({str(self.folder)!r}): {self.data['headline']}"
@@ -72,8 +71,9 @@ class Result:
         Raises:
             TaskError: If the task can no longer be loaded.
             UsageError: If that trial's model was not kept.
+            StoreError: If the weights are not those that were delivered, by their SHA-256.
         """
-        path, recipe = self._weights(trial)
+        path, recipe = self.weights(trial)
         weights = path.absolute()  # the user's file may go to another folder
         from autoaccel.training.checkpoint import load_weights
         from autoaccel.training.data.discovery import load_target, resolve
@@ -84,19 +84,33 @@ class Result:
         load_weights(model, weights)
         return model.eval()
 
-    def _weights(self, trial: int | None) -> tuple[Path, Recipe]:
+    def weights(self, trial: int | None = None) -> tuple[Path, Recipe]:
+        """Return the file of the trained weights, after checking it, and their recipe.
+
+        Args:
+            trial: As for `model`.
+
+        Raises:
+            UsageError: If that trial's model was not kept.
+            StoreError: If the weights are not those that were delivered, by their SHA-256.
+        """
         if trial is None:
-            return self.folder / WEIGHTS, self.best_recipe
+            path, stored = current(self.folder, WEIGHTS), self.data.get("weights", {})
+            if stored is None:
+                raise StoreError(f"{self.folder}: the weights of the delivered trial are missing")
+            check_weights(path, stored.get("sha256"))
+            return path, self.best_recipe
         path = self.folder / "trials" / f"{trial:04d}" / WEIGHTS
         row = next((row for row in self.front if row["trial"] == trial), None)
         if row is None or not path.is_file():
             numbers = ", ".join(str(row["trial"]) for row in self.front) or "none, without an objective"
             raise UsageError(f"the model of trial {trial} was not kept; those of the front are: {numbers}")
+        check_weights(path, row.get("sha256"))
         return path, Recipe.from_data(row["recipe"])
 
     def leaderboard(self) -> Any:
         """Return the complete trials, best first, as a pandas DataFrame, or a list of dicts without pandas."""
-        rows = leaderboard(read_trials(self.folder), self.data["metric"]["direction"] == "max")
+        rows = leaderboard(read_trials(self.folder), self.data["metric"].get("direction") == "max")
         try:
             import pandas
         except ImportError:

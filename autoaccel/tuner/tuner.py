@@ -21,12 +21,11 @@ from autoaccel.reporting.memory import short
 from autoaccel.reporting.terminal import Display
 from autoaccel.search.base import Proposal, Search, SearchSettings
 from autoaccel.search.searches import find_search
-from autoaccel.spaces.compression import compressing
-from autoaccel.spaces.domains import model_domains
 from autoaccel.spaces.space import SearchSpace
-from autoaccel.storage.folder import LOG, RunFolder, read_json
+from autoaccel.storage.folder import RunFolder
+from autoaccel.storage.json_files import read_config, read_seconds
 from autoaccel.storage.loading import inference_lines
-from autoaccel.storage.log import Log, read_log
+from autoaccel.storage.log import LOG, Log, scan_log
 from autoaccel.tuner.config import config
 from autoaccel.tuner.earlier import Earlier
 from autoaccel.tuner.forecast_data import forecast_data, from_recorded
@@ -38,6 +37,7 @@ from autoaccel.tuner.options import Options
 from autoaccel.tuner.recorder import Recorder
 from autoaccel.tuner.replay import replay
 from autoaccel.tuner.result import Result
+from autoaccel.tuner.space import run_space
 from autoaccel.tuner.summary import delivery
 
 PROFILE_SHARE = 0.5
@@ -46,7 +46,6 @@ STARTING = 1.5
 """Seconds that a run takes to start, beside its profile."""
 SCORING_SECONDS = 1.2
 """Seconds reserved for starting a process that scores, and for the last files."""
-DEFAULT_SPACES = {"image": "vision", "tokens": "text", "table": "tabular", "series": "tabular"}
 
 
 class Tuner:
@@ -65,10 +64,10 @@ class Tuner:
     ):
         self._task, self._target, self._budget, self._options = task, target, budget, options
         self._folder, self._resources = folder, resources
-        self._old = read_json(folder.path / "config.json") if options.resume else {}
-        self._entries = read_log(folder.path / LOG) if options.resume else []
-        spent = read_json(folder.path / "account.json").get("seconds", 0.0)
-        before = max([spent, *(now for now, _ in self._entries)])
+        self._old = read_config(folder.path) if options.resume else {}
+        log = scan_log(folder.path / LOG)
+        self._entries = log.replayable() if options.resume else []
+        before = max([read_seconds(folder.path), *(now for now, _ in self._entries)])
         # A resumed run has only the rest of its budget left.
         self._before = before
         self._clock = SystemClock(clock.now() + before)
@@ -77,6 +76,7 @@ class Tuner:
         self._goal.check(budget)
         self._earlier = Earlier(options, budget, self._old)
         self._told: list[str] = []
+        self._note(*log.notes)
 
     def go(self) -> Result:
         """Profile, search, train and deliver; return the result."""
@@ -148,11 +148,7 @@ class Tuner:
     def _space(
         self, catalog: Catalog, facts: TaskFacts, model_space: Mapping[str, Any]
     ) -> tuple[str, SearchSpace, list[str]]:
-        name = self._options.space or DEFAULT_SPACES[facts.kind]
-        whole = SearchSpace.load(name, catalog).with_model(model_domains(model_space), facts.defaults)
-        if self._options.space is None:
-            whole = compressing(whole, self._goal.measures)
-        return name, *whole.for_task(facts.capabilities)
+        return run_space(self._options.space, catalog, facts, model_space, self._goal.measures)
 
     def _search(self, space: SearchSpace, known: Sequence[Proposal]) -> Search:
         return find_search(self._options.search)(self._settings(space, known))
@@ -195,7 +191,9 @@ class Tuner:
     def _loop(self, search: Search, space: SearchSpace, executor: Executor, facts: TaskFacts) -> Result:
         with closing(Log(self._folder.path / LOG)) as log:
             load = inference_lines(self._folder.path)
-            recorder = Recorder(self._folder, log, search, space, self._budget, self._target, load, self._goal)
+            recorder = Recorder(
+                self._folder, log, search, space, self._budget, self._target, load, self._goal, self._note
+            )
             with interrupts() as asked:
                 self._search_on(search, executor, facts, log, recorder, asked)
                 status = "complete" if not asked() else "preempted" if asked.terminated else "interrupted"

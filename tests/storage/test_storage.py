@@ -1,6 +1,8 @@
 """The run folder: atomic writes, a lock, and a log that survives a truncated line."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 
@@ -12,8 +14,9 @@ from autoaccel.core.events import Start
 from autoaccel.core.records import Trials
 from autoaccel.core.trial import Purpose
 from autoaccel.errors import StoreError, UsageError
-from autoaccel.storage.folder import RunFolder, choose_folder, write_atomically
-from autoaccel.storage.log import Log, read_log
+from autoaccel.storage.files import write_atomically
+from autoaccel.storage.folder import RunFolder, choose_folder
+from autoaccel.storage.log import Log, read_log, scan_log
 from autoaccel.storage.optuna_export import StudyFile
 from autoaccel.storage.records import read_record
 
@@ -42,13 +45,19 @@ def test_a_torn_last_line_is_dropped_and_the_log_goes_on(tmp_path, torn):
     assert read_log(path)[-1] == (4.0, Start(request(1)))
 
 
-def test_a_changed_line_ends_what_is_believed(tmp_path):
+def test_a_damaged_line_is_refused_and_the_file_is_left_as_it_is(tmp_path):
     path = tmp_path / "events.log"
     write_log(path)
     lines = path.read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b"0.5", b"0.4")
     path.write_bytes(b"".join(lines))
-    assert read_log(path) == entries()[:2]
+    before = path.read_bytes()
+    for use in (read_log, Log):
+        with pytest.raises(StoreError, match=r"line 3 is damaged: .*entries behind it: 3, .* ends of trials: 1"):
+            use(path)
+    assert path.read_bytes() == before
+    scan = scan_log(path)
+    assert (list(scan.entries), list(scan.behind)) == (entries()[:2], entries()[3:])
 
 
 def test_a_failed_write_leaves_the_old_content(tmp_path):
@@ -69,7 +78,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
         [sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True, check=False
     )
     folder.close()
-    assert "in use by another process" in done.stderr
+    assert f"in use by process {os.getpid()} on {socket.gethostname()}" in done.stderr
 
 
 def test_where_a_run_goes(tmp_path, monkeypatch):

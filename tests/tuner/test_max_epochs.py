@@ -12,7 +12,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
 from autoaccel.errors import UsageError
 from autoaccel.execution.simulated import TableExecutor
-from autoaccel.storage.folder import read_json
+from autoaccel.storage.json_files import read_object
 from autoaccel.storage.records import read_record
 from autoaccel.techniques.registry import catalog
 from autoaccel.tuner.options import Options
@@ -43,7 +43,7 @@ def test_no_training_is_longer_than_told_and_the_search_gets_the_rest_also_when_
     result = run(tmp_path, max_epochs=40)
     budgets = [record.request.budget["flops"] / 1e9 for record in read_record(result.folder).trials]
     assert 40 <= max(budgets) < 41 and result.data["spent"]["search"]["flops"] > 0.3 * BUDGET["flops"]
-    assert read_json(result.folder / "config.json")["max_epochs"] == 40
+    assert read_object(result.folder / "config.json")["max_epochs"] == 40
     assert run(tmp_path, max_epochs=40, resume=True).data["final"] == result.data["final"]
     for other in (60, None):
         with pytest.raises(UsageError, match=r"made with another .* number of epochs"):
