@@ -5,6 +5,7 @@ AutoaccelError                 1   base class; never raised itself
 ├── TaskError                  3   the user's model file, data, loss or metric
 ├── NoTrialError               4   no trial was completed, so there is no result
 ├── StoreError                 5   the run folder or the disk
+├── MachineError               5   processes that the machine ends or holds, such as for lack of memory
 ├── InterruptedRunError        6   stopped by Ctrl-C after a result was saved
 ├── ConstraintError            7   no model keeps the constraints; the one that breaks them least was saved
 └── PreemptedRunError         75   stopped by SIGTERM or SIGHUP; the same command with --resume goes on
@@ -54,6 +55,12 @@ class NoTrialError(AutoaccelError):
 
 class StoreError(AutoaccelError):
     """The run folder cannot be read, written or locked."""
+
+    exit_code = 5
+
+
+class MachineError(AutoaccelError):
+    """The machine, not the task, keeps processes from running: they are killed or do not answer."""
 
     exit_code = 5
 

@@ -18,6 +18,7 @@ import torch
 
 from autoaccel.core import checkpoints
 from autoaccel.core.checkpoints import Checkpoint
+from autoaccel.core.clock import SystemClock
 from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.quantities import Cost
 from autoaccel.core.trial import Purpose, Report, TrialRequest
@@ -51,6 +52,8 @@ class Checkpointer(Keeper):
     ):
         self._folder, self._request, self._reports, self._report = folder, request, reports, report
         self._every = EVERY if request.purpose in (Purpose.FINAL, Purpose.EVIDENCE) else LONG
+        # Not the trial's own clock, which shows whoever watches that the training gets on.
+        self._clock = SystemClock()
         self._running: Running
         self._writing: Thread | None = None
         self._due = self._free = 0.0
@@ -80,7 +83,7 @@ class Checkpointer(Keeper):
         elif carried:
             context.meter.carry(carried)
             running.progress.setup = context.meter.spent()
-        now = context.meter.seconds()
+        now = self._clock.now()
         self._free = now + self._size() / BYTES_PER_SECOND / SHARE
         self._due = max(now + self._every, self._free)
 
@@ -90,12 +93,12 @@ class Checkpointer(Keeper):
 
     def before_step(self) -> None:
         """Make a checkpoint if it is time to."""
-        if self._running.context.meter.seconds() >= self._due:
+        if self._clock.now() >= self._due:
             self._make()
 
     def at_report(self) -> None:
         """Make a checkpoint with what is about to be reported, unless the last one was just now."""
-        if self._running.context.meter.seconds() >= self._free:
+        if self._clock.now() >= self._free:
             self._make()
             self._wait()
 
@@ -116,19 +119,15 @@ class Checkpointer(Keeper):
             return None
         if self._writing is not None and self._writing.is_alive():
             return None
-        meter = running.context.meter
-        began, spent = meter.seconds(), meter.spent()
+        began, spent = self._clock.now(), running.context.meter.spent()
         if psutil.virtual_memory().available < SPARE * self._size():
             return self._give_up("too little memory is free for a copy of the training")
         state = {**take(running), "of": self._identity, "reports": [to_data(report) for report in self._reports]}
-        blocked = meter.seconds() - began
-        self._writing = Thread(target=self._write, args=(state, spent, blocked), daemon=True)
+        self._writing = Thread(target=self._write, args=(state, spent, began), daemon=True)
         self._writing.start()
         return None
 
-    def _write(self, state: State, spent: Cost, blocked: float) -> None:
-        meter = self._running.context.meter
-        began = meter.seconds()
+    def _write(self, state: State, spent: Cost, began: float) -> None:
         try:
             made = checkpoints.write(self._folder, spent, lambda file: torch.save(state, file))
             if not self._saved:
@@ -139,8 +138,8 @@ class Checkpointer(Keeper):
         except (pickle.UnpicklingError, RuntimeError, TypeError, AttributeError) as error:
             checkpoints.drop(self._folder)
             self._give_up(f"its state cannot be saved: {str(error).splitlines()[0]}")
-        now = meter.seconds()
-        self._free = now + (blocked + now - began) / SHARE
+        now = self._clock.now()
+        self._free = now + (now - began) / SHARE
         self._due = max(now + self._every, self._free)
 
     def _wait(self) -> None:

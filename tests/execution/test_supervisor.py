@@ -120,10 +120,9 @@ def test_a_trial_that_is_asked_to_finish_early_is_complete(supervisor, tmp_path,
 @pytest.mark.timeout(60)
 def test_no_process_outlives_the_fork_server(supervisor):
     supervisor.start(request(0, "hang", seconds=100))
-    while not (jobs := [j.pid for j in supervisor._jobs.values() if j.pid]):
+    while not (jobs := [j.pid for j in supervisor._crew.jobs.values() if j.pid]):
         supervisor.poll(0.1)
-    os.kill(supervisor._process.pid, signal.SIGKILL)
-    supervisor._process.wait()
+    os.kill(supervisor._crew._template.pid, signal.SIGKILL)
     for _ in range(50):
         if not _alive(jobs[0]):
             return

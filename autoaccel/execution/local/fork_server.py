@@ -7,7 +7,7 @@ memory.
 
 from __future__ import annotations
 
-import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -21,19 +21,29 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
+from autoaccel.core.clock import SystemClock
 from autoaccel.core.codec import prepare, to_data
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.trial import Outcome, Report, TrialRequest
 from autoaccel.errors import AutoaccelError
+from autoaccel.execution.local.endings import DUMP
+from autoaccel.execution.local.leftovers import Leftovers, adopt_orphans, die_with, reap
 from autoaccel.execution.local.messages import Channel
 
 
-def main() -> None:
-    """Serve the supervisor on the socket whose file descriptor is the first argument."""
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    del sys.argv[1:]  # the user's file may read it
+def serve(descriptor: int) -> None:
+    """Load the user's task and serve the supervisor until it is gone.
+
+    Args:
+        descriptor: File descriptor of the socket to the supervisor.
+    """
+    channel = Channel(socket.socket(fileno=descriptor))
     folder = Path.cwd()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Workers inherit both: a crash and a hang say where, even if Python itself is stuck.
+    faulthandler.enable()
+    faulthandler.register(DUMP, all_threads=True, chain=False)
+    channel.send("here", pid=os.getpid())
     messages = channel.receive()
     if not messages:
         return
@@ -43,8 +53,9 @@ def main() -> None:
     except AutoaccelError as error:
         channel.send("error", code=error.exit_code, message=str(error), traceback=traceback.format_exc())
         return
-    channel.send("ready", catalog=techniques)
-    ForkServer(channel, target, messages[0] if not forks else None, folder).serve()
+    adopt_orphans()
+    channel.send("ready", catalog=techniques, forks=forks)
+    ForkServer(channel, target, messages[0], forks, folder).serve()
 
 
 def _load(message: Mapping[str, Any]) -> tuple[Any, bool]:
@@ -93,34 +104,38 @@ def _preload() -> None:
 
 
 class ForkServer:
-    """Forks workers and reports when they have ended.
+    """Forks workers, reports when they have ended, and ends what they leave behind.
 
     Args:
         channel: The channel to the supervisor.
         target: The user's task, or the function that returns it.
-        fresh: The message that it was loaded from, if workers must be fresh processes; None if they are forked.
+        load: The message that it was loaded from, for workers that are fresh processes.
+        forks: Whether workers may be forked.
         folder: Where fresh workers start; the user's file may have left it.
     """
 
-    def __init__(self, channel: Channel, target: Any, fresh: Mapping[str, Any] | None, folder: Path):
+    def __init__(self, channel: Channel, target: Any, load: Mapping[str, Any], forks: bool, folder: Path):
         self._channel = channel
         self._target = target
-        self._fresh = fresh
+        self._load = load
+        self._forks = forks
         self._folder = folder
         self._workers: dict[int, int] = {}
+        self._leftovers = Leftovers(SystemClock())
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
 
     def serve(self) -> None:
-        """Serve requests until the supervisor is gone, then kill all workers."""
-        signal.set_wakeup_fd(self._waker.fileno())
+        """Serve requests until the supervisor is gone; the warden then ends all workers."""
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: None)  # what it means is for the supervisor to say
         with selectors.DefaultSelector() as selector:
             selector.register(self._channel, selectors.EVENT_READ)
             selector.register(self._wake, selectors.EVENT_READ)
             alive = True
             while alive:
-                for key, _ in selector.select():
+                for key, _ in selector.select(self._leftovers.finish()):
                     if key.fileobj is self._wake:
                         self._wake.recv(4096)
                         self._reap()
@@ -132,34 +147,38 @@ class ForkServer:
     def _obey(self) -> bool:
         messages = self._channel.receive()
         for job in messages or []:
-            descriptor = self._channel.descriptor()
-            pid = self._start(job, descriptor)
-            os.close(descriptor)
+            descriptors = self._channel.descriptor(), self._channel.descriptor()
+            pid = self._start(job, *descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
             self._workers[pid] = job["trial"]
             self._channel.send("forked", trial=job["trial"], pid=pid)
         return messages is not None
 
-    def _start(self, job: Mapping[str, Any], descriptor: int) -> int:
-        if self._fresh is not None:
-            return _spawn({**job, "load": self._fresh}, descriptor, self._folder)
+    def _start(self, job: Mapping[str, Any], descriptor: int, beats: int) -> int:
+        if not self._forks or job["fresh"]:
+            return _spawn({**job, "load": self._load}, descriptor, beats, self._folder)
+        template = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_worker(job, descriptor)
+            self._become_worker(job, descriptor, beats, template)
         return pid
 
-    def _become_worker(self, job: Mapping[str, Any], descriptor: int) -> None:
+    def _become_worker(self, job: Mapping[str, Any], descriptor: int, beats: int, template: int) -> None:
         code = 1
         try:
             os.setsid()
-            _die_with_parent()
+            die_with(template)
+            adopt_orphans()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._channel.close()
             _redirect(job["log"])
             os.environ.update(_environment(job))
+            from autoaccel.execution.local.beats import Beats
             from autoaccel.execution.local.worker import work
 
-            work(self._target, job, Channel(socket.socket(fileno=descriptor)))
+            work(self._target, job, Channel(socket.socket(fileno=descriptor)), Beats(beats))
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -169,16 +188,14 @@ class ForkServer:
             os._exit(code)
 
     def _reap(self) -> None:
-        while self._workers:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            trial = self._workers.pop(pid, None)
-            if trial is not None:
-                self._channel.send("exited", trial=trial, status=os.waitstatus_to_exitcode(status))
+        ended = [(pid, status) for pid, status in reap().items() if pid in self._workers]
+        for pid, status in ended:
+            trial = self._workers.pop(pid)
+            if sys.platform != "linux":  # no orphans come here
+                _kill_group(pid)
+            self._channel.send("exited", trial=trial, status=os.waitstatus_to_exitcode(status))
+        if ended:
+            self._leftovers.sweep(self._workers)
 
 
 def may_fork(before: Set[str]) -> bool:
@@ -205,19 +222,21 @@ def _environment(job: Mapping[str, Any]) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": job["device"]} if job["device"] else {}
 
 
-def _spawn(job: Mapping[str, Any], descriptor: int, folder: Path) -> int:
-    command = [sys.executable, "-m", "autoaccel.execution.local.worker", str(descriptor), json.dumps(job)]
+def _spawn(job: Mapping[str, Any], descriptor: int, beats: int, folder: Path) -> int:
+    arguments = [str(os.getpid()), str(descriptor), str(beats), json.dumps(job)]
     environment = {**os.environ, **_environment(job)}
     with Path(job["log"]).open("ab") as log:
         started = subprocess.Popen(
-            command,
-            pass_fds=[descriptor],
+            [sys.executable, "-m", "autoaccel.execution.local.worker", *arguments],
+            pass_fds=[descriptor, beats],
             start_new_session=True,
             stdout=log,
             stderr=log,
             env=environment,
             cwd=folder,
         )
+    # Reaped with all the others: as an object that is collected, it would take its exit status away.
+    started.returncode = 0
     return started.pid
 
 
@@ -228,19 +247,8 @@ def _redirect(log: str) -> None:
     os.close(descriptor)
 
 
-def _die_with_parent() -> None:
-    """On Linux, make the kernel kill this process when the fork server dies for any reason."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
 def _kill_group(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-if __name__ == "__main__":
-    main()

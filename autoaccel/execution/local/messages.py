@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 VERSION = 1
@@ -39,15 +39,15 @@ class Channel:
         """Return the socket's file descriptor, for selectors."""
         return self.socket.fileno()
 
-    def send(self, kind: str, *, descriptor: int | None = None, **fields: Any) -> None:
-        """Send a message, with a file descriptor if given.
+    def send(self, kind: str, *, descriptors: Sequence[int] = (), **fields: Any) -> None:
+        """Send a message, with file descriptors if given.
 
         Raises:
             OSError: If the other end is gone.
         """
         data = encode(kind, **fields)
-        if descriptor is not None:
-            sent = socket.send_fds(self.socket, [data], [descriptor])
+        if descriptors:
+            sent = socket.send_fds(self.socket, [data], list(descriptors))
             data = data[sent:]
         self.socket.sendall(data)
 

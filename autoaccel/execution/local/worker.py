@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import pickle
 import selectors
@@ -15,11 +16,14 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 
-from autoaccel.core.clock import SystemClock, seconds_since_process_start
+from autoaccel.core.clock import Clock, SystemClock, seconds_since_process_start
 from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import Report, TrialRequest
 from autoaccel.errors import AutoaccelError, TaskError, UsageError
+from autoaccel.execution.local.beats import BeatingClock, Beats
+from autoaccel.execution.local.endings import DUMP
+from autoaccel.execution.local.leftovers import adopt_orphans, die_with
 from autoaccel.execution.local.messages import Channel
 from autoaccel.spaces.domains import plain_space
 from autoaccel.training.data.discovery import load_target, user_line, with_data
@@ -49,28 +53,31 @@ def load(message: Mapping[str, Any]) -> Any:
     return load_target(message["target"])
 
 
-def work(target: Any, job: Mapping[str, Any], channel: Channel, elapsed: float = 0.0) -> None:
+def work(target: Any, job: Mapping[str, Any], channel: Channel, beats: Beats, elapsed: float = 0.0) -> None:
     """Do one job in this process and send its result.
 
     Args:
         target: The user's task, or the function that returns it.
         job: The supervisor's message that describes the job.
         channel: The channel to the supervisor.
+        beats: Counts what this process gets on with, for the supervisor.
         elapsed: Seconds since the job was requested; they count towards its cost.
     """
-    clock = SystemClock(elapsed)
+    clock = BeatingClock(SystemClock(elapsed), beats)
     stopped = _stop_on_sigterm()
     torch.set_num_threads(job["threads"])
     where = ""
     try:
         if job["device"] and not torch.cuda.is_available():
             raise UsageError(f"--devices {job['device']}: torch finds no such GPU")
+        beats.beat()
         task = with_data(target, job["split_seed"])
+        beats.beat()
         where = task.where
         if job["metric"]:
             task = with_metric(task, job["metric"])
         if job["job"] == "trial":
-            _trial(task, job, channel, clock, stopped)
+            _trial(task, job, channel, clock, stopped, beats)
         else:
             _measure(task, job, channel, clock)
     except TaskError as error:
@@ -83,7 +90,7 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, elapsed: float =
         raise
 
 
-def _measure(task: Task, job: Mapping[str, Any], channel: Channel, clock: SystemClock) -> None:
+def _measure(task: Task, job: Mapping[str, Any], channel: Channel, clock: Clock) -> None:
     data, seed, cpu = Path(job["data"]), job["split_seed"], job["cpu"]
     match job["job"]:
         case "check":
@@ -102,9 +109,15 @@ def _measure(task: Task, job: Mapping[str, Any], channel: Channel, clock: System
             channel.send("score", **scored)
 
 
-def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClock, stopped: list[bool]) -> None:
+def _trial(
+    task: Any, job: Mapping[str, Any], channel: Channel, clock: Clock, stopped: list[bool], beats: Beats
+) -> None:
     request = from_data(TrialRequest, job["request"])
     control = ControlChannel(channel)
+
+    def must_stop() -> bool:  # called before every step
+        beats.step()
+        return bool(stopped) or control.stopped()
 
     def report(made: Report) -> bool:
         channel.send("report", report=to_data(made))
@@ -119,10 +132,10 @@ def _trial(task: Any, job: Mapping[str, Any], channel: Channel, clock: SystemClo
         folder=Path(job["folder"]) if job["folder"] else None,
         split_seed=job["split_seed"],
         cpu=job["cpu"],
-        stopped=lambda: bool(stopped) or control.stopped(),
+        stopped=must_stop,
         finishing=control.finishing,
         preempted=lambda: bool(stopped) or control.preempted,
-        finished=lambda outcome: channel.send("outcome", outcome=to_data(outcome)),
+        finished=lambda outcome: channel.send("saved", outcome=to_data(outcome)),
         found=Understanding.load(Path(job["data"])),
     )
     channel.send("outcome", outcome=to_data(run_trial(task, request, environment)))
@@ -193,10 +206,16 @@ def _stop_on_sigterm() -> list[bool]:
 
 def main() -> None:
     """Run a worker in a fresh process, for a fork server that cannot fork."""
-    _, descriptor, text = sys.argv
+    _, template, descriptor, shared, text = sys.argv
+    die_with(int(template))
+    adopt_orphans()
+    faulthandler.enable()
+    faulthandler.register(DUMP, all_threads=True, chain=False)
     channel, job = Channel(socket.socket(fileno=int(descriptor))), json.loads(text)
     del sys.argv[1:]  # the user's functions may read it
-    work(load(job["load"]), job, channel, seconds_since_process_start())
+    beats = Beats(int(shared))
+    beats.beat()
+    work(load(job["load"]), job, channel, beats, job["elapsed"] + seconds_since_process_start())
 
 
 if __name__ == "__main__":
