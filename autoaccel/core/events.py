@@ -42,6 +42,17 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Short:
+    """Event: disk or memory are short, so that no new trial of the search may start.
+
+    Args:
+        why: One line for display; empty when there is room again.
+    """
+
+    why: str
+
+
+@dataclass(frozen=True)
 class Tick:
     """Event: time has passed without another event."""
 
@@ -57,7 +68,7 @@ class Interrupted:
     preempted: bool = False
 
 
-Event = Profiled | Reported | Finished | Measured | Tick | Interrupted
+Event = Profiled | Reported | Finished | Measured | Short | Tick | Interrupted
 
 
 @dataclass(frozen=True)

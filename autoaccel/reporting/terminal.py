@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoaccel.core.budget import Budget
-from autoaccel.core.events import Event, Finished, Interrupted, Start
+from autoaccel.core.events import Event, Finished, Interrupted, Short, Start
 from autoaccel.core.quantities import FLOPS, format_amount, format_flops, format_seconds
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import COOLDOWN, Purpose, Report, TrialRequest
@@ -89,6 +89,8 @@ class Display:
                 self._phase = PHASES.get(request.purpose, "search")
             case Finished(trial):
                 self._line(self._trials[trial])
+            case Short(why):
+                self.note(why or "there is room again: trials go on")
             case Interrupted(preempted):
                 self._interrupted(preempted)
             case _:

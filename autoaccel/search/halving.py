@@ -17,6 +17,7 @@ from autoaccel.core.events import (
     Proceed,
     Profiled,
     Reported,
+    Short,
     Start,
     Stop,
     Wake,
@@ -66,6 +67,7 @@ class HalvingSearch:
         self._ladder: LadderTrials
         self._scheduler: Scheduler | None = None
         self._now = 0.0
+        self._short: float | None = None
 
     @property
     def plan(self) -> Plan | None:
@@ -90,6 +92,8 @@ class HalvingSearch:
                     actions += self._end()
             case Measured(seconds) if self._scheduler is not None:
                 self._scheduler.plan = self._scheduler.plan.reserving(seconds)
+            case Short(why):
+                self._short = now if why else None
             case Interrupted(preempted):
                 # A resumed run goes on with what does not finish early.
                 actions += self._end(Preempt, early=not preempted)
@@ -177,9 +181,11 @@ class HalvingSearch:
         if self._scheduler is None:
             return []
         actions: list[Action] = []
-        if self.phase is Phase.SEARCH:
+        if self.phase is Phase.SEARCH and self._short is None:
             actions += self._start(self._scheduler.next_trial)
-        if self.phase is Phase.SEARCH and not self.trials.running():
+        # What is short may be there again soon. If not, the final training, for which room is kept, comes early.
+        waits = self._short is not None and self._now < self._short + self._scheduler.plan.waiting
+        if self.phase is Phase.SEARCH and not self.trials.running() and not waits:
             self.phase = Phase.FINAL
         if self.phase is Phase.FINAL and not self.trials.running():
             actions += self._final_actions()

@@ -30,6 +30,10 @@ WIDTHS = (6, 5, 4)
 """Numbers of trials that the search should be able to pay on the lowest rung; without the last, it is not begun."""
 SETUPS = 4
 """The smallest trial budget covers this many set-ups, so that set-up does not dominate a trial."""
+WAITING = 60.0
+"""Most seconds that a search waits for room on the disk or in memory before the final training."""
+WAITING_SHARE = 0.05
+"""The same as a share of the budget."""
 PLAIN_BATCH = 64
 EVALUATION_SHARE = 0.04
 LEAST_VALID = 256
@@ -76,6 +80,11 @@ class Plan:
     def reserving(self, seconds: float) -> Plan:
         """Return the plan with at least so many seconds reserved for the end, where seconds are limited."""
         return replace(self, reserve=max(self.reserve, seconds)) if self.budget.seconds else self
+
+    @property
+    def waiting(self) -> float:
+        """Seconds that a search without room for a trial waits for it."""
+        return min(WAITING, WAITING_SHARE * self.budget.seconds) if self.budget.seconds else WAITING
 
     @property
     def kept(self) -> Cost:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from autoaccel.core.codec import from_data, to_data
-from autoaccel.core.events import Event, Finished, Interrupted, Measured, Profiled, Reported, Start, Tick
+from autoaccel.core.events import Event, Finished, Interrupted, Measured, Profiled, Reported, Short, Start, Tick
 from autoaccel.errors import AutoaccelError, StoreError
 from autoaccel.storage.files import guarded
 from autoaccel.storage.json_files import json_text
@@ -25,7 +25,10 @@ LOG = "events.log"
 LogEntry = tuple[float, Event | Start]
 """Seconds since the start of the run, and the entry."""
 KINDS: Mapping[str, type[Event | Start]] = MappingProxyType(
-    {kind.__name__.lower(): kind for kind in (Start, Profiled, Reported, Finished, Measured, Interrupted, Tick)}
+    {
+        kind.__name__.lower(): kind
+        for kind in (Start, Profiled, Reported, Finished, Measured, Short, Interrupted, Tick)
+    }
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import Clock
-from autoaccel.core.events import Event, Finished, Start
+from autoaccel.core.events import Event, Finished, Measured, Start
 from autoaccel.core.goal import Goal
 from autoaccel.core.quantities import known
 from autoaccel.core.recipe import Recipe
@@ -29,6 +29,12 @@ from autoaccel.tuner.summary import delivery, failures, leaderboard, result_data
 
 PATHS = ("recipe.yaml", "model.safetensors", "train_best.py", "accelerate_config.yaml", "trials.csv", "report.html",
          "study.db", "config.json")  # fmt: skip
+FILES_SHARE = 0.01
+"""Largest share of the time for writing them before the end."""
+ENDING = 0.8
+"""Seconds for the end of the processes, and of this one."""
+SLOWER_END = 2.0
+"""How much longer than before the last files may take: there is more in them, and the machine may be busy."""
 OF_THE_RUN = ("status", "spent", "trials", "leaderboard", "failures", "folder", "paths", "load", "target")
 """What a result says of the run as a whole, not of what is delivered."""
 
@@ -44,6 +50,7 @@ class Recorder:
         space: The search space.
         target: Name of the task, for the study.
         load: Code that loads the delivered model.
+        clock: Measures the seconds of the run.
         goal: What the run is after besides the best metric.
         note: Shows the user a line.
     """
@@ -57,6 +64,7 @@ class Recorder:
         budget: Budget,
         target: str,
         load: str,
+        clock: Clock,
         goal: Goal = Goal(),  # noqa: B008 - a frozen value
         note: Callable[[str], None] = lambda line: None,
     ):
@@ -66,6 +74,7 @@ class Recorder:
         self._log = log
         self._search = search
         self._load = load
+        self._clock = clock
         self._goal = goal
         self._target = target
         self._note = note
@@ -75,6 +84,8 @@ class Recorder:
         self._written = -1.0
         self._delivered: int | None = None
         self._behind = False
+        self._files_at = self._files_took = 0.0
+        self._news: list[Event] = []
 
     def handle(self, entry: Event | Start, now: float) -> None:
         """Write a start or an event to the log; `tick` updates the other files."""
@@ -90,19 +101,25 @@ class Recorder:
             # Not in `handle`: the next trial waits for it, and the database is slow.
             self._behind = False
             self._keep_weights()
-            self._improve(now)
+            improved = self._improve(now)
             self._made_study().add(self._search.trials)
+            if improved and now - self._files_at >= self._files_took / FILES_SHARE:
+                self._write_last_files_early(now)
 
-    def deliver(self, clock: Clock, status: str, tested: Mapping[str, Any]) -> dict[str, Any]:
+    def news(self) -> list[Event]:
+        """Return what was measured since the last call."""
+        news, self._news = self._news, []
+        return news
+
+    def deliver(self, status: str, tested: Mapping[str, Any]) -> dict[str, Any]:
         """Write all files for the last time and return the contents of `result.json`.
 
         Args:
-            clock: Measures the seconds of the run.
             status: complete, interrupted or preempted.
             tested: Test score, with its cost, of a trial delivered instead of the final training; may be empty.
         """
         release(self._folder.path)  # what follows is what the space was set aside for
-        data = self._result(clock.now(), status)
+        data = self._result(self._clock.now(), status)
         if tested:
             scored = {key: known(tested[key]) for key in ("metric", "loss", "standard_error")}
             data["delivered"] |= {"test": scored, "optimism": optimism(data["delivered"], scored)}
@@ -114,18 +131,30 @@ class Recorder:
         data = self._replace(data) or self._keep(data)
         self._folder.drop_weights({record.number for record in shown})
         self._folder.drop_checkpoints(set() if status == "complete" else self._to_go_on())
-        self._folder.write_json("account.json", {"seconds": clock.now()})
+        self._folder.write_json("account.json", {"seconds": self._clock.now()})
         self._made_study().finish(self._search.trials)
-        record = RunRecord(self._config, self._search.trials, clock.now(), data)
-        write_last_files(self._folder.path, record, self._note)
+        self._write_last_files(self._clock.now(), data)
         return data
 
-    def _improve(self, now: float) -> None:
+    def _write_last_files(self, now: float, data: Mapping[str, Any]) -> None:
+        write_last_files(self._folder.path, RunRecord(self._config, self._search.trials, now, data), self._note)
+
+    def _write_last_files_early(self, now: float) -> None:
+        """Write them as they are now: a killed run has them too, and what they take at the end is known."""
+        self._write_last_files(now, read_result(self._folder.path / RESULT))
+        self._files_at = self._clock.now()
+        took = self._files_at - now
+        if self._files_took:  # the first time takes the imports too, and says nothing of the end
+            self._news.append(Measured(ENDING + SLOWER_END * took))
+        self._files_took = took
+
+    def _improve(self, now: float) -> bool:
+        """Deliver the best model if it is another one than before; return whether it is."""
         _, record = delivery(self._search, self._goal)
         if record is None or record.number == self._delivered:
-            return
+            return False
         self._delivered = record.number
-        self._replace(self._result(now, "running"))
+        return self._replace(self._result(now, "running")) is not None
 
     def _replace(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
         """Deliver a result; None if what lies there is better, and of a trial that is not in the log."""

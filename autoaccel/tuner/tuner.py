@@ -9,7 +9,7 @@ from typing import Any
 from autoaccel.core.budget import Budget
 from autoaccel.core.catalog import Catalog
 from autoaccel.core.clock import SystemClock
-from autoaccel.core.events import Event, Profiled, Start
+from autoaccel.core.events import Profiled
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import Cost
 from autoaccel.core.resources import Resources
@@ -22,10 +22,12 @@ from autoaccel.reporting.terminal import Display
 from autoaccel.search.base import Proposal, Search, SearchSettings
 from autoaccel.search.searches import find_search
 from autoaccel.spaces.space import SearchSpace
+from autoaccel.storage.delivery import WEIGHTS
 from autoaccel.storage.folder import RunFolder
 from autoaccel.storage.json_files import read_config, read_seconds
 from autoaccel.storage.loading import inference_lines
 from autoaccel.storage.log import LOG, Log, scan_log
+from autoaccel.storage.space import Floors
 from autoaccel.tuner.config import config
 from autoaccel.tuner.earlier import Earlier
 from autoaccel.tuner.forecast_data import forecast_data, from_recorded
@@ -34,9 +36,11 @@ from autoaccel.tuner.goals import told
 from autoaccel.tuner.interrupts import PATIENCE, Interrupts, interrupts
 from autoaccel.tuner.loop import Listener, Loop
 from autoaccel.tuner.options import Options
+from autoaccel.tuner.plan_view import PlanFirst
 from autoaccel.tuner.recorder import Recorder
 from autoaccel.tuner.replay import replay
 from autoaccel.tuner.result import Result
+from autoaccel.tuner.room import Room
 from autoaccel.tuner.space import run_space
 from autoaccel.tuner.summary import delivery
 
@@ -192,7 +196,16 @@ class Tuner:
         with closing(Log(self._folder.path / LOG)) as log:
             load = inference_lines(self._folder.path)
             recorder = Recorder(
-                self._folder, log, search, space, self._budget, self._target, load, self._goal, self._note
+                self._folder,
+                log,
+                search,
+                space,
+                self._budget,
+                self._target,
+                load,
+                self._clock,
+                self._goal,
+                self._note,
             )
             with interrupts() as asked:
                 self._search_on(search, executor, facts, log, recorder, asked)
@@ -202,7 +215,7 @@ class Tuner:
                 if delivery(search, self._goal)[1] is None:
                     raise self._nothing(search, status)
                 tested = {} if asked() else self._test_delivered(search, executor)
-                data = recorder.deliver(self._clock, status, tested)
+                data = recorder.deliver(status, tested)
                 if not asked():
                     self._note(*self._earlier.remember(search))
         return Result(self._folder.path, data, None if isinstance(self._task, str) else self._task)
@@ -252,33 +265,12 @@ class Tuner:
             events = [Profiled(facts, self._resources.workers)]
         listeners: list[Listener] = [recorder]
         if self._view:
-            listeners.append(_PlanFirst(self._view, search, facts.understood, self._told))
+            listeners.append(PlanFirst(self._view, search, facts.understood, self._told))
             for now, entry in log.entries:
                 self._view.handle(entry, now)
-        Loop(search, executor, self._clock, listeners, asked, PATIENCE).run(events, starts)
-
-
-class _PlanFirst:
-    """Shows the plan of a search, and again when it changes, then passes everything on to the display."""
-
-    def __init__(self, view: Display, search: Search, before: Sequence[str], after: Sequence[str]):
-        self._view, self._search, self._before, self._after = view, search, before, after
-        self._shown: list[str] | None = None
-
-    def handle(self, entry: Event | Start, now: float) -> None:
-        self._show_plan()
-        self._view.handle(entry, now)
-
-    def tick(self, now: float) -> None:
-        self._show_plan()
-        self._view.tick(now)
-
-    def _show_plan(self) -> None:
-        plan = self._search.describe()
-        if plan != self._shown:
-            first = self._shown is None
-            self._shown = plan
-            self._view.plan([*self._before, *plan, *self._after] if first else plan)
+        room = Room(Floors(self._folder.path, WEIGHTS), self._clock)
+        news = lambda: [*recorder.news(), *room.news()]  # noqa: E731
+        Loop(search, executor, self._clock, listeners, asked, PATIENCE, news).run(events, starts)
 
 
 def reserve(budget: Budget) -> float:

@@ -100,7 +100,17 @@ def test_a_study_that_takes_long_to_make_is_left_to_repair(tmp_path):
 def recorder(run, notes, trials=TRIALS, usable=(3, 4)):
     folder, log = RunFolder(run), Log(run / LOG)
     search = Salvage(trials, set(usable))
-    made = Recorder(folder, log, search, NoSpace(), Budget(seconds=12.0), "model.py", "load", note=notes.append)
+    made = Recorder(
+        folder,
+        log,
+        search,
+        NoSpace(),
+        Budget(seconds=12.0),
+        "model.py",
+        "load",
+        SimulatedClock(11.5),
+        note=notes.append,
+    )
     return folder, log, made
 
 
@@ -115,7 +125,7 @@ def test_a_last_file_that_fails_is_a_warning(tmp_path, monkeypatch, name):
     else:
         (run / name / "in the way").mkdir(parents=True)
     with closing(folder), closing(log):
-        made.deliver(SimulatedClock(11.5), "complete", {})
+        made.deliver("complete", {})
     assert len(notes) == 1 and name in notes[0] and "\n" not in notes[0]
     for other in {"report.html", "trials.csv", "accelerate_config.yaml", "train_best.py", "study.db"} - {name}:
         assert (run / other).stat().st_size, other
@@ -135,7 +145,7 @@ def test_after_repair_what_was_delivered_stays_until_something_is_better(tmp_pat
         save_file(weights(metric), folder.weights(4))
         with closing(folder), closing(log):
             made.tick(13.0)
-            made.deliver(SimulatedClock(13.0), "complete", {})
+            made.deliver("complete", {})
         result = read_result(run / RESULT)
         assert result["delivered"]["metric"] == delivered and result["status"] == "complete"
         stored = (run / WEIGHTS).read_bytes()
