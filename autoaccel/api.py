@@ -12,6 +12,7 @@ from typing import Any
 
 from autoaccel.core.budget import Budget, parse_budget
 from autoaccel.core.catalog import check as faults_of
+from autoaccel.core.catalog import misplaced
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.paths import is_file, missing, remove_empty, usable
 from autoaccel.core.quantities import COUNTS
@@ -179,7 +180,9 @@ def train(
     run = None if reference is None else usable(reference, "--reference")
     with run_folder(out, f"{slug(target)}-train") as folder:
         with closing(Supervisor(task_ref(task, folder.path), resources, clock, folder.path)) as executor:
-            if faults := faults_of(recipe.chosen(), executor.load(budget.seconds)):
+            known = executor.load(budget.seconds)
+            misfits = misplaced(recipe.components(), recipe.techniques, known)
+            if faults := misfits + faults_of(recipe.chosen(), known):
                 raise UsageError("\n  ".join(["this recipe cannot be trained:", *faults]))
             names = executor.check(budget.seconds)["names"]
             learned_from = None if run is None else _reference(run)

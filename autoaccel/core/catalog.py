@@ -242,6 +242,29 @@ def parameter_faults(info: TechniqueInfo, parameters: Mapping[str, object]) -> l
     return faults
 
 
+def misplaced(components: Mapping[str, str], techniques: Iterable[str], catalog: Catalog) -> list[str]:
+    """Return the techniques that are known, but in another's place, one line each.
+
+    Args:
+        components: The name of the technique that fills each component.
+        techniques: The optional techniques.
+        catalog: All known techniques.
+    """
+    wrong = [
+        f"{part}: {name} is none"
+        for part, name in components.items()
+        if _component(name, catalog) not in (part, None)
+    ]
+    taken = {name: _component(name, catalog) for name in techniques}
+    return wrong + [
+        f"techniques.{name}: is one of {part}, of which there is just one" for name, part in taken.items() if part
+    ]
+
+
+def _component(name: str, catalog: Catalog) -> str | None:
+    return catalog[name].component if name in catalog else None
+
+
 def clashes(names: Iterable[str], catalog: Catalog) -> dict[str, frozenset[str]]:
     """Return for each of some known techniques those of them that cannot be in the same recipe."""
     infos = [catalog[name] for name in names]

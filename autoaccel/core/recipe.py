@@ -62,6 +62,10 @@ class Recipe:
         components = {choice.name: choice.parameters for choice in map(self._component, COMPONENTS)}
         return {**components, **self.techniques}
 
+    def components(self) -> dict[str, str]:
+        """Return the name of the technique that fills each component."""
+        return {component: self._component(component).name for component in COMPONENTS}
+
     def _component(self, component: str) -> Choice:
         choice: Choice = getattr(self, component)
         return choice

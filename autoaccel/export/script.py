@@ -149,8 +149,10 @@ def _check(recipe: Recipe) -> None:
         raise UsageError(f"a script carries no finished model, which {', '.join(learning)} would learn from")
     if faults := [fault for name in chosen for fault in _faults(known[name], chosen[name])]:
         raise UsageError("\n  ".join(["no script can be written of this recipe:", *faults]))
-    filled = {getattr(recipe, component).name: component for component in COMPONENTS}
-    if wrong := [name for name in chosen if known[name].component != filled.get(name, "")]:
+    places = [(getattr(recipe, part).name, part) for part in COMPONENTS] + [
+        (name, "") for name in recipe.techniques
+    ]
+    if wrong := [name for name, place in places if known[name].component != place]:
         raise UsageError(f"no script can be written of this recipe: {', '.join(wrong)} in another's place")
 
 

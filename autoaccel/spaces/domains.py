@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from autoaccel.core.catalog import Catalog, Domain, TechniqueInfo, check, parameter_faults
+from autoaccel.core.catalog import Catalog, Domain, TechniqueInfo, check, misplaced, parameter_faults
 from autoaccel.core.recipe import COMPONENTS, Recipe
 from autoaccel.core.schedules import PARTS, Option
 from autoaccel.core.values import plain_value, read_option
@@ -214,7 +214,9 @@ def read_portfolio(data: object, catalog: Catalog, faults: list[str]) -> dict[st
         except UsageError as error:
             faults.append(str(error))
             continue
-        faults += [f"portfolio.{name}: {fault}" for fault in check(recipes[str(name)].chosen(), installable)]
+        recipe = recipes[str(name)]
+        misfits = misplaced(recipe.components(), recipe.techniques, catalog)
+        faults += [f"portfolio.{name}: {fault}" for fault in misfits + check(recipe.chosen(), installable)]
     return recipes
 
 

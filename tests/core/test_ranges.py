@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoaccel.core.catalog import check
+from autoaccel.core.catalog import check, misplaced
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.schedules import Schedule
 from autoaccel.errors import UsageError
@@ -60,6 +60,20 @@ def test_all_defaults_and_ranges_make_sense():
             for value in domain.options or (domain.low, domain.high):
                 assert parameter.fault(value) is None, (info.name, name)
             assert not check({info.name: {name: parameter.default}}, {info.name: info})
+
+
+def test_each_technique_has_its_place():
+    data = {**PLAIN["plain"].to_data(), "learning_rate": "constant_batch", "techniques": {"sgd": {}, "ema": {}}}
+    recipe = Recipe.from_data(data)
+    assert misplaced(recipe.components(), recipe.techniques, catalog()) == [
+        "learning_rate: constant_batch is none",
+        "techniques.sgd: is one of optimizer, of which there is just one",
+    ]
+    space = {"optimizer": {"adamw": {}}, "learning_rate": {"linear": {}}, "batch_size": {"constant_batch": {}}}
+    with pytest.raises(
+        UsageError, match=r"mine: 2 problems\n  portfolio.odd: learning_rate: constant_batch is none"
+    ):
+        SearchSpace.from_data({**space, "portfolio": {"odd": data}}, catalog(), dict, "mine")
 
 
 def test_a_space_is_refused_for_the_same_values():

@@ -97,7 +97,8 @@ def test_words_and_targets_are_quoted(value):
 
 
 def test_a_technique_fills_only_its_own_place():
-    for recipe in (Recipe(learning_rate=Choice("adamw")), Recipe(techniques={"sgd": {}})):
+    swapped = Recipe(learning_rate=Choice("constant_batch"))
+    for recipe in (swapped, Recipe(learning_rate=Choice("adamw")), Recipe(techniques={"sgd": {}})):
         with pytest.raises(UsageError, match="in another's place"):
             scripts_of(recipe)
 
