@@ -17,7 +17,7 @@ from autoaccel.core.clock import SystemClock
 from autoaccel.core.paths import is_file, missing, remove_empty, usable
 from autoaccel.core.quantities import COUNTS
 from autoaccel.core.recipe import PLAIN, Recipe
-from autoaccel.core.target import slug, target_name, task_ref
+from autoaccel.core.target import slug, split_target, target_name, task_ref
 from autoaccel.core.trial import Purpose, Reference, TrialRequest
 from autoaccel.core.yaml_file import read_text
 from autoaccel.errors import TaskError, UsageError
@@ -25,7 +25,9 @@ from autoaccel.execution.local.supervisor import Supervisor
 from autoaccel.export.script import training_script
 from autoaccel.reporting.terminal import Display
 from autoaccel.search_spaces import read as read_space
-from autoaccel.storage.folder import RunFolder, choose_folder
+from autoaccel.storage.folder import RunFolder, choose_folder, choose_fork, relocated
+from autoaccel.storage.json_files import read_config
+from autoaccel.tuner.config import read_options
 from autoaccel.tuner.options import Options
 from autoaccel.tuner.result import Result
 from autoaccel.tuner.single import train_alone, training_data
@@ -67,11 +69,30 @@ def tune(
     target = target_name(task)
     if options.space:
         read_space(options.space)
+    if options.fork:
+        latest, path = choose_fork(Path(options.out) if options.out else None, slug(target))
+        options = replace(options, fork=False, resume=False, warm_start=latest, out=path)
     with (
         closing(view or Display(budget, quiet=quiet)) as shown,
         run_folder(options.out, slug(target), options.resume) as folder,
     ):
         return Tuner(task, target, budget, options, resources, folder, clock, shown).go()
+
+
+def resumed(run: Path) -> tuple[str, Budget, Options]:
+    """Return the task, the budget and the options with which `tune` goes on with an unfinished run.
+
+    Raises:
+        UsageError: If there is no such run, or its task was made in a notebook.
+    """
+    config = relocated(read_config(run), run)
+    if "target" not in config or "budget" not in config:
+        raise UsageError(f"{run} holds no run to resume")
+    if not split_target(config["target"])[0].endswith(".py") and "." not in config["target"]:
+        raise UsageError(
+            f"{run}: its task was made in Python; go on there: tune(task, budget, resume=True, out=...)"
+        )
+    return config["target"], Budget(config["budget"]), read_options(config, run)
 
 
 @contextmanager

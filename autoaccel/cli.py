@@ -15,14 +15,14 @@ from autoaccel.cli_doctor import doctor
 from autoaccel.cli_folder import read_run, repair, status
 from autoaccel.cli_memory import memory
 from autoaccel.cli_plan import plan
+from autoaccel.cli_result import show
+from autoaccel.cli_resume import resume
 from autoaccel.core.budget import Budget, parse_budget, parse_flops
 from autoaccel.core.clock import seconds_since_process_start
 from autoaccel.core.paths import usable
 from autoaccel.core.quantities import format_flops
 from autoaccel.errors import (
     AutoaccelError,
-    ConstraintError,
-    InterruptedRunError,
     PreemptedRunError,
     UsageError,
 )
@@ -30,12 +30,10 @@ from autoaccel.execution import executors
 from autoaccel.export.formats import FORMATS, export
 from autoaccel.export.template import TEMPLATE
 from autoaccel.reporting.html import write_report
-from autoaccel.reporting.result import result_lines
 from autoaccel.reporting.terminal import Display
 from autoaccel.storage.files import write_atomically
 from autoaccel.tuner.interrupts import Terminated, raise_when_terminated
 from autoaccel.tuner.options import Options
-from autoaccel.tuner.result import Result
 
 app = typer.Typer(
     add_completion=False,
@@ -45,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(memory, name="memory")
 app.command()(plan)
+app.command()(resume)
 app.command()(spaces)
 app.command()(schema)
 app.command()(techniques)
@@ -70,7 +69,10 @@ def tune(
     metric: Annotated[str | None, typer.Option(help="Overrides the task's metric")] = None,
     out: Out = None,
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run")] = False,
+    again: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run")] = False,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="Begin anew in another folder, and try the last run's best recipes early")
+    ] = False,
     devices: Devices = "",
     workers: Annotated[int, typer.Option(help="Trials side by side")] = 1,
     inline: Annotated[bool, typer.Option("--inline", help="Train in this process, for a debugger")] = False,
@@ -96,14 +98,16 @@ def tune(
     trains_in = "inline" if inline else executors.DEFAULT
     known = not no_memory, warm_start, max_epochs
     goal = aim, tuple(subject_to or ()), objective
-    options = Options(space, metric, out, seed, resume, devices, workers, *known, *goal, executor=trains_in)
+    options = Options(
+        space, metric, out, seed, again, devices, workers, *known, *goal, executor=trains_in, fork=fork
+    )
     if dry_run:
         lines = api.plan(target, whole, options=options, elapsed=seconds_since_process_start())
         print("\n".join(lines))
         return
     view = Display(whole, quiet=quiet or as_json, verbose=verbose)
     result = api.tune(target, whole, options=options, view=view, elapsed=seconds_since_process_start())
-    _show(result, as_json)
+    show(result, as_json)
 
 
 @app.command()
@@ -137,7 +141,7 @@ def train(
         quiet=quiet or as_json,
         elapsed=seconds_since_process_start(),
     )
-    _show(result, as_json)
+    show(result, as_json)
 
 
 @app.command()
@@ -223,22 +227,6 @@ def _budget(budget: str, flops: str) -> Budget:
     for part in parts:
         limits.update(part)
     return Budget(**limits)
-
-
-def _show(result: Result, as_json: bool) -> None:
-    """Print a result; raise what sets the exit code if it was interrupted or no model keeps the constraints."""
-    if as_json:
-        print(json.dumps(result.data, default=str))
-    else:
-        print("\n".join(result_lines(result.data, result.folder)))
-    if result.data["status"] == "preempted":
-        raise PreemptedRunError(
-            f"asked to end; what was found is in {result.folder}, and --resume goes on from there"
-        )
-    if result.data["status"] == "interrupted":
-        raise InterruptedRunError(f"interrupted; what was found is in {result.folder}")
-    if any(not each["kept"] for each in result.data.get("constraints", [])):
-        raise ConstraintError(f"no model keeps the constraints; what breaks them least is in {result.folder}")
 
 
 def main() -> None:

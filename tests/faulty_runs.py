@@ -44,7 +44,10 @@ class Run:
         self.process = None
 
     def start(self, *more):
-        command = [sys.executable, "-m", "autoaccel.cli", "tune", "model.py", *self.arguments, *more]
+        return self.command("tune", "model.py", *self.arguments, *more)
+
+    def command(self, *arguments):
+        command = [sys.executable, "-m", "autoaccel.cli", *arguments]
         environment = {**os.environ, "MARK": self.mark, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

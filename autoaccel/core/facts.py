@@ -42,7 +42,8 @@ class TaskFacts:
         profile: Cost of the profile itself.
         micro_batch: Largest batch that fits in the device's memory; 0 if no limit was found.
         device: Where the costs were measured, for display.
-        fingerprint: Identifies the data. A run is resumed only with the same data.
+        fingerprint: A digest of the data. A run is resumed only with the same data.
+        files: Digests of the files that the task was imported from, by their paths beside the task's own.
         understood: What was understood of the task, one line each.
         folds: Number of folds that a search trial trains on; 0 for a single split.
         continues: Whether a longer trial of a recipe continues the shorter one and costs only the difference.
@@ -69,6 +70,7 @@ class TaskFacts:
     micro_batch: int = 0
     device: str = "cpu"
     fingerprint: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
     understood: tuple[str, ...] = ()
     folds: int = 0
     continues: bool = False

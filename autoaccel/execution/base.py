@@ -50,6 +50,17 @@ class Executor(Protocol):
         """
         ...
 
+    def identify(self, limit: float | None) -> tuple[str, Mapping[str, str]]:
+        """Return digests of the data and, by path, of the task's own files, for a run that is resumed.
+
+        Args:
+            limit: Seconds after which it is aborted; None for no limit.
+
+        Raises:
+            TaskError: If the data are not those any more that were understood, or it takes longer than the limit.
+        """
+        ...
+
     def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
         """Score saved weights on the test set.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from autoaccel.spaces.domains import plain_space
 from autoaccel.techniques.registry import catalog
 from autoaccel.training.data.discovery import load_target, with_data
 from autoaccel.training.data.opening import with_metric
+from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
+from autoaccel.training.identity import data_digest, file_digests
 from autoaccel.training.profile import profile_task
 from autoaccel.training.run_trial import run_trial
 from autoaccel.training.scoring import score_weights
@@ -44,6 +47,7 @@ class InlineExecutor:
 
     def __init__(self, task: Any, resources: Resources, clock: Clock, folder: Path):
         self._given = task
+        self._target = str(Path(task).resolve()) if isinstance(task, str) else ""
         self._resources = resources
         self._clock = clock
         self._folder = folder.absolute()
@@ -84,7 +88,15 @@ class InlineExecutor:
                 self._folder / UNDERSTOOD,
                 self._resources.measure,
             )
-        return facts, plain_space(self._task.space)
+        return replace(facts, files=file_digests(self._target)), plain_space(self._task.space)
+
+    def identify(self, limit: float | None) -> tuple[str, Mapping[str, str]]:
+        """Return digests of the data and, by path, of the task's own files. The limit is not enforced."""
+        assert self._task is not None
+        with chdir(self._theirs):
+            found = Understanding.load(self._folder / UNDERSTOOD)
+            data = prepare(self._task, build_model(self._task, {}), self._resources.split_seed, found)
+        return data_digest(data), file_digests(self._target)
 
     def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
         """Score a trial's weights on the test set. The limit is not enforced."""

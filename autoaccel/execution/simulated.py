@@ -72,6 +72,11 @@ class TableExecutor:
         assert self._facts is not None
         return self._facts, {}
 
+    def identify(self, limit: float | None) -> tuple[str, Mapping[str, str]]:
+        """Return what the given facts say."""
+        assert self._facts is not None
+        return self._facts.fingerprint, self._facts.files
+
     def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
         """Return the recipe's metric at the end of training."""
         metric = self._table(TrialRequest(-1, recipe, Budget(seconds=1.0)), 1.0)

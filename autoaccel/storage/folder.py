@@ -195,10 +195,7 @@ def choose_folder(out: Path | None, name: str, resume: bool) -> Path:
         if resume and not taken:
             raise UsageError(f"{out} holds no run to resume")
         return out
-    latest = None
-    number = 1
-    while (path := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
-        latest, number = path, number + 1
+    latest, path = _latest_and_next(Path("runs") / name)
     unfinished = latest is not None and (latest / "config.json").exists() and not is_finished(latest)
     if resume:
         if latest is None or not unfinished:
@@ -208,3 +205,29 @@ def choose_folder(out: Path | None, name: str, resume: bool) -> Path:
         _refuse_if_open(latest)
         raise UsageError(f"{latest} holds an unfinished run; add --resume, or choose another folder with --out")
     return path
+
+
+def choose_fork(out: Path | None, name: str) -> tuple[Path, Path]:
+    """Return the last run's folder, and a new one beside it.
+
+    Args:
+        out: The folder of the run to fork; the last one of the task if None.
+        name: Name of the task's run folders.
+
+    Raises:
+        UsageError: If there is no run.
+    """
+    first = out or Path("runs") / name
+    latest, path = _latest_and_next(first)
+    if latest is None or not (latest / "config.json").exists():
+        raise UsageError(f"there is no run in {first} to fork; leave out --fork")
+    return latest, path
+
+
+def _latest_and_next(first: Path) -> tuple[Path | None, Path]:
+    """Return the last of the folders `first`, `first-2`, `first-3`, ..., if any, and the one that is next."""
+    latest, path, number = None, first, 1
+    while path.exists():
+        number += 1
+        latest, path = path, first.with_name(f"{first.name}-{number}")
+    return latest, path

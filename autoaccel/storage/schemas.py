@@ -32,9 +32,10 @@ class Config(Open, total=False):
     space: str | None
     model_space: Data
     goal: Data
+    options: Data
     seed: int
     known: list[Data]
-    fingerprint: str
+    identity: Data
     started: str
     environment: dict[str, str]
     folder: str

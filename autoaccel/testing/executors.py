@@ -39,6 +39,7 @@ def check_executor(make: Callable[[Path], Executor], folder: Path) -> None:
         facts, space = executor.profile(None)
         assert facts.n_train > 0 and facts.n_valid > 0 and FLOPS in facts.train, f"profile: {facts}"
         assert all(isinstance(name, str) for name in space), "profile: the model's space needs names"
+        assert executor.identify(None) == (facts.fingerprint, facts.files), "identify: not what the profile said"
         _check_complete(executor, facts)
         _check_score(executor, folder)
         _check_side_by_side(executor, facts)

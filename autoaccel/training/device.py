@@ -22,3 +22,12 @@ def free_memory(device: torch.device) -> int:
     import psutil  # here, since an exported script needs it on none of the usual devices
 
     return int(psutil.virtual_memory().available)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that memory ran out; not all libraries raise torch's own error for that."""
+    text = str(error).lower()
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    )

@@ -12,6 +12,7 @@ from autoaccel.core.quantities import Cost
 from autoaccel.techniques.shared.modules import evaluating
 from autoaccel.training.context import BATCH, TrainingContext
 from autoaccel.training.data.reading import ReadSource
+from autoaccel.training.device import out_of_memory
 from autoaccel.training.scores import BatchScore, Score, batch_size, joined, on_cpu, score_batch
 
 
@@ -80,8 +81,8 @@ def _run(context: TrainingContext, source: ReadSource, indices: Tensor) -> list[
         try:
             found.append(score_batch(context.data, source, part, context.run, context.device))
             done += len(part)
-        except torch.OutOfMemoryError:
-            if len(part) == 1:
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or len(part) == 1:
                 raise
             context.evaluation_batch = (len(part) + 1) // 2
             if context.device.type == "cuda":

@@ -20,6 +20,7 @@ from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
 from autoaccel.training.batches import BatchSampler
 from autoaccel.training.best import Best
 from autoaccel.training.context import TrainingContext
+from autoaccel.training.device import out_of_memory
 from autoaccel.training.evaluate import evaluated_weights, score
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
@@ -196,9 +197,9 @@ class Step:
                 if self._remember and part.other is None:
                     # Segments of one sample share its index.
                     context.sample_loss.scatter_reduce_(0, part.index, losses.float(), "mean", include_self=False)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
             # With several ranks, all must make the same number of backward passes, or they deadlock.
-            if self._world > 1 or _computed_at_once(context, batch) == 1:
+            if not out_of_memory(error) or self._world > 1 or _computed_at_once(context, batch) == 1:
                 raise
             return None
         return losses

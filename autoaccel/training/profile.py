@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import inspect
 import os
@@ -23,17 +22,14 @@ from autoaccel.core.schedules import Scalar
 from autoaccel.errors import TaskError, suggestion
 from autoaccel.spaces.domains import model_domains
 from autoaccel.techniques.registry import build
-from autoaccel.techniques.shared.tensors import tensors_in
 from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import assemble
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.capabilities import task_capabilities
-from autoaccel.training.data.reading import ReadSource
-from autoaccel.training.data.sources import ArraySource, root_of
 from autoaccel.training.data.task import Task
-from autoaccel.training.data.understanding import targets_of
 from autoaccel.training.evaluate import evaluate, expected_cost
 from autoaccel.training.footprint import measuring_cost
+from autoaccel.training.identity import data_digest
 from autoaccel.training.loop import Step
 from autoaccel.training.metrics.choosing import is_common
 from autoaccel.training.rehearsal import described, rehearse_delivery, rehearse_training
@@ -123,7 +119,7 @@ def profile_task(
         profile=spent,
         micro_batch=micro_batch,
         device=_device_name(context.device),
-        fingerprint=_fingerprint(data.train, data.valid),
+        fingerprint=data_digest(data),
         understood=understood,
         folds=task.folds,
         defaults=_defaults(task),
@@ -274,13 +270,3 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name()
     return f"{device.type}, {torch.get_num_threads()} threads"
-
-
-def _fingerprint(*sources: ReadSource) -> str:
-    digest = hashlib.sha256()
-    for source in sources:
-        digest.update(str(len(source)).encode())
-        if isinstance(root_of(source.source), ArraySource):  # others would have to be read
-            for tensor in tensors_in(targets_of(source.reader, source.source)):
-                digest.update(tensor[:100_000].contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -22,6 +22,7 @@ from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.discovery import user_line
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
+from autoaccel.training.device import out_of_memory
 from autoaccel.training.evaluate import expected_cost
 from autoaccel.training.finish_trial import Trained, finish
 from autoaccel.training.folds import run_folds
@@ -96,7 +97,7 @@ def _attempt(task: Task, request: TrialRequest, environment: TrialEnvironment) -
     except (TaskError, UsageError) as error:
         return Outcome(OutcomeKind.FAILED, _cost(spent, environment), reason=str(error), first_step=first_step)
     except Exception as error:  # user code may raise anything, and the run must go on
-        if "out of memory" in str(error).lower():
+        if out_of_memory(error):
             return Outcome(OutcomeKind.INFEASIBLE, _cost(spent, environment), reason="out of memory")
         traceback.print_exc()  # goes to the trial's log
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

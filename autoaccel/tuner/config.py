@@ -1,8 +1,7 @@
-"""`config.json`: a run's configuration, and the fingerprint that is checked when it is resumed."""
+"""`config.json`: a run's configuration, which is compared with that of the command that resumes it."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -17,9 +16,8 @@ from autoaccel.core.codec import to_data
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.resources import Resources
-from autoaccel.core.target import split_target
 from autoaccel.search.base import Proposal
-from autoaccel.search_spaces import read as read_space
+from autoaccel.tuner.identity import identity
 from autoaccel.tuner.options import Options
 from autoaccel.tuner.summary import SCHEMA
 
@@ -56,15 +54,31 @@ def config(
         "metric": options.metric,
         "max_epochs": options.max_epochs,
         "goal": to_data(options.goal()),
+        "options": _written(options),
         "seed": options.seed,
         "devices": options.devices,
         "workers": resources.workers,
         "warm_start": warm_start(options),
         "known": [{"origin": each.origin, "recipe": each.recipe.to_data()} for each in known],
-        "fingerprint": _fingerprint(target, space, facts, options),
+        "identity": identity(space, budget, options, resources, facts.fingerprint, facts.files),
         "started": timestamp(),
         "environment": _environment(),
     }
+
+
+def _written(options: Options) -> dict[str, Any]:
+    """Return what the user wrote, as far as it is text, for a command that goes on with the run."""
+    conditions = [options.subject_to] if isinstance(options.subject_to, str) else list(options.subject_to)
+    parts = {name: getattr(options, name) for name in ("search", "sampler", "executor")}
+    texts = {name: part for name, part in parts.items() if isinstance(part, str)}
+    return {"target": options.target, "subject_to": conditions, "objective": options.objective, **texts}
+
+
+def read_options(data: Mapping[str, Any], out: Path) -> Options:
+    """Return the options with which a run in a folder is resumed, from its configuration."""
+    names = ("space", "metric", "seed", "devices", "workers", "warm_start", "max_epochs")
+    given = {name: data[name] for name in names if name in data}
+    return Options(**given, **data.get("options", {}), out=out, resume=True)
 
 
 def warm_start(options: Options) -> str | None:
@@ -75,17 +89,6 @@ def warm_start(options: Options) -> str | None:
 def read_known(data: Mapping[str, Any]) -> list[Proposal]:
     """Return the recipes of earlier runs from a configuration; none in that of an older version."""
     return [Proposal(Recipe.from_data(each["recipe"]), each["origin"]) for each in data.get("known", ())]
-
-
-def _fingerprint(target: str, name: str, facts: TaskFacts, options: Options) -> str:
-    digest = hashlib.sha256()
-    path = Path(split_target(target)[0])
-    if path.is_file():
-        digest.update(path.read_bytes())
-    chosen = options.seed, options.metric, options.max_epochs, options.parts(), *filter(None, [options.goal()])
-    digest.update(repr((read_space(name), facts.fingerprint, *chosen)).encode())
-    digest.update(__version__.encode())
-    return digest.hexdigest()[:16]
 
 
 def _environment() -> dict[str, str]:

@@ -104,8 +104,8 @@ def warm_recipes(run: Path) -> list[Recipe]:
         raise UsageError(f"--warm-start {run}: no such folder; it takes the folder of a finished run")
     if not result and not (run / "config.json").exists():
         raise UsageError(f"--warm-start {run}: holds no run; it takes the folder of a finished run")
-    if result.get("status") not in ("complete", "interrupted", "preempted"):
-        raise UsageError(f"--warm-start {run}: this run has not ended; finish it with --resume and --out {run}")
+    if "recipe" not in result and result.get("status", "running") == "running":
+        raise UsageError(f"--warm-start {run}: this run has not found anything yet")
     try:
         delivered, trials = Recipe.from_data(result["recipe"]), read_trials(run)
         maximize = result["metric"].get("direction") == "max"

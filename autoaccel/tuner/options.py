@@ -34,6 +34,7 @@ class Options:
         out: The run folder; `runs/NAME` if None.
         seed: Seed of the split, the search and every trial.
         resume: Continue an unfinished run.
+        fork: Begin anew in another folder, and try the best recipes of the last run there early.
         devices: GPU numbers such as `0,1`, or `cpu`.
         workers: Number of parallel trials.
         memory: Try recipes of earlier runs early, and remember those of this run that beat plain.
@@ -68,6 +69,7 @@ class Options:
     sampler: Any = None
     search: Any = searches.DEFAULT
     executor: Any = executors.DEFAULT
+    fork: bool = False
 
     def resources(self) -> Resources:
         """Return the devices and settings of the workers.
@@ -124,7 +126,7 @@ class Options:
         return goal
 
     def parts(self) -> str:
-        """Return the names of the search and the sampler, for the fingerprint of a run."""
+        """Return the names of the search and the sampler, for the identity of a run."""
         return ", ".join(map(_name, (self.search, self.sampler or samplers.DEFAULT)))
 
 

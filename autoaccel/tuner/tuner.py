@@ -33,6 +33,7 @@ from autoaccel.tuner.earlier import Earlier
 from autoaccel.tuner.forecast_data import forecast_data, from_recorded
 from autoaccel.tuner.forecast_scenario import Scenario
 from autoaccel.tuner.goals import told
+from autoaccel.tuner.identity import check_same, identity
 from autoaccel.tuner.interrupts import PATIENCE, Interrupts, interrupts
 from autoaccel.tuner.loop import Listener, Loop
 from autoaccel.tuner.options import Options
@@ -41,9 +42,11 @@ from autoaccel.tuner.recorder import Recorder
 from autoaccel.tuner.replay import replay
 from autoaccel.tuner.result import Result
 from autoaccel.tuner.room import Room
-from autoaccel.tuner.space import run_space
+from autoaccel.tuner.space import DEFAULT_SPACES, run_space
 from autoaccel.tuner.summary import delivery
 
+LOADING_SHARE = 0.75
+"""Largest share of the budget for importing torch and the task, which is aborted beyond it."""
 PROFILE_SHARE = 0.5
 """Largest share of the budget for the profile, which is aborted beyond it."""
 STARTING = 1.5
@@ -85,7 +88,7 @@ class Tuner:
     def go(self) -> Result:
         """Profile, search, train and deliver; return the result."""
         with self._executor() as executor:
-            catalog = executor.load(self._budget.seconds)
+            catalog = executor.load(self._limit(LOADING_SHARE))
             facts, model_space = self._facts(executor)
             name, space, notes = self._space(catalog, facts, model_space)
             known, more = self._earlier.known(space, facts)
@@ -110,7 +113,7 @@ class Tuner:
 
     def _planned(self) -> tuple[list[str], TaskFacts, SearchSpace, list[Proposal]]:
         with self._executor() as executor:
-            catalog = executor.load(self._budget.seconds)
+            catalog = executor.load(self._limit(LOADING_SHARE))
             facts, model_space = self._facts(executor)
         name, space, notes = self._space(catalog, facts, model_space)
         known, more = self._earlier.known(space, facts)
@@ -146,8 +149,21 @@ class Tuner:
     def _profiled(self, executor: Executor) -> tuple[TaskFacts, Mapping[str, Any]]:
         for _, entry in self._entries if self._old else ():
             if isinstance(entry, Profiled):
+                self._compare(executor, entry.facts)
                 return entry.facts, self._old["model_space"]
-        return executor.profile(PROFILE_SHARE * self._budget.seconds if self._budget.seconds else None)
+        return executor.profile(self._limit(PROFILE_SHARE))
+
+    def _limit(self, share: float) -> float | None:
+        """Return the seconds of a share of the budget, as far as they are left; None without a limit."""
+        seconds = self._budget.seconds
+        return max(0.1, min(share * seconds, seconds - self._clock.now())) if seconds else None
+
+    def _compare(self, executor: Executor, facts: TaskFacts) -> None:
+        """Refuse to go on with other data, code, options or another budget than the run was begun with."""
+        data, files = executor.identify(None)
+        space = self._options.space or DEFAULT_SPACES[facts.kind]
+        now = identity(space, self._budget, self._options, self._resources, data, files)
+        check_same(self._folder.path, self._old.get("identity", {}), now)
 
     def _space(
         self, catalog: Catalog, facts: TaskFacts, model_space: Mapping[str, Any]
@@ -184,11 +200,6 @@ class Tuner:
         self, space: str, facts: TaskFacts, model_space: Mapping[str, Any], known: Sequence[Proposal]
     ) -> None:
         made = config(self._target, self._budget, self._options, self._resources, space, facts, model_space, known)
-        if self._old and self._old.get("fingerprint") != made["fingerprint"]:
-            raise UsageError(
-                f"{self._folder.path} was made with another task file, space, seed, metric, number of epochs, "
-                "target, constraint, objective, search, sampler or version; choose another folder with --out"
-            )
         made["folder"] = str(self._folder.path.resolve())
         self._folder.write_json("config.json", {**made, "started": self._old.get("started", made["started"])})
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from faulty_runs import SLOW, Run
 
-FLOPS = ("--flops", "5e8")
+FLOPS = ("--flops", "1e8")
 FORTY = ("--budget", "25s")
 
 
@@ -138,3 +138,26 @@ def test_a_search_that_is_preempted_blames_no_recipe(tmp_path):
         again = [r for r in run.started() if r["trial"] > number and r["recipe"] == run.started()[number]["recipe"]]
         assert again
     assert json.dumps(result)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_sees_what_has_changed_meanwhile(tmp_path):
+    """Fault: an imported module, the data or the budget are others when a run is resumed. Promise: exit 2 with a line
+    for each; `autoaccel resume` goes on with what there was; --fork begins anew and tries what was found early."""
+    model = SLOW.replace("import torch\n", "import torch\nimport sizes\n", 1).replace("600", "sizes.SAMPLES")
+    (tmp_path / "sizes.py").write_text("SAMPLES = 600\n")
+    run = Run(tmp_path, *FORTY, model=model).start()
+    run.wait_until(lambda: (run.run / "recipe.yaml").exists())
+    code, _, errors = run.kill(signal.SIGTERM)
+    assert code == 75, errors
+    (tmp_path / "sizes.py").write_text("SAMPLES = 500\n")
+    code, _, errors = run.start("--resume", "--budget", "30s").end()
+    assert code == 2 and "Traceback" not in errors
+    for line in ("budget: 25.0 s then, 30.0 s now", "sizes.py: changed", "data: "):
+        assert f"\n  {line}" in errors, errors
+    (tmp_path / "sizes.py").write_text("SAMPLES = 600\n")
+    code, _, errors = run.command("resume", "runs/model").end()
+    assert code == 0 and run.result["status"] == "complete", errors
+    code, output, errors = run.start("--fork").end()
+    assert code == 0 and "runs/model-2" in output, errors
+    assert "warm start 1" in (tmp_path / "runs" / "model-2" / "config.json").read_text()

@@ -217,8 +217,8 @@ def test_a_sketch_under_flops_depends_on_nothing_measured():
     [
         (None, "no such folder; it takes the folder of a finished run"),
         ({}, "holds no run; it takes the folder of a finished run"),
-        ({"config.json": "{}"}, "this run has not ended; finish it with --resume"),
-        ({"config.json": "{}", "result.json": '{"status": "running"}'}, "this run has not ended"),
+        ({"config.json": "{}"}, "this run has not found anything yet"),
+        ({"config.json": "{}", "result.json": '{"status": "running"}'}, "this run has not found anything yet"),
         ({"result.json": '{"status": "complete"}'}, "cannot be read, perhaps of another version"),
     ],
 )

@@ -23,6 +23,8 @@ from autoaccel.execution.local.patience import LONGEST_GLANCE, PATIENCE, Patienc
 
 POLITE_SECONDS = 1.0
 """Fewest seconds between asking a worker to stop and killing it."""
+PREEMPTED_SECONDS = 10.0
+"""Seconds that a worker has for a checkpoint when the run is asked to end: machines are taken away within 30."""
 DUMPING = 0.3
 """Seconds that a hung process gets to write its stacks, and then its children theirs, before they are ended."""
 SHORT = 0.25
@@ -31,9 +33,6 @@ SHORTEST = 3.0
 """Fewest seconds of that."""
 LINGER = 10.0
 """Seconds that a worker may take to end after it has sent its result."""
-
-PREEMPTED_SECONDS = 10.0
-"""Seconds that a worker has for a checkpoint when the run is asked to end: machines are taken away within 30."""
 
 
 @dataclass
@@ -132,7 +131,8 @@ class Job:
         step = request.step.seconds if request else 0.0
         stage = max(request.evaluation.seconds, request.finalization.seconds) if request else 0.0
         seconds = request.budget.seconds if request else None
-        over = seconds is not None and now - self.started > seconds
+        carried = request.carried.seconds if request else 0.0
+        over = seconds is not None and now - self.started > seconds - carried
         self.why = hangs(watch, patience, step, stage, over)
         if not self.why and self.forked and not watch.seen.begun:
             soon = math.inf if self.limit is None else max(SHORTEST, SHORT * self.limit)

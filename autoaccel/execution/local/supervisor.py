@@ -42,6 +42,7 @@ class Supervisor:
     def __init__(self, task: TaskRef, resources: Resources, clock: Clock, folder: Path):
         self._resources = resources
         self._clock = clock
+        self._target = task.target
         self._folder = folder.absolute()  # the user's file may leave the folder that it is imported in
         self._free = list(resources.devices) or [""] * resources.workers
         load = {"target": task.target, "pickled": task.pickled, "seed": resources.split_seed}
@@ -72,6 +73,15 @@ class Supervisor:
         """
         message = self._measure("profile", "facts", limit)[-1]
         return from_data(TaskFacts, message["facts"]), message["model_space"]
+
+    def identify(self, limit: float | None) -> tuple[str, Mapping[str, str]]:
+        """Return digests of the data and, by path, of the task's own files.
+
+        Raises:
+            TaskError: If it fails, or takes longer than the limit.
+        """
+        message = self._measure("identify", "identity", limit)[-1]
+        return message["data"], message["files"]
 
     def check(self, limit: float | None) -> Mapping[str, Any]:
         """Rehearse the task; return the `lines` of what was understood, and the `names` of its classes.
@@ -179,6 +189,7 @@ class Supervisor:
             "metric": self._resources.metric,
             "measure": self._resources.measure,
             "data": str(self._folder / UNDERSTOOD),
+            "target": self._target,
         }
         self._crew.ask(
             lambda channel: Job(channel, trial, started, log, device, limit, request), {**resources, **fields}

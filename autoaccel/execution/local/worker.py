@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from autoaccel.execution.local.messages import Channel
 from autoaccel.spaces.domains import plain_space
 from autoaccel.training.data.discovery import load_target, user_line, with_data
 from autoaccel.training.data.opening import with_metric
+from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
+from autoaccel.training.identity import data_digest, file_digests
 from autoaccel.training.profile import measure_sizes, profile_task
 from autoaccel.training.rehearsal import rehearse
 from autoaccel.training.run_trial import run_trial
@@ -98,7 +101,11 @@ def _measure(task: Task, job: Mapping[str, Any], channel: Channel, clock: Clock)
             channel.send("checked", lines=checked.lines(), names=checked.data.found.reader.names)
         case "profile":
             facts = profile_task(task, clock, 0.0, seed, cpu, data, tuple(job["measure"]))
+            facts = replace(facts, files=file_digests(job["target"]))
             channel.send("facts", facts=to_data(facts), model_space=plain_space(task.space))
+        case "identify":
+            prepared = prepare(task, build_model(task, {}), seed, Understanding.load(data))
+            channel.send("identity", data=data_digest(prepared), files=file_digests(job["target"]))
         case "sizes":
             for cost in measure_sizes(task, clock, seed, cpu):
                 channel.send("size", size=to_data(cost))
