@@ -45,8 +45,7 @@ class RunFolder:
             self._lock = FileLock(path / "lock", timeout=0)
             self._lock.acquire()
         except Timeout:
-            owner = read_owner(path)
-            raise StoreError(f"{path} is in use by {owner or 'another process'}") from None
+            raise StoreError(f"{path} is in use by {read_owner(path) or 'another process'}") from None
         except OSError as error:
             raise StoreError(f"{path}: cannot be used as a run folder: {error.strerror}") from None
         try:
@@ -106,8 +105,8 @@ class RunFolder:
 
     def drop_checkpoints(self, keep: set[int]) -> None:
         """Delete the checkpoints of all trials except those in `keep`."""
-        for folder in self.path.glob(f"trials/*/{checkpoints.FOLDER}"):
-            if int(folder.parent.name) not in keep:
+        for folder in self.path.glob(f"trials/[0-9]*/{checkpoints.FOLDER}"):
+            if folder.parent.name.isdecimal() and int(folder.parent.name) not in keep:
                 checkpoints.drop(folder.parent)
 
     def has_log(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from autoaccel.core.events import Finished, Reported, Start
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.records import Trials
-from autoaccel.core.trial import OutcomeKind, TrialRequest
+from autoaccel.core.trial import UNFINISHED, TrialRequest
 from autoaccel.errors import UsageError
 from autoaccel.storage.delivery import RESULT, current
 from autoaccel.storage.folder import relocated
@@ -90,9 +90,7 @@ def _whole(scan: Scan) -> list[LogEntry]:
 
 def _joined(newer: list[LogEntry], older: list[LogEntry]) -> list[LogEntry]:
     before, now = _requests(older), _requests(newer)
-    settled = {
-        end.trial for _, end in newer if isinstance(end, Finished) and end.outcome.kind is not OutcomeKind.LOST
-    }
+    settled = {end.trial for _, end in newer if isinstance(end, Finished) and end.outcome.kind not in UNFINISHED}
     told = {end.trial for _, end in older if isinstance(end, Finished)} - settled
     # A resumed run uses the numbers behind the damage anew, for other recipes.
     told = {trial for trial in told if now.get(trial, before[trial]) == before[trial]}

@@ -168,18 +168,9 @@ def test_a_run_whose_study_is_locked_ends_complete(tmp_path):
     """Fault: another process locks study.db as soon as it is there. Promise: exit 0, one warning, all trials in the study
     at the end; `status` tells how far the run is meanwhile."""
     (tmp_path / "model.py").write_text(MODEL)
-    tune = [
-        sys.executable,
-        "-m",
-        "autoaccel.cli",
-        "tune",
-        "model.py",
-        "--budget",
-        "1e8 FLOPs",
-        "--out",
-        "run",
-        "-q",
-    ]
+    command = [sys.executable, "-m", "autoaccel.cli"]
+    # Two workers have one thread each: two threads of one wait for each other on a busy machine.
+    tune = [*command, "tune", "model.py", "--budget", "1e8 FLOPs", "--workers", "2", "--out", "run", "-q"]
     run = tmp_path / "run"
     with subprocess.Popen(tune, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         while not (run / RESULT).exists() and process.poll() is None:
@@ -187,7 +178,7 @@ def test_a_run_whose_study_is_locked_ends_complete(tmp_path):
         time.sleep(0.5)
         held = lock(run / "study.db")
         told = subprocess.run(
-            [*tune[:3], "status", "run"], cwd=tmp_path, capture_output=True, text=True, check=False
+            [*command, "status", "run"], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         _, notes = process.communicate(timeout=200)
         held.close()
