@@ -32,7 +32,7 @@ from autoaccel.export.template import TEMPLATE
 from autoaccel.reporting.html import write_report
 from autoaccel.reporting.terminal import Display
 from autoaccel.storage.files import write_atomically
-from autoaccel.tuner.interrupts import Terminated, raise_when_terminated
+from autoaccel.tuner.interrupts import LEFT, Terminated, end_at_signals
 from autoaccel.tuner.options import Options
 
 app = typer.Typer(
@@ -231,7 +231,7 @@ def _budget(budget: str, flops: str) -> Budget:
 
 def main() -> None:
     """Run the command line; print an AutoaccelError as one message and exit with its code."""
-    raise_when_terminated()
+    end_at_signals()
     try:
         app(standalone_mode=True)
     except AutoaccelError as error:
@@ -241,7 +241,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt as stop:
         print("error: interrupted", file=sys.stderr)
-        sys.exit(PreemptedRunError.exit_code if isinstance(stop, Terminated) else 130)
+        sys.exit(PreemptedRunError.exit_code if isinstance(stop, Terminated) else LEFT)
 
 
 if __name__ == "__main__":

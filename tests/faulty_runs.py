@@ -21,7 +21,7 @@ task = Task(model=lambda: nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(3
 """
 SLOW = MODEL.replace("nn.ReLU()", "Slow()").replace(
     "torch.manual_seed(0)",
-    "import time\nclass Slow(nn.ReLU):\n    def forward(self, x):\n        time.sleep(0.004)\n"
+    "import time\nclass Slow(nn.ReLU):\n    def forward(self, x):\n        time.sleep(0.001)\n"
     "        return super().forward(x)\ntorch.manual_seed(0)",
 )
 """The same with steps of some milliseconds, so that a training lasts while something is done to it."""

@@ -48,6 +48,16 @@ class Budget(Amounts):
     def __mul__(self, factor: float) -> Budget:
         return Budget({name: limit * factor for name, limit in self.items()})
 
+    def plus(self, more: Budget) -> Budget:
+        """Return the sum of two budgets.
+
+        Raises:
+            UsageError: If they do not limit the same quantities.
+        """
+        if self.keys() != more.keys():
+            raise UsageError(f"{more} cannot be added to {self}: they do not limit the same")
+        return Budget({name: limit + more[name] for name, limit in self.items()})
+
     def resolve(self, samples_per_epoch: int) -> Budget:
         """Return the same budget with its limit in epochs converted to samples."""
         if "epochs" not in self:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.trial import Outcome, Report, TrialRequest
 
@@ -32,6 +33,13 @@ class Finished:
 
     trial: int
     outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Extended:
+    """Event: the run has a larger budget from now on, what was spent included."""
+
+    budget: Budget
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Interrupted:
     preempted: bool = False
 
 
-Event = Profiled | Reported | Finished | Measured | Short | Tick | Interrupted
+Event = Profiled | Extended | Reported | Finished | Measured | Short | Tick | Interrupted
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ def estimated_cost(request: TrialRequest, latest: Report | None, seconds: float,
     seconds += request.carried.seconds
     reported = (latest.cost if latest else Cost()) | request.carried
     if saved:
-        return (reported | saved).replace(seconds=seconds)
+        return (reported | saved).replace(seconds=max(seconds, saved.seconds))
     known = latest.cost if latest else request.step
     if not known.seconds:
         return known.replace(seconds=seconds) if latest else Cost(seconds=seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from autoaccel.core.facts import TaskFacts
@@ -43,9 +44,15 @@ def compared(trials: LadderTrials, trusted: Iterable[Recipe]) -> Comparison | No
     for winner in trials.ranked(baseline=False):
         if best not in (None, winner.request.recipe):
             continue
-        if plain := trials.plain(trials.rung(winner)):
-            return Comparison(plain.request.budget, winner, plain)
+        # Where a ladder was replaced, trials of other budgets are on the same rung.
+        plain = (other for other in trials.on(trials.rung(winner), baseline=True) if _equal(other, winner))
+        if found := next(plain, None):
+            return Comparison(found.request.budget, winner, found)
     return None
+
+
+def _equal(one: TrialRecord, other: TrialRecord) -> bool:
+    return math.isclose(one.request.budget.size, other.request.budget.size, rel_tol=1e-6)
 
 
 def _clearly_better(one: TrialRecord, other: TrialRecord, facts: TaskFacts) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 
+from autoaccel.core.budget import Budget
 from autoaccel.core.events import (
     Action,
     Event,
+    Extended,
     Finish,
     FinishEarly,
     Finished,
@@ -22,10 +25,12 @@ from autoaccel.core.events import (
     Stop,
     Wake,
 )
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TrialRequest
 from autoaccel.search.base import Comparison, Expectation, SearchSettings
+from autoaccel.search.ending import hopeless, overfits
 from autoaccel.search.plan import Plan
 from autoaccel.search.pruner import falls_behind
 from autoaccel.search.scheduler import Scheduler
@@ -84,6 +89,8 @@ class HalvingSearch:
                 self._ladder = LadderTrials(self.trials, facts, self._settings.goal)
                 self._scheduler = Scheduler(self._settings, facts, workers, self._ladder, now)
                 self.phase = Phase.SEARCH
+            case Extended(budget):
+                self._extend(budget)
             case Reported(report):
                 actions += self._on_report(report)
             case Finished(trial, outcome):
@@ -127,12 +134,23 @@ class HalvingSearch:
 
     # Events
 
+    def _extend(self, budget: Budget) -> None:
+        """Search on with a larger budget: trials leave the ladder for a longer one, what they showed stays."""
+        assert self._scheduler is not None
+        before, sampler = self._settings.budget, self._scheduler.sampler
+        self._ladder.extend(budget.share(Cost(before)), before)
+        # The sampler knows what it has proposed, and recipes of earlier runs had their turn.
+        self._settings = replace(self._settings, budget=budget, known=(), sampler=lambda *_: sampler)
+        plan = self._scheduler.plan
+        self._scheduler = Scheduler(self._settings, plan.facts, plan.workers, self._ladder, self._now)
+        self.phase = Phase.SEARCH
+
     def _on_report(self, report: Report) -> list[Action]:
         record = self.trials[report.trial]
         if report.milestone == len(record.request.milestones) - 1:
             return []
         final = record.purpose is Purpose.FINAL
-        if final and (self._ladder.limits.may_end(record.request, report) or self._ladder.overfits(record)):
+        if final and (self._ladder.limits.may_end(record.request, report) or overfits(self._ladder.facts, record)):
             return [FinishEarly(report.trial), Proceed(report.trial)]
         return [Stop(report.trial) if self._gives_up(record, report) else Proceed(report.trial)]
 
@@ -144,7 +162,7 @@ class HalvingSearch:
         if record.purpose is Purpose.FINAL:
             # Never give up a second final training, or one after an interruption: nothing can follow it.
             last = self.phase is Phase.DONE or len(self._ladder.finals()) > 1
-            return not last and self._ladder.hopeless(record, report)
+            return not last and hopeless(self._ladder, record, report)
         assert self.trials.facts is not None
         return falls_behind(self.trials.facts.score(report)[0], self._ladder.rivals(record, report.milestone))
 

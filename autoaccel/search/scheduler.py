@@ -72,7 +72,7 @@ class Scheduler:
         plan = make_plan(settings.budget, facts, spent, workers, settings.reserve, settings.longest)
         self.plan = replace(plan, alone=recommended(self._portfolio)[0].origin)
         self.sampler = find_sampler(settings.sampler)(space, settings.seed)
-        self._set_up = settings.budget.share(spent)
+        self._set_up = settings.budget.share(facts.profile if len(self._trials) else spent)  # not if extended
         length = plan.ladder[-1] if plan.ladder else 1.0
         self._valuation = Valuation(space, facts, settings.seed, length, defaults, self._elsewhere)
         self._proposed = 0

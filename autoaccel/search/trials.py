@@ -19,14 +19,6 @@ from autoaccel.search.limits import Limits
 from autoaccel.search.retries import given_up
 from autoaccel.search.value_model import Observation
 
-CLEARLY_WORSE = 3.0
-"""Standard errors by which a final training must be worse to be given up for the next best recipe."""
-WORSE = 3
-"""Evaluations in a row that have to be clearly worse than the best one for a final training to end early."""
-OVERFITTED = 2.0
-"""Standard errors by which each of them has to be."""
-LONGER = 3.0
-"""Ratio of lengths from which a final training has to be at least as good as plain was."""
 FEWEST_GAINS = 3
 """Promotions from one rung that show whether longer trainings are better."""
 FRUITLESS = 10
@@ -75,6 +67,7 @@ class LadderTrials:
         self._numbers: dict[int, list[int]] = {}
         self._observations: list[Observation] = []
         self._complete: dict[tuple[int, bool | None], list[TrialRecord]] = {}
+        self._first = 0
         self.limits = Limits(goal, facts)
 
     def add(self, request: TrialRequest, standing: Standing, now: float) -> None:
@@ -102,6 +95,21 @@ class LadderTrials:
             self._standings[number] = replace(standing, rung=FORMER)
         self._numbers = {FORMER: list(self._standings)}
         self._complete.clear()
+
+    def extend(self, share: float, before: Budget) -> None:
+        """Take all trials off the ladder, since the budget is larger, and keep what they have shown.
+
+        Args:
+            share: What share of the new budget the one before is; lengths are shares of the budget.
+            before: The budget before.
+        """
+        known = [*self._observations, *(self._observed(record, before) for record in self.finals() if record.final)]
+        self._observations = [replace(one, length=share * one.length) for one in known]
+        self._first = len(self.records)
+        self.new_ladder()
+
+    def _observed(self, record: TrialRecord, budget: Budget) -> Observation:
+        return Observation(record.request.recipe, budget.share(Cost(record.request.budget)), self.score(record)[0])
 
     def _given(self, rung: int) -> list[TrialRecord]:
         """Return the trials on a rung, in their order."""
@@ -181,6 +189,11 @@ class LadderTrials:
         self._observations.append(Observation(record.request.recipe, length, value))
 
     @property
+    def facts(self) -> TaskFacts:
+        """The facts of the task."""
+        return self._facts
+
+    @property
     def observations(self) -> list[Observation]:
         """What the ended trials have shown of their recipes, in the order in which they ended.
 
@@ -205,13 +218,14 @@ class LadderTrials:
         return self._facts.score(latest)[0] + (median(gains) if gains else 0.0)
 
     def finals(self) -> list[TrialRecord]:
-        """Return the final trainings, running or ended, without those that are tried again."""
-        found = self.records.of(Purpose.FINAL)
+        """Return the final trainings with this budget, running or ended, without those that are tried again."""
+        found = [record for record in self.records.of(Purpose.FINAL) if record.number >= self._first]
         return [r for r in found if not r.unfinished or given_up(self.records, r)]
 
     def final(self) -> TrialRecord | None:
-        """Return the final training if it is complete."""
-        return next((record for record in self.finals() if record.final is not None), None)
+        """Return the final training if it is complete; the best one, if the run was extended after the first."""
+        found = [record for record in self.records.of(Purpose.FINAL) if record.final is not None]
+        return min(found, key=self.score, default=None)
 
     def baseline(self) -> TrialRecord | None:
         """Return the better plain trial on the highest rung with a complete one."""
@@ -248,29 +262,6 @@ class LadderTrials:
             middle = median(self.score(other)[0] for other in self.on(nearest))
             return value - (self.score(plain)[0] if plain else middle)
         return 0.0  # the first result is where all others are measured from
-
-    def hopeless(self, record: TrialRecord, report: Report) -> bool:
-        """Return whether a final training gets no better, and is clearly worse than plain was early in a short one.
-
-        Both are compared before they are annealed, the final one after `LONGER` times as much training. One that
-        gets better may have begun with small inputs or a high rate, which says nothing about its end.
-        """
-        plain, first = self.plain(0), record.reports[0]
-        early = next(iter(plain.reports), None) if plain else None
-        if plain is None or early is None or not early.progress < 1.0:
-            return False
-        had = record.request.budget.share(Cost(plain.request.budget)) * early.progress
-        if report.progress < LONGER * had or self._facts.score(report) < self._facts.score(first):
-            return False
-        return self._facts.clearly_better(early, report, CLEARLY_WORSE)
-
-    def overfits(self, record: TrialRecord) -> bool:
-        """Return whether the last `WORSE` evaluations of a training are all clearly worse than its best one."""
-        reports = record.reports
-        if len(reports) <= WORSE:
-            return False
-        best = min(reports, key=self._facts.score)
-        return all(self._facts.clearly_better(best, later, OVERFITTED) for later in reports[-WORSE:])
 
     def plateaued(self) -> int | None:
         """Return the rung from which longer trainings are no longer better, if there is one.

@@ -15,7 +15,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 from autoaccel.core.codec import from_data, to_data
-from autoaccel.core.events import Event, Finished, Interrupted, Measured, Profiled, Reported, Short, Start, Tick
+from autoaccel.core.events import (
+    Event,
+    Extended,
+    Finished,
+    Interrupted,
+    Measured,
+    Profiled,
+    Reported,
+    Short,
+    Start,
+    Tick,
+)
 from autoaccel.errors import AutoaccelError, StoreError
 from autoaccel.storage.files import guarded
 from autoaccel.storage.json_files import json_text
@@ -27,7 +38,7 @@ LogEntry = tuple[float, Event | Start]
 KINDS: Mapping[str, type[Event | Start]] = MappingProxyType(
     {
         kind.__name__.lower(): kind
-        for kind in (Start, Profiled, Reported, Finished, Measured, Short, Interrupted, Tick)
+        for kind in (Start, Profiled, Extended, Reported, Finished, Measured, Short, Interrupted, Tick)
     }
 )
 

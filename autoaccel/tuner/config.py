@@ -31,6 +31,7 @@ def config(
     facts: TaskFacts,
     model_space: Mapping[str, Any],
     known: Sequence[Proposal] = (),
+    begun: Budget | None = None,
 ) -> dict[str, Any]:
     """Return the resolved configuration of a run as plain data.
 
@@ -43,12 +44,14 @@ def config(
         facts: The facts of the task.
         model_space: The hyperparameters of the user's model.
         known: The recipes of earlier runs, which a resumed run needs even if they were forgotten meanwhile.
+        begun: The budget that the run was begun with, if it was extended since.
     """
     return {
         "schema": SCHEMA,
         "autoaccel": __version__,
         "target": target,
         "budget": dict(budget),
+        "begun": dict(begun or budget),
         "space": options.space,
         "model_space": dict(model_space),
         "metric": options.metric,

@@ -5,6 +5,7 @@ A handler only notes the signal: work done in one may come in the middle of anyt
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,10 @@ PATIENCE = 0.5
 """Longest wait for an event, in seconds, and so the delay before a signal is noticed."""
 TAKEN_AWAY = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals with which a machine is taken away, by a scheduler or with the terminal."""
+
+
+LEFT = 130
+"""Exit code of a command that Ctrl-C has ended."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -64,12 +69,22 @@ def interrupts() -> Iterator[Interrupts]:
             signal.signal(number, handler)
 
 
-def raise_when_terminated() -> None:
-    """Let the signals that take a machine away raise `Terminated`, where nothing else notes them."""
+def end_at_signals() -> None:
+    """Let the first signal raise KeyboardInterrupt, or `Terminated`, where nothing else notes it; for a command.
+
+    Further ones would cut off the clean-up, but for the third Ctrl-C, which leaves at once.
+    """
+    asked = Interrupts()
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+        first = asked() is None
+        try:
+            asked.note(number, frame)
+        except KeyboardInterrupt:
+            os._exit(LEFT)  # processes that were started end with this one
+        if first:
+            raise Terminated if asked.terminated else KeyboardInterrupt
 
-    for number in TAKEN_AWAY:
+    for number in (signal.SIGINT, *TAKEN_AWAY):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)

@@ -34,6 +34,7 @@ class Options:
         out: The run folder; `runs/NAME` if None.
         seed: Seed of the split, the search and every trial.
         resume: Continue an unfinished run.
+        add_budget: What to add to the budget of the run that is resumed, which may be complete, such as `1h`.
         fork: Begin anew in another folder, and try the best recipes of the last run there early.
         devices: GPU numbers such as `0,1`, or `cpu`.
         workers: Number of parallel trials.
@@ -70,6 +71,7 @@ class Options:
     search: Any = searches.DEFAULT
     executor: Any = executors.DEFAULT
     fork: bool = False
+    add_budget: str | None = None
 
     def resources(self) -> Resources:
         """Return the devices and settings of the workers.

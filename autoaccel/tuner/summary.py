@@ -226,3 +226,14 @@ def _final(record: TrialRecord | None) -> dict[str, Any] | None:
         return None
     ended = outcome_data(record.request.budget, record.outcome, record.final)
     return {"trial": record.number, "origin": record.request.origin, **ended}
+
+
+def why_nothing(search: Search) -> str:
+    """Return why a run has no result, as one line."""
+    failed = [record for record in search.trials if record.outcome and record.outcome.reason]
+    if not failed:
+        return "the budget ended before one trial was completed"
+    outcome = failed[0].outcome
+    assert outcome is not None
+    where = f" ({outcome.where})" if outcome.where else ""
+    return f"no trial was completed; the first one was {outcome.kind.value}: {outcome.reason}{where}"

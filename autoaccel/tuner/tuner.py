@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from autoaccel.core.budget import Budget
+from autoaccel.core.budget import Budget, parse_budget
 from autoaccel.core.catalog import Catalog
 from autoaccel.core.clock import SystemClock
-from autoaccel.core.events import Profiled
+from autoaccel.core.events import Extended, Profiled
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import Cost
 from autoaccel.core.resources import Resources
@@ -43,7 +43,7 @@ from autoaccel.tuner.replay import replay
 from autoaccel.tuner.result import Result
 from autoaccel.tuner.room import Room
 from autoaccel.tuner.space import DEFAULT_SPACES, run_space
-from autoaccel.tuner.summary import delivery
+from autoaccel.tuner.summary import delivery, why_nothing
 
 LOADING_SHARE = 0.75
 """Largest share of the budget for importing torch and the task, which is aborted beyond it."""
@@ -69,7 +69,9 @@ class Tuner:
         clock: SystemClock,
         view: Display | None,
     ):
-        self._task, self._target, self._budget, self._options = task, target, budget, options
+        self._task, self._target, self._options = task, target, options
+        more = parse_budget(options.add_budget) if options.add_budget else None
+        self._given, self._budget = budget, budget.plus(more) if more else budget
         self._folder, self._resources = folder, resources
         self._old = read_config(folder.path) if options.resume else {}
         log = scan_log(folder.path / LOG)
@@ -162,7 +164,7 @@ class Tuner:
         """Refuse to go on with other data, code, options or another budget than the run was begun with."""
         data, files = executor.identify(None)
         space = self._options.space or DEFAULT_SPACES[facts.kind]
-        now = identity(space, self._budget, self._options, self._resources, data, files)
+        now = identity(space, self._given, self._options, self._resources, data, files)
         check_same(self._folder.path, self._old.get("identity", {}), now)
 
     def _space(
@@ -174,7 +176,8 @@ class Tuner:
         return find_search(self._options.search)(self._settings(space, known))
 
     def _settings(self, space: SearchSpace, known: Sequence[Proposal]) -> SearchSettings:
-        options, budget = self._options, self._budget
+        # An extended run begins as it did, and hears then of its larger budget.
+        options, budget = self._options, Budget(self._old.get("begun", self._budget))
         return SearchSettings(
             space=space,
             budget=budget,
@@ -199,7 +202,8 @@ class Tuner:
     def _write_config(
         self, space: str, facts: TaskFacts, model_space: Mapping[str, Any], known: Sequence[Proposal]
     ) -> None:
-        made = config(self._target, self._budget, self._options, self._resources, space, facts, model_space, known)
+        options, begun = self._options, Budget(self._old.get("begun", self._budget))
+        made = config(self._target, self._budget, options, self._resources, space, facts, model_space, known, begun)
         made["folder"] = str(self._folder.path.resolve())
         self._folder.write_json("config.json", {**made, "started": self._old.get("started", made["started"])})
 
@@ -259,7 +263,7 @@ class Tuner:
             return PreemptedRunError(
                 f"asked to end before one trial was complete; {self._folder.path} can be resumed"
             )
-        return NoTrialError(_why_nothing(search))
+        return NoTrialError(why_nothing(search))
 
     def _search_on(
         self,
@@ -274,6 +278,8 @@ class Tuner:
         events, starts = replay(search, log.entries, self._before, self._folder.saved)
         if not log.entries:
             events = [Profiled(facts, self._resources.workers)]
+        elif self._budget != self._given:
+            events.append(Extended(self._budget))
         listeners: list[Listener] = [recorder]
         if self._view:
             listeners.append(PlanFirst(self._view, search, facts.understood, self._told))
@@ -287,13 +293,3 @@ class Tuner:
 def reserve(budget: Budget) -> float:
     """Return the seconds to reserve after the final training: report, last files, end of the processes."""
     return 1.6 + 0.005 * budget.seconds if budget.seconds else 0.0
-
-
-def _why_nothing(search: Search) -> str:
-    failed = [record for record in search.trials if record.outcome and record.outcome.reason]
-    if not failed:
-        return "the budget ended before one trial was completed"
-    outcome = failed[0].outcome
-    assert outcome is not None
-    where = f" ({outcome.where})" if outcome.where else ""
-    return f"no trial was completed; the first one was {outcome.kind.value}: {outcome.reason}{where}"

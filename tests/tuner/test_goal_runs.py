@@ -10,7 +10,7 @@ from sample_run import complete, entries
 from torch import nn
 
 from autoaccel import Result, Task, tune
-from autoaccel.cli import _show
+from autoaccel.cli_result import show
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import Trials
 from autoaccel.errors import ConstraintError, TaskError, UsageError
@@ -77,7 +77,7 @@ def test_a_size_is_kept_and_shown_everywhere(tmp_path, one_thread):
     assert not any(
         "portfolio" in row["origin"] for row in rows
     )  # they train the model as it is, which is too large
-    _show(result, as_json=True)
+    show(result, as_json=True)
 
 
 def test_what_nothing_keeps_is_the_first_line_and_the_exit_code(tmp_path, capsys):
@@ -86,7 +86,7 @@ def test_what_nothing_keeps_is_the_first_line_and_the_exit_code(tmp_path, capsys
     first = f"NO MODEL KEEPS THE CONSTRAINTS: the delivered one breaks size_mb<=0.0001 (it is {value:.4g})."
     assert result.data["headline"] == first
     with pytest.raises(ConstraintError) as caught:
-        _show(result, as_json=False)
+        show(result, as_json=False)
     assert caught.value.exit_code == 7 and capsys.readouterr().out.startswith("NO MODEL KEEPS")
 
 

@@ -104,8 +104,11 @@ def _measure(task: Task, job: Mapping[str, Any], channel: Channel, clock: Clock)
             facts = replace(facts, files=file_digests(job["target"]))
             channel.send("facts", facts=to_data(facts), model_space=plain_space(task.space))
         case "identify":
-            prepared = prepare(task, build_model(task, {}), seed, Understanding.load(data))
-            channel.send("identity", data=data_digest(prepared), files=file_digests(job["target"]))
+            try:
+                found = data_digest(prepare(task, build_model(task, {}), seed, Understanding.load(data)))
+            except Exception as error:  # other data may not be what was understood before, in any way
+                found = f"{type(error).__name__}: {error}"
+            channel.send("identity", data=found, files=file_digests(job["target"]))
         case "sizes":
             for cost in measure_sizes(task, clock, seed, cpu):
                 channel.send("size", size=to_data(cost))
