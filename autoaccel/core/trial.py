@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from autoaccel.core.budget import Budget
-from autoaccel.core.quantities import Cost, known
+from autoaccel.core.quantities import REPRODUCIBLE, Cost, known
 from autoaccel.core.recipe import Recipe
 
 COOLDOWN = 0.15
@@ -176,10 +176,11 @@ def estimated_cost(request: TrialRequest, latest: Report | None, seconds: float,
     seconds += request.carried.seconds
     reported = (latest.cost if latest else Cost()) | request.carried
     if saved:
-        return (reported | saved).replace(seconds=max(seconds, saved.seconds))
+        counted = {name: amount for name, amount in saved.items() if name in REPRODUCIBLE}
+        return (reported | saved).replace(**counted, seconds=max(seconds, saved.seconds))
     known = latest.cost if latest else request.step
     if not known.seconds:
-        return known.replace(seconds=seconds) if latest else Cost(seconds=seconds)
+        return reported.replace(seconds=seconds)
     going_on = known * (seconds / known.seconds)
     most = {name: min(amount, request.budget.get(name, amount)) for name, amount in going_on.items()}
     return (reported | Cost(most)).replace(seconds=seconds)

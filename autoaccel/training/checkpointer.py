@@ -31,8 +31,10 @@ EVERY = 2.0
 """Fewest seconds between two checkpoints of a final training."""
 LONG = 60.0
 """The same of other trials, of which only those that are longer have any."""
+AT_LEAST = 0.01
+"""Seconds that a checkpoint is assumed to take, before the first one is made, for bringing it to the disk."""
 BYTES_PER_SECOND = 2e8
-"""How fast checkpoints are assumed to be written before the first one is."""
+"""How fast it is assumed to be written."""
 SPARE = 3.0
 """Available memory, in sizes of a copy, from which one is made."""
 
@@ -84,7 +86,7 @@ class Checkpointer(Keeper):
             context.meter.carry(carried)
             running.progress.setup = context.meter.spent()
         now = self._clock.now()
-        self._free = now + self._size() / BYTES_PER_SECOND / SHARE
+        self._free = now + (AT_LEAST + self._size() / BYTES_PER_SECOND) / SHARE
         self._due = max(now + self._every, self._free)
 
     @property
@@ -97,8 +99,8 @@ class Checkpointer(Keeper):
             self._make()
 
     def at_report(self) -> None:
-        """Make a checkpoint with what is about to be reported, unless the last one was just now."""
-        if self._clock.now() >= self._free:
+        """Make a checkpoint of a final training with what is about to be reported, unless it is too soon."""
+        if self._clock.now() >= (self._free if self._every < LONG else self._due):
             self._make()
             self._wait()
 

@@ -16,6 +16,7 @@ from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import Choice, Recipe
 from autoaccel.core.trial import OutcomeKind, Purpose, TrialRequest
 from autoaccel.techniques.optimization.averaging import Ema
+from autoaccel.training import checkpointer
 from autoaccel.training.run_trial import run_trial
 from autoaccel.training.trial_environment import TrialEnvironment
 
@@ -25,6 +26,13 @@ RECIPE = Recipe(
     techniques={"ema": {}, "mixup": {}, "layer_freezing": {}},
 )
 FLOPS = Budget(flops=6e7)
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """These trainings take less than a second, in which there would be one checkpoint at most."""
+    for name, value in (("SHARE", 1.0), ("EVERY", 0.0), ("AT_LEAST", 0.0)):
+        monkeypatch.setattr(checkpointer, name, value)
 
 
 class Ticking(nn.Sequential):
@@ -208,7 +216,7 @@ def test_what_has_begun_to_finish_early_leaves_no_checkpoint(tmp_path):
         lambda _: True,
         tmp_path,
         cpu=True,
-        finishing=lambda: asked.append(1) or len(asked) > 200,
+        finishing=lambda: asked.append(1) or len(asked) > 100,
     )
     Ticking.clock = environment.clock
     outcome = run_trial(image_task(net), session.request, environment)
