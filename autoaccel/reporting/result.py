@@ -50,6 +50,7 @@ def _final(name: str, final: Mapping[str, Any] | None) -> list[str]:
     kept = final.get("kept")
     return [
         f"Final training with {final['budget']}{early}: {_scores(name, final['validation'], final['test'])}",
+        *([f"  the test set is not scored: {final['untested']}"] if final.get("untested") else []),
         *([f"  {kept['why']}"] if kept else []),
     ]
 

@@ -197,6 +197,7 @@ def outcome_data(budget: Budget, outcome: Outcome, final: Report) -> dict[str, A
         "budget": str(budget),
         "validation": score_data(final),
         "test": dict(outcome.test) or None,
+        "untested": outcome.untested,
         "cost": dict(outcome.cost),
         "reason": outcome.reason,
         "progress": final.progress,
