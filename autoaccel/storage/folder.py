@@ -11,6 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from autoaccel.core import checkpoints
+from autoaccel.core.clock import SystemClock
 from autoaccel.core.paths import is_file
 from autoaccel.core.quantities import Cost
 from autoaccel.core.target import split_target
@@ -22,6 +23,9 @@ from autoaccel.storage.loading import inference_lines
 from autoaccel.storage.log import LOG
 from autoaccel.storage.owner import Owner, read_owner
 from autoaccel.storage.space import release, set_aside
+
+NAMED_WITHIN = 2.0
+"""Seconds in which a process that has taken the lock has written its name, on a busy machine too."""
 
 
 class RunFolder:
@@ -45,7 +49,7 @@ class RunFolder:
             self._lock = FileLock(path / "lock", timeout=0)
             self._lock.acquire()
         except Timeout:
-            raise StoreError(f"{path} is in use by {read_owner(path) or 'another process'}") from None
+            raise StoreError(f"{path} is in use by {_holder(path)}") from None
         except OSError as error:
             raise StoreError(f"{path}: cannot be used as a run folder: {error.strerror}") from None
         try:
@@ -176,7 +180,17 @@ def _refuse_if_open(path: Path) -> None:
         with FileLock(path / "lock", timeout=0):
             pass
     except Timeout:
-        raise StoreError(f"{path} is in use by {read_owner(path) or 'another process'}") from None
+        raise StoreError(f"{path} is in use by {_holder(path)}") from None
+
+
+def _holder(path: Path) -> str:
+    """Return who holds a folder's lock; its name replaces that of a dead one a moment after it took the lock."""
+    clock = SystemClock()
+    while (owner := read_owner(path)) is None or not owner.alive:
+        if clock.now() > NAMED_WITHIN:
+            return "another process"
+        clock.sleep(0.02)
+    return str(owner)
 
 
 def choose_folder(out: Path | None, name: str, resume: bool) -> Path:
