@@ -1,0 +1,48 @@
+"""A wall clock that jumps while a run goes on."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+JUMP = """
+import pathlib, time
+flag, real = pathlib.Path({flag!r}), time.time
+time.time = lambda: real() + ({hours} * 3600 if flag.exists() else 0)
+"""
+MODEL = """
+import pathlib, torch
+from torch import nn
+from autoaccel import Task
+x = torch.rand(300, 4)
+pathlib.Path({flag!r}).touch()
+task = Task(model=lambda: nn.Linear(4, 2), train=(x, (x.sum(1) > 2).long()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_clock_jumps_by_an_hour(tmp_path, hours):
+    """Fault: the wall clock of every process of a run is set back, or forward, by an hour while the task is loaded.
+    Promise: the budget is on a clock that does not jump; a training of 15 s takes neither less nor more."""
+    flag = str(tmp_path / "flag")
+    (tmp_path / "sitecustomize.py").write_text(JUMP.format(flag=flag, hours=hours))
+    (tmp_path / "model.py").write_text(MODEL.format(flag=flag))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "autoaccel.cli", "train", "model.py", "--recipe", "plain", "--budget", "15s"]
+    began = time.monotonic()
+    ended = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    seconds = time.monotonic() - began
+    assert ended.returncode == 0, ended.stderr
+    assert Path(flag).exists() and 10 < seconds < 20
