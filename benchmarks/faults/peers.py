@@ -35,22 +35,23 @@ def attempt(name: str, seconds: float = 180.0) -> tuple[bool, str]:
     """Run one fault; return whether the promise was kept, and what was seen."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", ONE, name],
+        command = [sys.executable, "-W", "ignore", "-c", ONE, name]
+        with subprocess.Popen(
+            command,
             cwd=folder,
             env={**os.environ, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-        )
-        try:
-            output, errors = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            return False, f"did not end in {seconds:.0f} s"
-        finally:
-            with suppress(ProcessLookupError):  # its workers, too
-                os.killpg(process.pid, signal.SIGKILL)
+        ) as process:
+            try:
+                output, errors = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                return False, f"did not end in {seconds:g} s"
+            finally:
+                with suppress(ProcessLookupError):  # its workers, too
+                    os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
         raise SystemExit(f"{name} ended with {process.returncode}:\n{errors}")
     kept, seen = json.loads(output.splitlines()[-1])

@@ -8,7 +8,7 @@ from faulty_runs import SLOW, Run
 def test_a_run_is_not_resumed_as_another_one(tmp_path):
     """Fault: the model file, or the seed, is another one than before the run was killed. Promise: exit 2 in one line, the
     run as it was; and it goes on with what it was begun with."""
-    run = Run(tmp_path, "--flops", "2e7", model=SLOW).start()
+    run = Run(tmp_path, "--flops", "1e8", model=SLOW).start()
     run.wait_until(lambda: len(run.started()) >= 2)
     run.kill()
     before, file = run.entries(), tmp_path / "model.py"
