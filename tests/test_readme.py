@@ -53,5 +53,5 @@ def test_exit_codes_of_the_readme_are_those_of_the_errors():
     from autoaccel import errors
 
     codes = {cls.exit_code for cls in vars(errors).values() if isinstance(cls, type) and hasattr(cls, "exit_code")}
-    told = set(map(int, re.findall(r"(\d) [a-z]", README[README.index("Exit codes") :])))
+    told = set(map(int, re.findall(r"(\d+) [a-z]", README[README.index("Exit codes") :])))
     assert codes - {1} <= told

@@ -14,7 +14,7 @@ from autoaccel.storage.folder import RunFolder
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    RunFolder(pathlib.Path(sys.argv[1]))
+    held = RunFolder(pathlib.Path(sys.argv[1]))
 except StoreError as error:
     print(error, flush=True)
 else:
