@@ -23,6 +23,19 @@ task = Task(model=lambda: nn.Linear(4, 2), train=(x, (x.sum(1) > 2).long()))
 """
 
 
+AGE = "from autoaccel.core.clock import seconds_since_process_start as age; print(age(), flush=True)"
+
+
+def test_the_age_of_a_process_is_exact():
+    """Fault: the machine's boot is known in whole seconds. Promise: no part of a second is charged that did not pass."""
+    for _ in range(3):
+        began = time.monotonic()
+        with subprocess.Popen([sys.executable, "-c", AGE], stdout=subprocess.PIPE, text=True) as process:
+            age = float(process.stdout.readline())
+            assert 0 < age < time.monotonic() - began + 0.02  # it is dated in hundredths of a second
+            process.wait()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_the_clock_jumps_by_an_hour(tmp_path, hours):
