@@ -45,6 +45,11 @@ class Seen:
         return cls(phase, delivered, finished)
 
 
+def killable(folder: Path, flops: float) -> Run:
+    """Return a run that is not started yet, which goes to the same folder every time."""
+    return Run(folder, "--flops", f"{flops:g}", "--out", "runs/model", model=MODEL)
+
+
 def kill_after(run: Run, seconds: float) -> bool:
     """Kill a run that was just started; return False if it ended before."""
     end = time.monotonic() + seconds
@@ -116,16 +121,16 @@ def main() -> None:
     parser.add_argument("--flops", type=float, default=5e8, help="The budget of a run.")
     parser.add_argument("--patience", type=float, default=900.0, help="Seconds after which a run is given up.")
     given = parser.parse_args()
-    arguments, moments, good = ("--flops", f"{given.flops:g}"), Counter[str](), 0
+    moments, good = Counter[str](), 0
     with tempfile.TemporaryDirectory() as name:
         began = time.monotonic()
-        whole = Run(Path(name) / "whole", *arguments, model=MODEL).start().end(given.patience)
+        whole = killable(Path(name) / "whole", given.flops).start().end(given.patience)
         seconds = time.monotonic() - began
         if whole[0]:
             raise SystemExit(f"the unbroken run ended with {whole[0]}: {whole[2]}")
         print(f"an unbroken run takes {seconds:.1f} s")
         for number in range(given.runs):
-            run = Run(Path(name) / str(number), *arguments, model=MODEL)
+            run = killable(Path(name) / str(number), given.flops)
             phases, wrong = broken(run, f"{given.seed}-{number}", seconds, given.flops, given.patience)
             moments.update(phases or ["not killed, it had ended"])
             good += not wrong

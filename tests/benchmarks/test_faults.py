@@ -55,8 +55,7 @@ def test_kills_sees_the_phase_and_what_is_lost(run):
 
 @pytest.mark.slow
 def test_a_killed_run_keeps_its_promises(tmp_path):
-    run = Run(tmp_path, "--flops", "5e7")
-    phases, wrong = kills.broken(run, "0-4", 20.0, 5e7, 240.0)
+    phases, wrong = kills.broken(kills.killable(tmp_path, 5e7), "0-4", 20.0, 5e7, 240.0)
     assert wrong == [] and set(phases) <= set(kills.PHASES)
 
 
