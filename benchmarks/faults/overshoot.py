@@ -41,13 +41,14 @@ FORKS = (
 )
 TASKS = {
     "plain": MODEL,
-    "hanging step": _with("if self.training and Odd.calls > 300: time.sleep(1000)"),
+    "hanging step": _with("if self.training and Odd.calls > 100: time.sleep(1000)"),
     "slow step": _with("time.sleep(1.5 if self.training else 0)"),
     "slow evaluation": _with("time.sleep(0 if self.training else 1.5)"),
     "slow import": "import time\ntime.sleep(6)\n" + MODEL,
     "forking": _with(FORKS),
 }
-"""Model files by name. `slow step` and `slow evaluation` take 1.5 s for each batch."""
+"""Model files by name. `hanging step` hangs in its 101st step of a process; `slow step` and `slow evaluation` take
+1.5 s for each batch, with which a short budget may end before anything is trained (exit code 3)."""
 
 
 @contextmanager

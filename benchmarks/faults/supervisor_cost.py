@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import psutil
 
@@ -33,17 +34,16 @@ def parts(run: Run) -> dict[str, psutil.Process]:
     return dict(zip(NAMES, found, strict=False))
 
 
-def watch(run: Run) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the CPU seconds of each part at the end, and its user seconds when the first worker was forked."""
-    used: dict[str, float] = {}
-    start: dict[str, float] = {}
+def watch(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return psutil's CPU times of each part at the end, and those when the first worker was forked."""
+    used: dict[str, Any] = {}
+    start: dict[str, Any] = {}
     while run.process.poll() is None:
         try:
-            for name, process in (seen := parts(run)).items():
-                times = process.cpu_times()
-                used[name] = times.user + times.system
+            seen = parts(run)
+            used.update({name: process.cpu_times() for name, process in seen.items()})
             if not start and len(seen) == len(NAMES) and seen[NAMES[-1]].children():
-                start = {name: process.cpu_times().user for name, process in seen.items()}
+                start = dict(used)
         except psutil.Error:
             pass  # it ended between two looks
         time.sleep(0.25 if start else 0.02)
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument(
-        "--max-epochs", type=float, default=1300.0, help="The longest training, which sets the others."
+        "--max-epochs", type=float, default=2000.0, help="The longest training, which sets the others."
     )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -82,11 +82,16 @@ def main() -> None:
         trials = lengths(run)
     print(f"{seconds:.0f} s, {len(trials)} trials of {mean(trials):.1f} s on average")
     for part in NAMES:
-        print(f"{part:12} {used[part]:6.2f} CPU s, {used[part] / seconds:.2%} of a core")
-    print(f"{'all':12} {sum(used.values()):6.2f} CPU s, {sum(used.values()) / seconds:.2%} of a core")
-    torch = import_torch()
-    print(f"start: user CPU of the fork server {start['fork server']:.2f} s, of import torch {torch:.2f} s,")
-    print(f"ratio {start['fork server'] / torch:.2f}; of the supervisor by then {start['supervisor']:.2f} s")
+        whole, begun = (times[part].user + times[part].system for times in (used, start))
+        print(
+            f"{part:12} {whole:6.2f} CPU s, {whole / seconds:.2%} of a core; without the start {whole - begun:.2f}"
+        )
+    whole = sum(times.user + times.system for times in used.values())
+    print(f"{'all':12} {whole:6.2f} CPU s, {whole / seconds:.2%} of a core, {whole / len(trials):.2f} a trial")
+    torch, server = import_torch(), start[NAMES[-1]].user
+    print(
+        f"start: user CPU of the fork server {server:.2f} s, of import torch {torch:.2f} s: x {server / torch:.2f}"
+    )
 
 
 if __name__ == "__main__":
