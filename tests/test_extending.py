@@ -9,7 +9,7 @@ import pytest
 
 from autoaccel import Budget, Recipe, train, tune
 from autoaccel.core.schedules import Schedule
-from autoaccel.errors import TaskError
+from autoaccel.errors import TaskError, UsageError
 from autoaccel.storage.records import read_record
 
 EXTENDING = Path(__file__).parents[1] / "examples" / "extending"
@@ -30,7 +30,7 @@ def test_a_technique_in_the_model_file(tmp_path):
         )
         losses.append(result.data["final"]["validation"]["loss"])
     assert losses[0] != losses[1]
-    with pytest.raises(TaskError, match=r"gradient_noise.scal: unknown parameter; did you mean 'scale'"):
+    with pytest.raises(UsageError, match=r"gradient_noise.scal: unknown parameter; did you mean 'scale'"):
         train(
             model,
             Recipe(techniques={"gradient_noise": {"scal": 1}}),

@@ -7,6 +7,7 @@ The idea of modelling fidelity as an input is Swersky et al. 2014 (freeze-thaw) 
 
 from __future__ import annotations
 
+import importlib
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -208,3 +209,8 @@ def _worst(level: Values) -> float:
     finite = level[np.isfinite(level)]
     best, middle = np.quantile(finite, [0.0, 0.5])
     return float(2 * middle - best)
+
+
+def warm_up() -> None:
+    """Import what the first decision needs, while others are waited for: it takes a second of the budget."""
+    importlib.import_module("sklearn.gaussian_process")

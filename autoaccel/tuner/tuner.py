@@ -21,6 +21,7 @@ from autoaccel.reporting.memory import short
 from autoaccel.reporting.terminal import Display
 from autoaccel.search.base import Proposal, Search, SearchSettings
 from autoaccel.search.searches import find_search
+from autoaccel.search.value_model import warm_up
 from autoaccel.spaces.space import SearchSpace
 from autoaccel.storage.delivery import WEIGHTS
 from autoaccel.storage.folder import RunFolder
@@ -90,6 +91,7 @@ class Tuner:
     def go(self) -> Result:
         """Profile, search, train and deliver; return the result."""
         with self._executor() as executor:
+            warm_up()
             catalog = executor.load(self._limit(LOADING_SHARE))
             facts, model_space = self._facts(executor)
             name, space, notes = self._space(catalog, facts, model_space)

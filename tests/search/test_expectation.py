@@ -8,7 +8,7 @@ from simulation import FACTS, make, quality, simulate
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
-from autoaccel.core.events import Finished, Profiled, Start
+from autoaccel.core.events import Finished, Interrupted, Profiled, Start
 from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.records import Trials
@@ -122,7 +122,9 @@ def test_what_plain_would_have_had_is_what_the_run_has_spent_since_it_was_set_up
 
     clock, early = SimulatedClock(2.0), make(Budget(seconds=3600))
     executor = TableExecutor(quality, clock)
-    Loop(early, executor, clock, [], lambda: clock.now() >= 1000, patience=5.0).run([Profiled(FACTS)])
+    Loop(early, executor, clock, [], lambda: Interrupted() if clock.now() >= 1000 else None, patience=5.0).run(
+        [Profiled(FACTS)]
+    )
     assert early.plain_at_full_length().budget.seconds < 1300
 
 

@@ -70,8 +70,8 @@ def test_sam_equals_two_passes_by_hand(micro_batch):
 
 
 def test_without_a_way_uphill_the_step_is_the_plain_one():
-    """With rho = 0, the weights, dropout masks and BatchNorm statistics match those of a plain step bit for bit."""
-    contexts = context_with(), context_with(rho=0.0, every=1)
+    """With rho next to 0, the weights, dropout masks and BatchNorm statistics match those of a plain step bit for bit."""
+    contexts = context_with(), context_with(rho=1e-30, every=1)
     for context in contexts:
         torch.manual_seed(7)
         step = Step(context)
