@@ -205,6 +205,10 @@ class HalvingSearch:
         waits = self._short is not None and self._now < self._short + self._scheduler.plan.waiting
         if self.phase is Phase.SEARCH and not self.trials.running() and not waits:
             self.phase = Phase.FINAL
+            if self._settings.budget.seconds and self._scheduler.plan.ladder:
+                # What is decided takes time, and the final training gets what is left when that is over.
+                self._scheduler.look_again(at_once=True)
+                return [*actions, Wake(self._now)]
         if self.phase is Phase.FINAL and not self.trials.running():
             actions += self._final_actions()
         if self.phase is Phase.EVIDENCE:

@@ -103,7 +103,7 @@ class Scheduler:
         if len(baselines) < len(PLAIN):
             name, recipe = list(PLAIN.items())[len(baselines)]
             return Next(recipe, 0, name, Purpose.BASELINE)
-        self._look_again()
+        self.look_again()
         used = self._used(now)
         again = (found for found in unfinished(self._ladder) if self._fits(found.rung, used))
         if found := next(again, None) or self._guard(used) or self._promotion(used):
@@ -176,7 +176,7 @@ class Scheduler:
     def _chosen(self) -> Candidate | None:
         """Return the recipe of the final training; None if there is none, or it has been trained at that length."""
         if self.plan.ladder:
-            self._look_again(at_once=True)
+            self.look_again(at_once=True)
         trusted = self._trusted()
         if self._ladder.finals():  # the first one failed, so what short trials say of the others is doubtful too
             trusted = (recipe for recipe in trusted if recipe in self._elsewhere)
@@ -189,7 +189,7 @@ class Scheduler:
         """Return whether a recipe has been trained as long as in the end."""
         return any(record.request.recipe == recipe for record in self._ladder.on(self.plan.top))
 
-    def _look_again(self, at_once: bool = False) -> None:
+    def look_again(self, at_once: bool = False) -> None:
         """Bring the beliefs up to date, and the plan if longer trainings turn out to be no better."""
         if self.plan.longest == math.inf and (rung := self._ladder.plateaued()) is not None:
             self.plan = self.plan.plateaued(rung)
