@@ -50,7 +50,14 @@ class Run:
         command = [sys.executable, "-m", "autoaccel.cli", *arguments]
         environment = {**os.environ, "MARK": self.mark, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # The tests themselves may run under nohup.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         return self
 

@@ -56,12 +56,10 @@ class Interrupts:
 
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
-    """Note signals instead of letting them end the process. A signal that is ignored, as under nohup, stays so."""
+    """Note signals instead of letting them end the process. SIGHUP that is ignored, as under nohup, stays so."""
     asked, old = Interrupts(), {}
     with suppress(ValueError):  # not in the main thread: the caller handles signals
-        for number in (signal.SIGINT, *TAKEN_AWAY):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                old[number] = signal.signal(number, asked.note)
+        old = {number: signal.signal(number, asked.note) for number in _handled()}
     try:
         yield asked
     finally:
@@ -85,6 +83,11 @@ def end_at_signals() -> None:
         if first:
             raise Terminated if asked.terminated else KeyboardInterrupt
 
-    for number in (signal.SIGINT, *TAKEN_AWAY):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, end)
+    for number in _handled():
+        signal.signal(number, end)
+
+
+def _handled() -> list[int]:
+    # A shell without job control lets what it starts in the background ignore SIGINT; who sends it means it.
+    heard = [number for number in TAKEN_AWAY if signal.getsignal(number) is not signal.SIG_IGN]
+    return [signal.SIGINT, *heard]
