@@ -59,7 +59,7 @@ def batches(context, count):
 
 def children():
     """The processes below this one, but for the tracker that multiprocessing keeps once a pool was started."""
-    below = psutil.Process().children(recursive=True)
+    below = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
     return [child for child in below if not any("resource_tracker" in part for part in child.cmdline())]
 
 

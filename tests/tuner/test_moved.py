@@ -69,7 +69,9 @@ def test_options_reach_every_file_and_a_renamed_project_still_loads(tmp_path, mo
     given = next(n for n in ast.parse(script).body if isinstance(n, ast.Assign) and n.targets[0].id == "MODEL")
     assert ast.literal_eval(given.value) == moved.best_recipe.model
     (folder / "again.py").write_text(script.replace("STEPS = ", "STEPS = 5  # "))
-    done = subprocess.run([sys.executable, "again.py"], cwd=folder, capture_output=True, text=True)
+    # Elsewhere, since it would replace the weights that were delivered.
+    script = [sys.executable, str(folder / "again.py")]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
     (tmp_path / "renamed" / "model.py").rename(tmp_path / "elsewhere.py")
