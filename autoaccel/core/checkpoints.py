@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from autoaccel.core.paths import sync_folder
 from autoaccel.core.quantities import Cost
 
 FOLDER = "checkpoints"
@@ -103,9 +104,9 @@ def write(folder: Path, spent: Cost, save: Callable[[IO[bytes]], None]) -> Check
         with (temporary / MANIFEST).open("xb") as file:
             file.write(json.dumps(said).encode())
             _flush(file)
-        _flush_folder(temporary)
+        sync_folder(temporary)
         temporary.replace(path)
-        _flush_folder(home)
+        sync_folder(home)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -150,14 +151,3 @@ def _read(path: Path) -> Checkpoint | None:
 def _flush(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _flush_folder(path: Path) -> None:
-    """Flush the names in a folder to the disk, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

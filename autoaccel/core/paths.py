@@ -1,7 +1,9 @@
-"""Questions about paths that users give, which may be no paths at all."""
+"""Paths that users give, which may be no paths at all, and folders whose names are to reach the disk."""
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -50,3 +52,17 @@ def remove_empty(folders: Iterable[Path]) -> None:
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk: without that, a power cut may undo a rename."""
+    if os.name != "posix":  # folders cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot
+            raise
+    finally:
+        os.close(descriptor)

@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from autoaccel.core.paths import sync_folder
 from autoaccel.errors import StoreError
-from autoaccel.storage.files import copy_atomically, guarded, sha256, sync_folder, write_atomically
+from autoaccel.storage.files import copy_atomically, guarded, sha256, write_atomically
 from autoaccel.storage.json_files import json_text, read_result
 
 WEIGHTS = "model.safetensors"

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from autoaccel.core.paths import sync_folder
 from autoaccel.errors import StoreError
 from autoaccel.storage.space import release
 
@@ -59,18 +60,6 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until the names in a folder are on the disk: without that, a power cut may undo a rename."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems cannot
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def guarded(path: Path, write: Callable[[], T], needed: int) -> T:

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from autoaccel.core.catalog import Domain
+from autoaccel.core.paths import sync_folder
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord
-from autoaccel.storage.files import sync_folder
 from autoaccel.storage.optuna_export import PATIENCE, StudyFile
 
 BESIDE = ("-journal", "-wal", "-shm")

@@ -28,51 +28,40 @@ class SecondsMeter(Meter):
         return self._clock.now() - self._started
 
 
-class StepsMeter(Meter):
-    """Counts optimizer steps."""
-
-    quantity: ClassVar[str] = "steps"
-    shared: ClassVar[bool] = True
+class CountMeter(Meter):
+    """Base of the meters that add up whole numbers."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def read(self) -> float:
-        """Return the number of steps so far."""
+        """Return the count so far."""
         return self._count
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of steps so far."""
+        """Return the count so far."""
         return {"count": self._count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self._count = state["count"]
+
+
+class StepsMeter(CountMeter):
+    """Counts optimizer steps."""
+
+    quantity: ClassVar[str] = "steps"
+    shared: ClassVar[bool] = True
 
     def step(self, samples: int) -> None:
         """Count a step."""
         self._count += 1
 
 
-class SamplesMeter(Meter):
+class SamplesMeter(CountMeter):
     """Counts the samples that gradients were computed on, repeated ones included."""
 
     quantity: ClassVar[str] = "samples"
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def read(self) -> float:
-        """Return the number of samples so far."""
-        return self._count
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the number of samples so far."""
-        return {"count": self._count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        self._count = state["count"]
 
     def step(self, samples: int) -> None:
         """Count the samples of a step."""
