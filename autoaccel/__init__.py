@@ -9,14 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoaccel.api import profile, train, tune
+    from autoaccel.api import profile, resume, train, tune
     from autoaccel.core.budget import Budget
     from autoaccel.core.recipe import Recipe
     from autoaccel.spaces.space import SearchSpace
     from autoaccel.training.data.task import Task
     from autoaccel.tuner.result import Result
 
-__all__ = ["Budget", "Recipe", "Result", "SearchSpace", "Task", "__version__", "profile", "train", "tune"]
+__all__ = ["Budget", "Recipe", "Result", "SearchSpace", "Task", "__version__", "profile", "resume", "train", "tune"]
 
 __version__ = "0.1.0"
 _HOMES = {
@@ -26,6 +26,7 @@ _HOMES = {
     "SearchSpace": "spaces.space",
     "Task": "training.data.task",
     "profile": "api",
+    "resume": "api",
     "train": "api",
     "tune": "api",
 }

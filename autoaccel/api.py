@@ -1,4 +1,4 @@
-"""The Python API: `tune`, `plan`, `forecast`, `train` and `profile`."""
+"""The Python API: `tune`, `plan`, `forecast`, `train`, `resume` and `profile`."""
 
 from __future__ import annotations
 
@@ -11,26 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from autoaccel.core.budget import Budget, parse_budget
-from autoaccel.core.catalog import check as faults_of
-from autoaccel.core.catalog import misplaced
 from autoaccel.core.clock import SystemClock
-from autoaccel.core.paths import is_file, missing, remove_empty, usable
+from autoaccel.core.paths import is_file, usable
 from autoaccel.core.quantities import COUNTS
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.target import slug, split_target, target_name, task_ref
-from autoaccel.core.trial import Purpose, Reference, TrialRequest
 from autoaccel.core.yaml_file import read_text
-from autoaccel.errors import TaskError, UsageError
+from autoaccel.errors import UsageError
 from autoaccel.execution.local.supervisor import Supervisor
 from autoaccel.export.script import training_script
 from autoaccel.reporting.terminal import Display
 from autoaccel.search_spaces import read as read_space
-from autoaccel.storage.folder import RunFolder, choose_folder, choose_fork, relocated
+from autoaccel.storage.choice import choose_fork, run_folder
+from autoaccel.storage.folder import RunFolder, relocated
 from autoaccel.storage.json_files import read_config
 from autoaccel.tuner.config import read_options
 from autoaccel.tuner.options import Options
 from autoaccel.tuner.result import Result
-from autoaccel.tuner.single import train_alone, training_data
+from autoaccel.tuner.single import Training
 from autoaccel.tuner.tuner import Tuner
 
 
@@ -79,39 +77,52 @@ def tune(
         return Tuner(task, target, budget, options, resources, folder, clock, shown).go()
 
 
-def resumed(run: Path) -> tuple[str, Budget, Options]:
-    """Return the task, the budget and the options with which `tune` goes on with an unfinished run.
+def resume(
+    run: str | Path,
+    *,
+    add_budget: str | None = None,
+    quiet: bool = False,
+    verbose: bool = False,
+    elapsed: float = 0.0,
+) -> Result:
+    """Go on with the run in a folder, of `tune` or `train`, with the options that it was begun with.
+
+    Args:
+        run: The run folder.
+        add_budget: What to add to its budget, such as `1h`.
+        quiet: Show only notes.
+        verbose: Show more trials.
+        elapsed: Seconds of the budget that passed before this call.
 
     Raises:
-        UsageError: If there is no such run, or its task was made in a notebook.
+        UsageError: If there is no such run, its task was made in a notebook, or something was changed meanwhile.
     """
-    config = relocated(read_config(run), run)
+    path = usable(run, "RUN")
+    config = relocated(read_config(path), path)
     if "target" not in config or "budget" not in config:
-        raise UsageError(f"{run} holds no run to resume")
-    if not split_target(config["target"])[0].endswith(".py") and "." not in config["target"]:
+        raise UsageError(f"{path} holds no run to resume")
+    target, budget = config["target"], Budget(config["budget"])
+    if not split_target(target)[0].endswith(".py") and "." not in target:
         raise UsageError(
-            f"{run}: its task was made in Python; go on there: tune(task, budget, resume=True, out=...)"
+            f"{path}: its task was made in Python; go on there: tune(task, budget, resume=True, out=...), or train"
         )
-    return config["target"], Budget(config["budget"]), read_options(config, run)
-
-
-@contextmanager
-def run_folder(out: str | Path | None, name: str, resume: bool = False) -> Iterator[RunFolder]:
-    """Lock the folder of a run; if it is new and the run fails without a result, remove what was made for it."""
-    path = choose_folder(usable(out, "--out") if out else None, name, resume)
-    made = missing(path)
-    try:
-        with closing(RunFolder(path)) as folder:
-            try:
-                yield folder
-            except BaseException as error:
-                useless = isinstance(error, UsageError | TaskError) or not folder.has_log()
-                if path in made and useless and not folder.has_result():
-                    folder.remove()
-                raise
-    except BaseException:
-        remove_empty(made)
-        raise
+    if alone := config.get("training"):
+        return train(
+            target,
+            Recipe.from_data(alone["recipe"]),
+            budget,
+            out=path,
+            seed=alone["seed"],
+            devices=alone["devices"],
+            reference=alone["reference"],
+            quiet=quiet,
+            elapsed=elapsed,
+            resume=True,
+            add_budget=add_budget,
+        )
+    options = replace(read_options(config, path), add_budget=add_budget)
+    view = Display(budget.plus(parse_budget(add_budget)) if add_budget else budget, quiet=quiet, verbose=verbose)
+    return tune(target, budget, options=options, view=view, elapsed=elapsed)
 
 
 def plan(task: Any, budget: Budget, *, options: Options | None = None, elapsed: float = 0.0) -> list[str]:
@@ -171,12 +182,14 @@ def train(
     reference: str | Path | None = None,
     quiet: bool = False,
     elapsed: float = 0.0,
+    resume: bool = False,
+    add_budget: str | None = None,
 ) -> Result:
     """Train one recipe with one budget, in its own process.
 
     As in the final training of `tune`, the result is the weights of the milestone with the best validation score.
     The first Ctrl-C asks the training to finish early: it anneals briefly and is saved with the status
-    `interrupted`. The second one stops it at once.
+    `interrupted`. The second one stops it at once. If its process dies, it goes on from its last checkpoint.
 
     Args:
         task: As for `tune`.
@@ -188,39 +201,28 @@ def train(
         reference: The folder of a run whose model the recipe learns from, if it needs one.
         quiet: Show only notes.
         elapsed: Seconds of the budget that passed before this call.
+        resume: Go on with the unfinished training in `out`, or the last one of the task, from its last checkpoint.
+        add_budget: What to add to the budget of the training that is resumed, such as `1h`.
 
     Raises:
         UsageError: If the budget, the recipe or an option is invalid.
         TaskError: If the user's file is at fault, or training with the recipe fails.
+        PreemptedRunError: If it was asked to end by SIGTERM or SIGHUP.
     """
     clock = SystemClock(elapsed)
     budget = parse_budget(budget) if isinstance(budget, str) else budget
+    more = parse_budget(add_budget) if add_budget else None
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     target = target_name(task)
     resources = Options(seed=seed, devices=devices).resources()
     run = None if reference is None else usable(reference, "--reference")
-    with run_folder(out, f"{slug(target)}-train") as folder:
-        with closing(Supervisor(task_ref(task, folder.path), resources, clock, folder.path)) as executor:
-            known = executor.load(budget.seconds)
-            misfits = misplaced(recipe.components(), recipe.techniques, known)
-            if faults := misfits + faults_of(recipe.chosen(), known):
-                raise UsageError("\n  ".join(["this recipe cannot be trained:", *faults]))
-            names = executor.check(budget.seconds)["names"]
-            learned_from = None if run is None else _reference(run)
-            # Without a profile, the trial itself finds out how often it can evaluate.
-            request = TrialRequest(0, recipe, budget, Purpose.FINAL, seed, milestones=(), test=True, origin="given")
-            request = replace(request, reference=learned_from, keep_best=True)
-            outcome = train_alone(executor, request, clock, Display(budget, quiet=quiet))
-        data = training_data(outcome, recipe, budget, target, folder.path, names)
-        data = folder.deliver(data, recipe.to_yaml(), 0)
-        folder.drop_weights(set())
-        folder.drop_checkpoints(set())
+    view = Display(budget.plus(more) if more else budget, quiet=quiet)
+    with run_folder(out, f"{slug(target)}-train", resume, single=True) as folder:
+        training = Training(target, recipe, budget, seed, devices, run, folder, clock, view, resume, more)
+        with closing(Supervisor(task_ref(task, folder.path), resources, training.clock, folder.path)) as executor:
+            data = training.go(executor)
+        training.tidy()
         return Result(folder.path, data, None if isinstance(task, str) else task)
-
-
-def _reference(run: Path) -> Reference:
-    weights, recipe = Result.load(run).weights()
-    return Reference(recipe, weights=str(weights.resolve()))
 
 
 def check(task: Any, *, devices: str = "", seed: int = 0) -> list[str]:

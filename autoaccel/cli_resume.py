@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +9,7 @@ import typer
 
 from autoaccel import api
 from autoaccel.cli_result import show
-from autoaccel.core.budget import parse_budget
 from autoaccel.core.clock import seconds_since_process_start
-from autoaccel.core.paths import usable
-from autoaccel.reporting.terminal import Display
 
 
 def resume(
@@ -26,9 +22,5 @@ def resume(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="More lines, and tracebacks of errors")] = False,
 ) -> None:
     """Go on with a run, with the options that it was begun with, and with a larger budget if that is asked for."""
-    target, budget, options = api.resumed(usable(run, "RUN"))
-    options = replace(options, add_budget=add_budget)
-    whole = budget.plus(parse_budget(add_budget)) if add_budget else budget
-    view = Display(whole, quiet=quiet or as_json, verbose=verbose)
     elapsed = seconds_since_process_start()
-    show(api.tune(target, budget, options=options, view=view, elapsed=elapsed), as_json)
+    show(api.resume(run, add_budget=add_budget, quiet=quiet or as_json, verbose=verbose, elapsed=elapsed), as_json)

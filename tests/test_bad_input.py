@@ -13,7 +13,8 @@ from autoaccel import api, cli
 from autoaccel.core.budget import Budget, parse_budget
 from autoaccel.core.target import slug
 from autoaccel.errors import StoreError, UsageError
-from autoaccel.storage.folder import RunFolder, choose_folder
+from autoaccel.storage.choice import choose_folder
+from autoaccel.storage.folder import RunFolder
 from autoaccel.tuner.options import Options
 
 LONG = "x" * 300

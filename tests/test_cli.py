@@ -201,14 +201,17 @@ def test_an_interrupted_training_anneals_and_is_delivered(tmp_path):
     assert (run / "model.safetensors").exists() and (run / "recipe.yaml").exists()
 
 
-def test_a_training_that_is_interrupted_twice_stops_at_once_and_leaves_nothing(tmp_path):
+def test_a_training_that_is_interrupted_twice_stops_at_once_and_leaves_a_checkpoint(tmp_path):
     process = begin_training(tmp_path)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
+        time.sleep(0.02)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert not (tmp_path / "runs").exists()
+    assert "`autoaccel resume runs/model-train` goes on from its last checkpoint" in errors
+    assert not (tmp_path / "runs/model-train/result.json").exists()
+    done = call("train", "model.py", "--recipe", "plain", "--budget", "9m", "--resume", cwd=tmp_path)
+    assert done.returncode == 2 and "budget: 10 min then, 9 min now" in done.stderr
 
 
 @pytest.mark.slow

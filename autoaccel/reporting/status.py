@@ -57,7 +57,7 @@ class Status:
     def phase(self) -> str:
         """What it is doing, or did last."""
         if self.trials.facts is None:
-            return "training" if self.owner and not self.config else "profile"
+            return "profile" if self.config and "training" not in self.config else "training"
         started = [record.purpose for record in self.trials]
         return PHASES.get(started[-1], "search") if started else "search"
 
@@ -137,7 +137,7 @@ def resume_line(status: Status) -> str:
     if status.owner:
         return f"refused while {status.owner} runs it"
     if not status.config:
-        return "none, since it is a single training"
+        return "none, it was trained by an older version"
     if status.log.fault:
         return f"refused until `autoaccel repair {status.folder}` has mended the log"
     if status.state == "complete":

@@ -55,17 +55,12 @@ class Expectation:
     measured: bool = False
 
 
-class Search(Protocol):
-    """Decides what to train."""
+class Decisions(Protocol):
+    """Decides what happens next."""
 
     @property
     def trials(self) -> Trials:
         """All trials so far."""
-        ...
-
-    @property
-    def failure(self) -> Outcome | None:
-        """The outcome of plain training if it raised an error; the search then tries nothing else."""
         ...
 
     def handle(self, event: Event, now: float) -> list[Action]:
@@ -80,6 +75,15 @@ class Search(Protocol):
         Raises:
             UsageError: If the profile shows that the budget is too small.
         """
+        ...
+
+
+class Search(Decisions, Protocol):
+    """Decides what to train."""
+
+    @property
+    def failure(self) -> Outcome | None:
+        """The outcome of plain training if it raised an error; the search then tries nothing else."""
         ...
 
     def best(self) -> TrialRecord | None:

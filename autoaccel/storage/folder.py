@@ -15,10 +15,10 @@ from autoaccel.core.clock import SystemClock
 from autoaccel.core.paths import is_file
 from autoaccel.core.quantities import Cost
 from autoaccel.core.target import split_target
-from autoaccel.errors import StoreError, UsageError
-from autoaccel.storage.delivery import RESULT, WEIGHTS, current, deliver, settle
+from autoaccel.errors import StoreError
+from autoaccel.storage.delivery import RESULT, WEIGHTS, deliver, settle
 from autoaccel.storage.files import write_atomically
-from autoaccel.storage.json_files import json_text, read_object
+from autoaccel.storage.json_files import json_text
 from autoaccel.storage.loading import inference_lines
 from autoaccel.storage.log import LOG
 from autoaccel.storage.owner import Owner, read_owner
@@ -49,7 +49,7 @@ class RunFolder:
             self._lock = FileLock(path / "lock", timeout=0)
             self._lock.acquire()
         except Timeout:
-            raise StoreError(f"{path} is in use by {_holder(path)}") from None
+            raise StoreError(f"{path} is in use by {holder(path)}") from None
         except OSError as error:
             raise StoreError(f"{path}: cannot be used as a run folder: {error.strerror}") from None
         try:
@@ -113,6 +113,11 @@ class RunFolder:
             if folder.parent.name.isdecimal() and int(folder.parent.name) not in keep:
                 checkpoints.drop(folder.parent)
 
+    def has_checkpoint(self) -> bool:
+        """Return whether a training can be gone on with."""
+        found = self.path.glob(f"trials/[0-9]*/{checkpoints.FOLDER}")
+        return any(checkpoints.checkpoints(folder.parent) for folder in found)
+
     def has_log(self) -> bool:
         """Return whether the folder has an event log."""
         return (self.path / LOG).exists()
@@ -164,26 +169,7 @@ def relocated(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return {**data, **{key: given for key, given in moved.items() if key in data}}
 
 
-def is_finished(path: Path) -> bool:
-    """Return whether the run in a folder is complete; one whose result cannot be read is not."""
-    try:
-        return read_object(current(path, RESULT)).get("status") == "complete"
-    except StoreError:
-        return False
-
-
-def _refuse_if_open(path: Path) -> None:
-    """Tell who has a run open, before anybody is advised to go on with it."""
-    if not (path / "lock").exists():
-        return
-    try:
-        with FileLock(path / "lock", timeout=0):
-            pass
-    except Timeout:
-        raise StoreError(f"{path} is in use by {_holder(path)}") from None
-
-
-def _holder(path: Path) -> str:
+def holder(path: Path) -> str:
     """Return who holds a folder's lock; its name replaces that of a dead one a moment after it took the lock."""
     clock = SystemClock()
     while (owner := read_owner(path)) is None or not owner.alive:
@@ -191,56 +177,3 @@ def _holder(path: Path) -> str:
             return "another process"
         clock.sleep(0.02)
     return str(owner)
-
-
-def choose_folder(out: Path | None, name: str, resume: bool) -> Path:
-    """Return the run's folder: `out` if given, else `runs/NAME`, `runs/NAME-2` and so on.
-
-    Raises:
-        UsageError: If there is an unfinished run and `resume` is not set, or no run to resume.
-        StoreError: If another process has that run open.
-    """
-    if out is not None:
-        taken = (out / "config.json").exists()
-        if taken and not resume:
-            _refuse_if_open(out)
-            raise UsageError(f"{out} holds a run; add --resume to go on with it, or choose another --out")
-        if resume and not taken:
-            raise UsageError(f"{out} holds no run to resume")
-        return out
-    latest, path = _latest_and_next(Path("runs") / name)
-    unfinished = latest is not None and (latest / "config.json").exists() and not is_finished(latest)
-    if resume:
-        if latest is None or not unfinished:
-            raise UsageError(f"no unfinished run in {Path('runs') / name} to resume")
-        return latest
-    if unfinished and latest:
-        _refuse_if_open(latest)
-        raise UsageError(f"{latest} holds an unfinished run; add --resume, or choose another folder with --out")
-    return path
-
-
-def choose_fork(out: Path | None, name: str) -> tuple[Path, Path]:
-    """Return the last run's folder, and a new one beside it.
-
-    Args:
-        out: The folder of the run to fork; the last one of the task if None.
-        name: Name of the task's run folders.
-
-    Raises:
-        UsageError: If there is no run.
-    """
-    first = out or Path("runs") / name
-    latest, path = _latest_and_next(first)
-    if latest is None or not (latest / "config.json").exists():
-        raise UsageError(f"there is no run in {first} to fork; leave out --fork")
-    return latest, path
-
-
-def _latest_and_next(first: Path) -> tuple[Path | None, Path]:
-    """Return the last of the folders `first`, `first-2`, `first-3`, ..., if any, and the one that is next."""
-    latest, path, number = None, first, 1
-    while path.exists():
-        number += 1
-        latest, path = path, first.with_name(f"{first.name}-{number}")
-    return latest, path

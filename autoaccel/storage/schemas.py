@@ -24,6 +24,16 @@ class Account(Open):
     seconds: NotRequired[Annotated[FiniteFloat, Ge(0)]]
 
 
+class Training(Open):
+    """What a training of one recipe was started with."""
+
+    recipe: Data
+    reference: str | None
+    names: list[str]
+    seed: int
+    devices: str
+
+
 class Config(Open, total=False):
     """`config.json`."""
 
@@ -36,6 +46,7 @@ class Config(Open, total=False):
     options: Data
     seed: int
     known: list[Data]
+    training: Training
     identity: Data
     started: str
     environment: dict[str, str]

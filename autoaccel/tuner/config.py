@@ -69,6 +69,47 @@ def config(
     }
 
 
+def training_config(
+    target: str,
+    budget: Budget,
+    seed: int,
+    devices: str,
+    recipe: Recipe,
+    reference: Path | None,
+    names: Sequence[str],
+    identity: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the configuration of a training of one recipe as plain data.
+
+    Args:
+        target: Name of the task.
+        budget: The budget.
+        seed: Seed of the split and the training.
+        devices: The user's choice of devices.
+        recipe: The recipe.
+        reference: The run whose model it learns from, or None.
+        names: The class names that string labels stand for.
+        identity: What makes it the training that it is.
+    """
+    learns_from = None if reference is None else str(reference.resolve())
+    return {
+        "schema": SCHEMA,
+        "autoaccel": __version__,
+        "target": target,
+        "budget": dict(budget),
+        "training": {
+            "recipe": recipe.to_data(),
+            "reference": learns_from,
+            "names": list(names),
+            "seed": seed,
+            "devices": devices,
+        },
+        "identity": dict(identity),
+        "started": timestamp(),
+        "environment": _environment(),
+    }
+
+
 def _written(options: Options) -> dict[str, Any]:
     """Return what the user wrote, as far as it is text, for a command that goes on with the run."""
     conditions = [options.subject_to] if isinstance(options.subject_to, str) else list(options.subject_to)

@@ -10,6 +10,7 @@ from typing import Any
 from autoaccel import __version__
 from autoaccel.core.budget import Budget
 from autoaccel.core.codec import to_data
+from autoaccel.core.recipe import Recipe
 from autoaccel.core.resources import Resources
 from autoaccel.errors import UsageError
 from autoaccel.search_spaces import read as read_space
@@ -53,6 +54,28 @@ def identity(
     }
 
 
+def training_identity(
+    recipe: Recipe,
+    budget: Budget,
+    seed: int,
+    devices: str,
+    reference: Path | None,
+    data: str,
+    files: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return what makes a training of one recipe the one that it is, as plain data; see `identity`."""
+    return {
+        "version": __version__,
+        "budget": str(budget),
+        "files": dict(files),
+        "data": data,
+        "recipe": hashlib.sha256(recipe.to_yaml().encode()).hexdigest()[:16],
+        "seed": seed,
+        "devices": devices,
+        "reference": None if reference is None else str(reference.resolve()),
+    }
+
+
 def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Check that a run is resumed with what it was begun with.
 
@@ -67,6 +90,8 @@ def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
     if lines := _differences(before, now):
         first = f"{folder} cannot be resumed, since this is not what it was begun with:"
         last = "--fork begins anew in another folder and tries its best recipes early"
+        if "recipe" in now:
+            last = "without --resume, and with another --out, it is trained anew"
         raise UsageError("\n".join([first, *(f"  {line}" for line in lines), last]))
 
 

@@ -21,7 +21,7 @@ from autoaccel.core.events import (
     Wake,
 )
 from autoaccel.execution.base import Executor
-from autoaccel.search.base import Search
+from autoaccel.search.base import Decisions
 
 
 class Listener(Protocol):
@@ -50,7 +50,7 @@ class Loop:
         news: Returns events that come neither from the executor nor from the user.
     """
 
-    search: Search
+    search: Decisions
     executor: Executor
     clock: Clock
     listeners: Sequence[Listener] = ()

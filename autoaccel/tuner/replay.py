@@ -9,12 +9,12 @@ from autoaccel.core.quantities import Cost
 from autoaccel.core.records import TrialRecord
 from autoaccel.core.trial import Outcome, OutcomeKind, estimated_cost
 from autoaccel.errors import StoreError
-from autoaccel.search.base import Search
+from autoaccel.search.base import Decisions
 from autoaccel.storage.log import LogEntry
 
 
 def replay(
-    search: Search,
+    search: Decisions,
     entries: Sequence[LogEntry],
     ended: float = 0.0,
     saved: Callable[[int], Cost] = lambda _: Cost(),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from simulation import make, simulate
 
+from autoaccel.core import checkpoints
 from autoaccel.core.budget import Budget
 from autoaccel.core.events import Finished, Start
 from autoaccel.core.quantities import Cost
@@ -61,8 +62,16 @@ def test_before_its_first_report_what_the_plan_expects_counts(job):
 
 def test_the_end_of_its_time_ends_the_patience(job):
     job.latest = report(60.0, 10)
-    assert killed_after(job, 100.0) == pytest.approx(3, abs=0.25)
+    assert killed_after(job, 100.0) == pytest.approx(2.5, abs=0.25)
     assert job.outcome(103.0, "").kind is OutcomeKind.TIMED_OUT
+
+
+def test_one_that_hung_after_a_checkpoint_is_tried_again_from_there(job, tmp_path):
+    job.log, job.hung, job.why = tmp_path / "log.txt", 50.0, "nothing has happened for 2 min"
+    assert job.outcome(60.0, "").kind is OutcomeKind.TIMED_OUT
+    checkpoints.write(tmp_path, Cost(seconds=20.0, steps=100), lambda file: file.write(b"state"))
+    outcome = job.outcome(60.0, "")
+    assert outcome.kind is OutcomeKind.LOST and outcome.saved == Cost(seconds=20.0, steps=100)
 
 
 def test_what_a_killed_trial_spent_is_charged(job):

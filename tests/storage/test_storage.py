@@ -14,8 +14,9 @@ from autoaccel.core.events import Start
 from autoaccel.core.records import Trials
 from autoaccel.core.trial import Purpose
 from autoaccel.errors import StoreError, UsageError
+from autoaccel.storage.choice import choose_folder
 from autoaccel.storage.files import write_atomically
-from autoaccel.storage.folder import RunFolder, choose_folder
+from autoaccel.storage.folder import RunFolder
 from autoaccel.storage.log import Log, read_log, scan_log
 from autoaccel.storage.optuna_export import StudyFile
 from autoaccel.storage.records import read_record

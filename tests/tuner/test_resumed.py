@@ -6,9 +6,9 @@ from autoaccel import api
 from autoaccel.core.budget import Budget
 from autoaccel.core.resources import Resources
 from autoaccel.errors import UsageError
-from autoaccel.storage.folder import choose_fork
-from autoaccel.storage.json_files import json_text
-from autoaccel.tuner.config import _written
+from autoaccel.storage.choice import choose_fork
+from autoaccel.storage.json_files import json_text, read_config
+from autoaccel.tuner.config import _written, read_options
 from autoaccel.tuner.identity import check_same, identity
 from autoaccel.tuner.options import Options
 
@@ -65,8 +65,7 @@ def test_a_command_that_goes_on_has_the_options_that_the_run_was_begun_with(tmp_
     run.mkdir()
     config = {"target": str(tmp_path / "model.py"), "budget": {"seconds": 60.0}, "metric": "accuracy", "seed": 3}
     (run / "config.json").write_text(json_text({**config, "options": _written(begun)}))
-    target, budget, options = api.resumed(run)
-    assert (target, budget) == (config["target"], Budget(seconds=60))
+    options = read_options(read_config(run), run)
     assert options.resume and options.out == run
     assert (options.metric, options.seed, options.goal()) == (begun.metric, begun.seed, begun.goal())
     assert options.parts() == begun.parts()
@@ -74,10 +73,10 @@ def test_a_command_that_goes_on_has_the_options_that_the_run_was_begun_with(tmp_
 
 def test_what_cannot_be_resumed_is_said(tmp_path):
     with pytest.raises(UsageError, match="holds no run to resume"):
-        api.resumed(tmp_path)
+        api.resume(tmp_path)
     (tmp_path / "config.json").write_text('{"target": "make_task", "budget": {"seconds": 60.0}}')
     with pytest.raises(UsageError, match=r"its task was made in Python; go on there"):
-        api.resumed(tmp_path)
+        api.resume(tmp_path)
 
 
 def test_a_fork_has_a_folder_of_its_own(tmp_path):

@@ -23,6 +23,8 @@ from autoaccel.execution.local.patience import LONGEST_GLANCE, PATIENCE, Patienc
 
 POLITE_SECONDS = 1.0
 """Fewest seconds between asking a worker to stop and killing it."""
+OVERDUE_SECONDS = 0.5
+"""Seconds between asking one whose time is up and killing it: its stacks are written meanwhile."""
 PREEMPTED_SECONDS = 10.0
 """Seconds that a worker has for a checkpoint when the run is asked to end: machines are taken away within 30."""
 DUMPING = 0.3
@@ -161,7 +163,9 @@ class Job:
 
     def _patience(self) -> float:
         """Return the seconds to wait after asking it to stop, which it does between two steps or evaluations."""
-        if self.overdue or self.request is None:
+        if self.overdue:
+            return OVERDUE_SECONDS
+        if self.request is None:
             return POLITE_SECONDS
         if self.preempted:
             return PREEMPTED_SECONDS
@@ -234,7 +238,9 @@ class Job:
         seconds, saved = now - self.started, checkpoints.saved(self.log.parent)
         cost = estimated_cost(self.request, self.latest, seconds, saved) if self.request else Cost(seconds=seconds)
         if self.hung is not None:
-            return Outcome(OutcomeKind.TIMED_OUT, cost, reason=f"{self.why}; it was ended", where=self.where)
+            # One that got on until then, as far as a checkpoint, is tried again from there.
+            kind = OutcomeKind.LOST if saved else OutcomeKind.TIMED_OUT
+            return Outcome(kind, cost, reason=f"{self.why}; it was ended", where=self.where, saved=saved)
         if self.preempted:
             return Outcome(OutcomeKind.PREEMPTED, cost, reason="the run was asked to end", saved=saved)
         if self.killed and self.overdue:

@@ -84,7 +84,11 @@ class Supervisor:
         return message["data"], message["files"]
 
     def check(self, limit: float | None) -> Mapping[str, Any]:
-        """Rehearse the task; return the `lines` of what was understood, and the `names` of its classes.
+        """Rehearse the task.
+
+        Returns:
+            The `lines` of what was understood, the `names` of its classes, and the digests of `identify`, as `data`
+            and `files`.
 
         Args:
             limit: Seconds after which it is killed; None for no limit.

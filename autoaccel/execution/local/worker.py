@@ -98,17 +98,14 @@ def _measure(task: Task, job: Mapping[str, Any], channel: Channel, clock: Clock)
     match job["job"]:
         case "check":
             checked = rehearse(task, seed, cpu, data)
-            channel.send("checked", lines=checked.lines(), names=checked.data.found.reader.names)
+            names = checked.data.found.reader.names
+            channel.send("checked", lines=checked.lines(), names=names, **_identity(task, job, data))
         case "profile":
             facts = profile_task(task, clock, 0.0, seed, cpu, data, tuple(job["measure"]))
             facts = replace(facts, files=file_digests(job["target"]))
             channel.send("facts", facts=to_data(facts), model_space=plain_space(task.space))
         case "identify":
-            try:
-                found = data_digest(prepare(task, build_model(task, {}), seed, Understanding.load(data)))
-            except Exception as error:  # other data may not be what was understood before, in any way
-                found = f"{type(error).__name__}: {error}"
-            channel.send("identity", data=found, files=file_digests(job["target"]))
+            channel.send("identity", **_identity(task, job, data))
         case "sizes":
             for cost in measure_sizes(task, clock, seed, cpu):
                 channel.send("size", size=to_data(cost))
@@ -117,6 +114,16 @@ def _measure(task: Task, job: Mapping[str, Any], channel: Channel, clock: Clock)
             recipe, path = Recipe.from_data(job["recipe"]), Path(job["weights"])
             scored = score_weights(task, recipe, path, clock, seed, cpu, Understanding.load(data))
             channel.send("score", **scored)
+
+
+def _identity(task: Task, job: Mapping[str, Any], understood: Path) -> dict[str, Any]:
+    """Return digests of the data and the files."""
+    try:
+        prepared = prepare(task, build_model(task, {}), job["split_seed"], Understanding.load(understood))
+        data = data_digest(prepared)
+    except Exception as error:  # other data may not be what was understood before, in any way
+        data = f"{type(error).__name__}: {error}"
+    return {"data": data, "files": file_digests(job["target"])}
 
 
 def _trial(
