@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -82,15 +83,6 @@ def training_script(
             recipe that may come from a stranger does not have the parameters and kinds of values that it declares.
     """
     _check(recipe)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=False,  # it makes Python, and all that users wrote passes through `literal`
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals["literal"] = literal
     given = {
         "target": target,
         "model": dict(recipe.model),
@@ -101,11 +93,26 @@ def training_script(
         "evaluation_batch": min(LARGEST_EVALUATION, micro_batch or LARGEST_EVALUATION),
         **pieces(recipe.chosen()),
     }
-    template = environment.get_template("train_best.py.jinja")
+    template = _templates().get_template("train_best.py.jinja")
     named = {n.id for n in ast.walk(_parsed(template.render(given, imports=""))) if isinstance(n, ast.Name)}
     script = template.render(given, imports=_imports(named, recipe.chosen()))
     _parsed(script)
     return script
+
+
+@cache
+def _templates() -> Environment:
+    """Return the environment, once: compiling the templates takes longer than filling them."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # it makes Python, and all that users wrote passes through `literal`
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals["literal"] = literal
+    return environment
 
 
 def recipe_files(recipe: Recipe, milestones: Sequence[float] = ()) -> Mapping[str, str]:

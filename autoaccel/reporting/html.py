@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
@@ -30,16 +31,22 @@ def write_report(record: RunRecord) -> str:
     Raises:
         StoreError: If the result is not one of ours.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters.update(number=_number, seconds=format_seconds, flops=format_flops)
     recipe = Recipe.from_data(record.result["recipe"]) if record.result.get("recipe") else None
-    template = environment.get_template("report.html")
+    template = _templates().get_template("report.html")
     try:
         return template.render(**_shown(record, recipe))
     except UndefinedError as error:
         raise StoreError(f"result.json of this run lacks what the report shows: {error.message}") from error
+
+
+@cache
+def _templates() -> Environment:
+    """Return the environment, once: compiling the templates takes longer than filling them."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters.update(number=_number, seconds=format_seconds, flops=format_flops)
+    return environment
 
 
 def _shown(record: RunRecord, recipe: Recipe | None) -> dict[str, object]:
