@@ -1,6 +1,8 @@
 """The house is as docs/architecture.md draws it, and its files stay small."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from statistics import median
 
@@ -39,3 +41,10 @@ def test_each_file_that_the_page_names_exists():
             assert (ROOT / word).exists(), word
         elif word.endswith(".py") and "/" in word and " " not in word:
             assert (ROOT / "autoaccel" / word).exists() or (ROOT / word).exists(), word
+
+
+def test_a_worker_imports_scikit_learn_only_where_the_task_needs_it():
+    """It takes as long to import as torch's optimizers, and the start comes out of the budget."""
+    code = "import autoaccel.execution.local.worker, sys; print('sklearn' in sys.modules, 'scipy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == ["False", "False"]

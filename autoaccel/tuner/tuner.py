@@ -154,7 +154,7 @@ class Tuner:
         for _, entry in self._entries if self._old else ():
             if isinstance(entry, Profiled):
                 self._compare(executor, entry.facts)
-                return entry.facts, self._old["model_space"]
+                return entry.facts, self._old.get("model_space", {})
         return executor.profile(self._limit(PROFILE_SHARE))
 
     def _limit(self, share: float) -> float | None:

@@ -74,7 +74,7 @@ def _load(message: Mapping[str, Any]) -> tuple[Any, bool]:
     target = load(message)
     if not may_fork(before):
         return target, False
-    shared = share(target, message["seed"])
+    shared = share(target, message["seed"], message["metrics"])
     # The collector of a worker would otherwise touch, and so copy, the pages that it shares.
     gc.freeze()
     return shared, threads() <= before or may_fork(before)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,24 @@ import torch
 from autoaccel.errors import TaskError
 from autoaccel.training.data.discovery import with_data
 from autoaccel.training.data.opening import open_task
+from autoaccel.training.metrics.choosing import needs_scikit_learn
 
 
 class _NeedsGpuError(BaseException):
     """The user's function uses the GPU. Not an `Exception`, which that function might catch."""
 
 
-def share(target: Any, seed: int) -> Any:
+def share(target: Any, seed: int, metrics: Sequence[str | None] = ()) -> Any:
     """Return the task with its data, or the target itself where every worker must make the data for itself.
 
-    A GPU does not survive a fork, and two processes that share an open file share its position.
+    A GPU does not survive a fork, and two processes that share an open file share its position. What the task's
+    split and metric import is imported here, once: scikit-learn takes as long as torch's optimizers, and tasks with
+    a validation set and one of our metrics need none of it.
+
+    Args:
+        target: The user's task, or the function that returns it.
+        seed: Seed of the user's functions.
+        metrics: Names of other metrics that will be computed.
 
     Raises:
         TaskError: If one of the user's functions raises.
@@ -33,6 +42,10 @@ def share(target: Any, seed: int) -> Any:
             made = with_data(target, seed)
             with suppress(TaskError):  # the profile says what is wrong with them
                 open_task(made)
+            if made.valid is None:
+                importlib.import_module("sklearn.model_selection")
+            if any(map(needs_scikit_learn, (made.metric, *metrics))):
+                importlib.import_module("autoaccel.training.metrics.scorers")
     except _NeedsGpuError:
         return target
     return made if _open_files() <= files else target

@@ -45,7 +45,12 @@ class Supervisor:
         self._target = task.target
         self._folder = folder.absolute()  # the user's file may leave the folder that it is imported in
         self._free = list(resources.devices) or [""] * resources.workers
-        load = {"target": task.target, "pickled": task.pickled, "seed": resources.split_seed}
+        load = {
+            "target": task.target,
+            "pickled": task.pickled,
+            "seed": resources.split_seed,
+            "metrics": [resources.metric, *resources.measure],
+        }
         self._crew = Crew(load, self._folder / "import.txt", clock, self.patience)
 
     def load(self, limit: float | None) -> dict[str, TechniqueInfo]:

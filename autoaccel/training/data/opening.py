@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.preprocessing import LabelEncoder
 from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
@@ -242,6 +241,8 @@ def _labels(data: Any, name: str, names: list[str]) -> Any:
 
 def _numbered(labels: np.ndarray, name: str, names: list[str]) -> Tensor:
     """Return the number of each string label; the classes of the training data decide on the numbers."""
+    from sklearn.preprocessing import LabelEncoder  # here, since only texts need it
+
     encoder = LabelEncoder().fit(names or labels)
     if not names:
         names.extend(str(each) for each in encoder.classes_)

@@ -1,4 +1,7 @@
-"""Split validation samples from the training data: by class, by group, by time, or in turns."""
+"""Split validation samples from the training data: by class, by group, by time, or in turns.
+
+scikit-learn is imported where it is used: it takes as long as torch's optimizers, and many tasks need none of it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import GroupKFold, GroupShuffleSplit, KFold, StratifiedKFold, train_test_split
 from torch import Tensor
 
 from autoaccel.errors import TaskError
@@ -39,6 +41,8 @@ def split(task: Task, count: int, labels: Tensor | None, seed: int) -> Split:
     if task.order == "time":
         return torch.arange(count - size), torch.arange(count - size, count)
     if task.groups is not None:
+        from sklearn.model_selection import GroupShuffleSplit
+
         splitter = GroupShuffleSplit(n_splits=1, test_size=size / count, random_state=seed)
         return _ascending(*next(splitter.split(np.arange(count), groups=_groups(task.groups, count))))
     return _stratified(count, size, labels, seed)
@@ -56,6 +60,8 @@ def fold(task: Task, count: int, labels: Tensor | None, seed: int, number: int) 
         )
     if task.order is not None:
         raise TaskError("folds would train on what comes later in time; with order='time' there is a single split")
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+
     indices = np.arange(count)
     if task.groups is not None:
         groups = _groups(task.groups, count)
@@ -83,6 +89,8 @@ def _stratified(count: int, size: int, labels: Tensor | None, seed: int) -> Spli
             strata = numbers.numpy()[~alone]
         else:
             alone[:] = False
+    from sklearn.model_selection import train_test_split
+
     kept, held = train_test_split(indices[~alone], test_size=size, random_state=seed, stratify=strata)
     return _ascending(np.concatenate([kept, indices[alone]]), held)
 
