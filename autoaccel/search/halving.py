@@ -171,7 +171,7 @@ class HalvingSearch:
         self._ladder.observe(record, self._settings.budget)
         if self.phase is Phase.SEARCH:
             self._scheduler.plan_again(record, self._now)
-        if outcome.kind is OutcomeKind.FAILED and self._is_first(record):
+        if (outcome.kind is OutcomeKind.FAILED and self._is_first(record)) or self._hangs():
             # If plain training raises an error, nothing else will train either: the task is at fault.
             self.failure, self.phase = outcome, Phase.DONE
         proposal = self._ladder.proposal(record)
@@ -186,6 +186,12 @@ class HalvingSearch:
         """Return whether a trial is the first plain one that has ended by itself."""
         plain = [other for other in self._ladder.baselines() if other.request.recipe == PLAIN["plain"]]
         return next((other for other in plain if other.outcome and not other.unfinished), None) == record
+
+    def _hangs(self) -> bool:
+        """Return whether plain training hangs in both forms, where no time limit could have ended it."""
+        plain = [other.outcome.kind for other in self._ladder.baselines() if other.outcome and not other.unfinished]
+        limited = bool(self._settings.budget.seconds)
+        return not limited and len(plain) >= len(PLAIN) and set(plain) == {OutcomeKind.TIMED_OUT}
 
     def _end(self, ending: Callable[[int], Action] = Stop, early: bool = True) -> list[Action]:
         """Start no more trials, let a running final training finish early if it may, and end all other trials."""

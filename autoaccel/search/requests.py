@@ -146,10 +146,9 @@ def step_cost(facts: TaskFacts, recipe: Recipe) -> Cost:
 
 
 def _grace(plan: Plan, budget: Budget, recipe: Recipe) -> float | None:
-    if budget.seconds:
-        return max(2.0, HANG_SHARE * budget.seconds, SLOWER * step_cost(plan.facts, recipe).seconds)
-    grace = 60.0 + 20 * plan.expected_seconds(budget)
-    return grace if math.isfinite(grace) else None
+    if not budget.seconds:
+        return None  # nothing that depends on the machine's speed ends it, but that it makes no progress
+    return max(2.0, HANG_SHARE * budget.seconds, SLOWER * step_cost(plan.facts, recipe).seconds)
 
 
 def _micro_batch(plan: Plan) -> int:
