@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from autoaccel.core.control_group import available_memory
+
 MIB = 1 << 20
 SET_ASIDE = 32 * MIB
 """Bytes of a file that does nothing but keep room for the last writes: report, study, recipe and result."""
@@ -20,7 +22,6 @@ MEMORY_FLOOR = 256 * MIB
 """Bytes of memory that a process can still get, below which no new trial starts."""
 COPIES = 3
 """Times that the delivered weights fit in: those of a trial, its delivered copy, and the copy that is replaced."""
-GROUP = Path("/sys/fs/cgroup")
 
 
 def set_aside(folder: Path) -> None:
@@ -52,12 +53,7 @@ def free_disk(folder: Path) -> int:
 
 def free_memory() -> int:
     """Return the bytes of memory that a process can still get, in the machine and in its container."""
-    machine = int(psutil.virtual_memory().available)
-    with suppress(OSError, ValueError):  # no limit reads `max`, which is no number
-        limit, used = (int((GROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
-        stat = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
-        return min(machine, max(0, limit - used + int(stat.get("inactive_file", 0))))
-    return machine
+    return int(min(psutil.virtual_memory().available, available_memory()))
 
 
 def disk_floor(folder: Path, weights: str) -> int:

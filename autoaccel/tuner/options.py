@@ -20,6 +20,7 @@ from autoaccel.search import samplers, searches
 from autoaccel.search.samplers import find_sampler
 from autoaccel.search.searches import find_search
 
+MOST_WORKERS = 256
 LARGEST_SEED = 2**31 - 1
 """Some trainings add a little to it, and numpy takes at most 2^32 - 1."""
 
@@ -82,8 +83,8 @@ class Options:
         find_sampler(self.sampler), find_search(self.search), find_executor(self.executor)
         self.longest()
         goal = self.goal()
-        if self.workers < 1:
-            raise UsageError(f"--workers must be at least 1, got {self.workers}")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise UsageError(f"--workers must be from 1 to {MOST_WORKERS}, got {self.workers}")
         if self.executor == "inline" and self.workers > 1:
             raise UsageError(f"--inline trains one trial at a time, so --workers cannot be {self.workers}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed <= LARGEST_SEED:

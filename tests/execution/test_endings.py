@@ -14,7 +14,7 @@ from autoaccel.execution.local.endings import KernelKills, ending, last_line, us
 def counters(monkeypatch):
     """The kernel's counters of the processes that it has killed: of our control group, and of the machine."""
     found = {"group": 2, "machine": 5}
-    monkeypatch.setattr(endings, "_killed_in_group", lambda: found["group"])
+    monkeypatch.setattr(endings, "kills", lambda: found["group"])
     monkeypatch.setattr(endings, "_killed_at_all", lambda: found["machine"])
     return found
 

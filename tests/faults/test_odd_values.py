@@ -21,6 +21,7 @@ ODD = {
     "-inf": -math.inf,
     "None": None,
     "a text": "good",
+    "a number as text": "0.9",
     "a tensor of two": torch.tensor([0.5, 0.9]),
     "a tensor of nan": torch.tensor(math.nan),
 }

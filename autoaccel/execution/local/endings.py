@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import autoaccel
+from autoaccel.core.control_group import counter, kills
 
 DUMP = signal.SIGUSR1
 """The signal at which workers and the fork server write the stacks of their threads to their log."""
@@ -30,11 +31,11 @@ class KernelKills:
     """Tells whether the kernel has killed a process for lack of memory since the last time it was asked."""
 
     def __init__(self) -> None:
-        self._ours, self._all = _killed_in_group(), _killed_at_all()
+        self._ours, self._all = kills(), _killed_at_all()
 
     def word(self) -> str:
         """Return what is known of a process that was killed just now."""
-        ours, everywhere = _killed_in_group(), _killed_at_all()
+        ours, everywhere = kills(), _killed_at_all()
         sure = ours is not None and self._ours is not None and ours > self._ours
         likely = everywhere is None or self._all is None or everywhere > self._all
         self._ours, self._all = ours, everywhere
@@ -115,34 +116,8 @@ def _threads(text: str) -> Iterator[tuple[bool, list[str]]]:
             frames.append(f"{found[1]}:{found[2]}")
 
 
-def _killed_in_group() -> int | None:
-    """Return the processes of our control group that the kernel has killed for lack of memory; None if unknown."""
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            number, controllers, path = line.split(":", 2)
-            if number == "0":
-                folder, file = Path("/sys/fs/cgroup"), "memory.events"
-            elif "memory" in controllers.split(","):
-                folder, file = Path("/sys/fs/cgroup/memory"), "memory.oom_control"
-            else:
-                continue
-            for place in (folder / path.lstrip("/"), folder):  # a container may see its own group as the root
-                if (found := _counter(place / file)) is not None:
-                    return found
-    return None
-
-
 def _killed_at_all() -> int | None:
-    return _counter(Path("/proc/vmstat"))
-
-
-def _counter(file: Path) -> int | None:
-    with suppress(OSError):
-        for line in file.read_text().splitlines():
-            name, _, number = line.partition(" ")
-            if name == "oom_kill":
-                return int(number)
-    return None
+    return counter(Path("/proc/vmstat"))
 
 
 def send(pid: int, which: signal.Signals, group: bool = False) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoaccel.errors import TaskError
 from autoaccel.techniques.shared.tensors import map_tensors
 from autoaccel.training.metrics.noise import FEWEST, GROUPS, error_of_mean, jackknife, known
 from autoaccel.training.metrics.objective import weighted_mean
@@ -80,6 +81,16 @@ class Metric:
         mean, error = values.mean(), error_of_mean(values.each, values.counts)
         value = self.transform(mean)
         return value, None if error is None else known(abs(self.transform(mean + error) - value))
+
+    def _number(self, value: Any) -> float:
+        """Return what a function has returned as a number.
+
+        Raises:
+            TaskError: If it is a text, even one that reads like a number.
+        """
+        if isinstance(value, str | bytes):
+            raise TaskError(f"the metric {self.name} returns the text {value!r:.40}, where a number is expected")
+        return float(value)
 
 
 @dataclass(frozen=True)
@@ -151,7 +162,7 @@ class PredictionMetric(Metric):
             # Samples are left out whole, since labels of one sample are alike.
             rows = samples if owner is None or isinstance(samples, slice) else np.isin(owner, samples)
             named = {"sample_weight": arrays["weights"][rows]} if "weights" in arrays else {}
-            return float(self.function(arrays["targets"][rows], arrays["predicted"][rows], **named))
+            return self._number(self.function(arrays["targets"][rows], arrays["predicted"][rows], **named))
 
         value = metric(slice(None))
         if not error:
@@ -187,7 +198,7 @@ class OutputMetric(Metric):
     def evaluate(self, losses: Losses, kept: Sequence[Any], error: bool) -> Evaluated:
         """Return the metric; its standard error is not known, since outputs have no common form."""
         targets, outputs = (_joined(parts) for parts in zip(*kept, strict=True))
-        return float(self.function(targets, outputs)), None
+        return self._number(self.function(targets, outputs)), None
 
 
 def _flat(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
