@@ -15,6 +15,8 @@ COOLDOWN = 0.15
 SLOWER = 4.0
 """A recipe's step may take this many times as long as expected: other forwards, augmentation, a busy machine."""
 
+LATE = 0.5
+"""Progress from which a training that is cut off delivers its best weights; before, another is trained instead."""
 EVALUATING = 0.02
 """Largest share of a final training's budget for evaluations besides the one at its end."""
 EVALUATIONS = (16, 8, 4, 2)
@@ -92,6 +94,7 @@ class TrialRequest:
         resumes: Number of the unfinished trial of the same training from whose checkpoint this one goes on, if any.
         carried: What that training had spent at the checkpoint. The budget, and the costs that the trial reports,
             are those of the whole training; it may itself spend the budget less this.
+        salvage: Whether no further step is taken, and the best weights at that checkpoint are the result.
     """
 
     trial: int
@@ -115,6 +118,7 @@ class TrialRequest:
     measure: tuple[str, ...] = ()
     resumes: int | None = None
     carried: Cost = field(default_factory=Cost)
+    salvage: bool = False
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,15 @@ from autoaccel.search.base import Comparison, Expectation, SearchSettings
 from autoaccel.search.ending import hopeless, overfits
 from autoaccel.search.plan import Plan
 from autoaccel.search.pruner import falls_behind
+from autoaccel.search.retries import waiting
+from autoaccel.search.salvage import salvage_request, salvageable
 from autoaccel.search.scheduler import Scheduler
-from autoaccel.search.trials import LEARNED, LadderTrials
+from autoaccel.search.trials import FINAL, LEARNED, LadderTrials, Standing
 
 PATIENCE = 60.0
 """Seconds after which the search asks for a `Tick` if nothing else happens."""
+ENDING = 1.0
+"""Seconds that a run takes for its last files and its end, at least."""
 LEAST_FINAL = 0.1
 """Smallest share of the budget that is worth a second final training after a failed one."""
 
@@ -242,9 +246,22 @@ class HalvingSearch:
         assert self._scheduler is not None
         tried = self._ladder.finals()
         share = 1 - self._settings.budget.share(self.trials.run_cost(self._now))
-        done = any(record.final for record in tried) or len(tried) > 1 or (tried and share < LEAST_FINAL)
-        request = None if done else self._scheduler.final_training(self._now)
+        trained = [record for record in tried if not record.request.salvage]
+        done = any(record.final for record in tried) or len(trained) > 1 or (trained and share < LEAST_FINAL)
+        cut_off, again = salvageable(self.trials), next(waiting(self.trials, Purpose.FINAL), None)
+        request = None
+        if not done and (again or not cut_off):
+            request = self._scheduler.final_training(self._now)
+        if request is None and cut_off:
+            request = self._salvage(cut_off)
         if request is None:
             self.phase = Phase.EVIDENCE
             return []
         return [Start(request)]
+
+    def _salvage(self, record: TrialRecord) -> TrialRequest | None:
+        seconds = self._settings.budget.seconds
+        request = salvage_request(record, len(self.trials), seconds and seconds - self._now - ENDING)
+        if request is not None:
+            self._ladder.add(request, Standing(FINAL), self._now)
+        return request

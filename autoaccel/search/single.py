@@ -19,9 +19,10 @@ from autoaccel.core.events import (
 )
 from autoaccel.core.quantities import SECONDS, Cost
 from autoaccel.core.records import TrialRecord, Trials
-from autoaccel.core.trial import TrialRequest
+from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.search.requests import going_on
 from autoaccel.search.retries import given_up
+from autoaccel.search.salvage import salvage_request, salvageable
 
 PATIENCE = 0.5
 """Seconds after which it is asked again what to do."""
@@ -71,14 +72,21 @@ class Single:
         """Return the first try, or the next one after a try that did not end; None if there is none to follow."""
         last, request = self.last, replace(self._request, trial=len(self.trials))
         if last is not None:
-            if self._ending or not last.unfinished or given_up(self.trials, last):
+            if self._ending:
                 return None
+            if not last.unfinished or given_up(self.trials, last):
+                return self._salvage()
             request = going_on(request, last)
         budget = self._budget(request.carried, now)
         if budget is None and last is not None:
-            return None
+            return self._salvage()
         # Of one that is too small from the start, the training itself says so.
         return replace(request, budget=budget or self._request.budget)
+
+    def _salvage(self) -> TrialRequest | None:
+        """Return what delivers the best weights of a training that cannot go on, if it was far enough."""
+        record = salvageable(self.trials, OutcomeKind.PREEMPTED)
+        return salvage_request(record, len(self.trials)) if record else None
 
     def _budget(self, carried: Cost, now: float) -> Budget | None:
         """Return the budget of a try: what it carries and what is left of the seconds; None if nothing is."""

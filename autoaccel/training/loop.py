@@ -55,6 +55,7 @@ class Milestones:
         report: Called with the milestone's index, its score and the cost so far; returns whether to continue.
         stopped: Called before every step; returns whether to stop.
         best: Keeps the best weights; None if the last ones are the result.
+        salvage: Whether no step is taken, and the best weights of the training that is gone on with are the result.
     """
 
     shares: Sequence[float]
@@ -62,6 +63,7 @@ class Milestones:
     report: Callable[[int, Score, Cost], bool]
     stopped: Callable[[], bool] = lambda: False
     best: Best | None = None
+    salvage: bool = False
 
 
 def train(
@@ -94,6 +96,8 @@ def train(
     sampler = BatchSampler(context, seed, rank, world)
     context.model.train()
     keeper.begin(Running(context, sampler, progress, milestones.best))
+    if milestones.salvage:
+        return milestones.best.score if milestones.best else None
     reached = bisect_right(shares, progress.p)
     for batch in sampler:
         context.p = progress.read(context.meter.spent())

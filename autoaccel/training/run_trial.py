@@ -13,7 +13,7 @@ from accelerate import PartialState
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import COUNTS, Cost
-from autoaccel.core.trial import Outcome, OutcomeKind, Report, TrialRequest, final_milestones
+from autoaccel.core.trial import LATE, Outcome, OutcomeKind, Report, TrialRequest, final_milestones
 from autoaccel.errors import TaskError, UsageError
 from autoaccel.training.best import Best
 from autoaccel.training.build import set_up
@@ -33,9 +33,6 @@ from autoaccel.training.prepare_trial import prepare_trial
 from autoaccel.training.scores import Score
 from autoaccel.training.snapshot import SnapshotError
 from autoaccel.training.trial_environment import TrialEnvironment
-
-LATE = 0.5
-"""Progress from which a training that diverges delivers its best weights; before, what is left pays for another."""
 
 
 def run_trial(task: Task, request: TrialRequest, environment: TrialEnvironment) -> Outcome:
@@ -162,7 +159,9 @@ def _train(task: Task, context: TrainingContext, request: TrialRequest, environm
     checkpointer = None
     if environment.folder is not None and PartialState().num_processes == 1:
         checkpointer = Checkpointer(environment.folder, request, reports, environment.report)
-    milestones = Milestones(request.milestones, request.valid_samples, report, environment.stopped, best)
+    milestones = Milestones(
+        request.milestones, request.valid_samples, report, environment.stopped, best, request.salvage
+    )
     # Exempt existing objects from garbage collection: scanning them pauses training and frees almost nothing.
     gc.freeze()
     reason = ""
@@ -176,6 +175,8 @@ def _train(task: Task, context: TrainingContext, request: TrialRequest, environm
     finally:
         if checkpointer is not None:
             checkpointer.close()
+    if request.salvage and best is not None:
+        reason = f"cut off; the weights after {best.at:.0%} are kept"
     if progress.finishing_early and not reason:
         reason = "asked to finish early"
     return finish(task, context, request, environment, Trained(reports, best, progress.evaluation, reason))

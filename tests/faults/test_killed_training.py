@@ -7,6 +7,10 @@ import pytest
 import torch
 from faulty_runs import SLOW, Run
 
+from autoaccel import Budget, train
+from autoaccel.execution.local.patience import Patience
+from autoaccel.execution.local.supervisor import Supervisor
+
 STEPS = "1500"
 
 
@@ -112,3 +116,35 @@ def _weights(folder):
     from safetensors.torch import load_file
 
     return load_file(folder / "runs/model-train/model.safetensors")
+
+
+STUCK = SLOW.replace(
+    "torch.manual_seed(0)",
+    "class Stuck(nn.Module):\n"
+    "    def __init__(self):\n        super().__init__()\n        self.register_buffer('steps', torch.zeros(()))\n"
+    "    def forward(self, x):\n        self.steps += self.training\n"
+    "        time.sleep(1000 if self.steps > 900 else 0)\n        return x\n"
+    "torch.manual_seed(0)",
+).replace("nn.Sequential(", "nn.Sequential(Stuck(), ")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_training_that_always_hangs_at_the_same_step_delivers_what_it_had(tmp_path, monkeypatch):
+    """Fault: the 901st of 1,200 steps hangs, however often it is tried. Promise: tried again from checkpoints until none
+    is newer; then the best weights of the last one are delivered, which load into the user's class and are tested."""
+    monkeypatch.setattr(Supervisor, "patience", Patience(idle=3.0, forked=30.0))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(STUCK)
+    result = train("model.py", "plain", Budget(steps=1200), out="run", quiet=True)
+    final = result.data["final"]
+    assert final["reason"].startswith("cut off; the weights after ") and 600 < final["cost"]["steps"] <= 900
+    assert result.data["status"] == "interrupted" and final["test"]["metric"] > 0.5
+    assert result.model()(torch.zeros(3, 8)).shape == (3, 3)
+    tries = [data["outcome"]["kind"] for kind, data in entries(tmp_path / "run") if kind == "finished"]
+    assert tries[0] == "lost" and tries[-2:] == ["timed_out", "complete"] and len(tries) <= 5
+
+
+def entries(run):
+    lines = (run / "events.log").read_text().splitlines()
+    return [json.loads(line.partition(" ")[2])[1:] for line in lines]

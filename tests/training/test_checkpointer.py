@@ -222,3 +222,28 @@ def test_what_has_begun_to_finish_early_leaves_no_checkpoint(tmp_path):
     outcome = run_trial(image_task(net), session.request, environment)
     assert outcome.reason == "asked to finish early"
     assert all(made.spent.steps <= 100 for made in checkpoints.checkpoints(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "recipe", [RECIPE, Recipe(optimizer=Choice("sgd", {"lr": 0.1}))], ids=["techniques", "plain"]
+)
+def test_one_that_was_cut_off_delivers_the_best_weights_of_its_checkpoint(tmp_path, recipe):
+    """What is delivered scores as the report said, before the cut, and no step is taken for it."""
+    session = Session(tmp_path, FLOPS, recipe)
+    stopped = session.run(30)
+    said, steps = max(session.reports, key=lambda report: report.metric), stopped.saved.steps
+    assert len(session.reports) >= 1
+    outcome = session.run(request=session.going_on(stopped, salvage=True))
+    assert outcome.kind is OutcomeKind.COMPLETE and outcome.cost.steps == steps
+    assert outcome.final.metric == pytest.approx(said.metric) and outcome.final.progress == said.progress
+    assert outcome.reason == f"cut off; the weights after {said.progress:.0%} are kept"
+    assert session.weights(1)
+
+
+def test_without_an_intact_checkpoint_nothing_is_delivered(tmp_path):
+    session = Session(tmp_path, FLOPS)
+    stopped = session.run(20)
+    for made in checkpoints.checkpoints(tmp_path / "trials" / "0000"):
+        made.state.write_bytes(b"torn")
+    outcome = session.run(request=session.going_on(stopped, salvage=True))
+    assert outcome.kind is OutcomeKind.PRUNED and not (tmp_path / "trials/0001/model.safetensors").exists()

@@ -245,7 +245,7 @@ class Job:
             return Outcome(OutcomeKind.PREEMPTED, cost, reason="the run was asked to end", saved=saved)
         if self.killed and self.overdue:
             reason = "did not end in time and was killed"
-            return Outcome(OutcomeKind.TIMED_OUT, cost, reason=reason, where=self.where)
+            return Outcome(OutcomeKind.TIMED_OUT, cost, reason=reason, where=self.where, saved=saved)
         if self.killed and self.asked is not None:
             return Outcome(OutcomeKind.PRUNED, cost, reason="stopped; it did not end in time and was killed")
         if broken := self.said("broken"):
