@@ -15,7 +15,8 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from benchmarks.faults.optuna_study import fault, processes, quick, states, study
+from benchmarks.faults.optuna_study import processes, quick, states, study
+from benchmarks.faults.table import fault
 
 
 @fault(4, "a torn last line costs that line only")

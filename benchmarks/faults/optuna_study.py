@@ -1,9 +1,4 @@
-"""What the faults that are done to Optuna share.
-
-Each is a function for a process of its own. It works in an empty folder, does its fault to a study as a user would
-make it, and returns whether the promise was kept, and what was seen. Storages and options are Optuna's defaults
-unless the name says otherwise.
-"""
+"""What the faults that are done to Optuna share; see `table`."""
 
 from __future__ import annotations
 
@@ -12,34 +7,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
 
 SQLITE = "sqlite:///study.db"
 processes = multiprocessing.get_context("fork")
-
-
-class Fault(NamedTuple):
-    """A row of the table: its number, what is promised there, and the function that does it."""
-
-    row: int
-    promise: str
-    run: Callable[[], tuple[bool, str]]
-
-
-FAULTS: dict[str, Fault] = {}
-
-
-def fault(row: int, promise: str) -> Callable[[Callable[[], tuple[bool, str]]], Callable[[], tuple[bool, str]]]:
-    """Put a function into the table by its name."""
-
-    def add(function: Callable[[], tuple[bool, str]]) -> Callable[[], tuple[bool, str]]:
-        FAULTS[function.__name__] = Fault(row, promise, function)
-        return function
-
-    return add
 
 
 def study(storage: Any = SQLITE, **options: Any) -> optuna.Study:

@@ -12,7 +12,8 @@ from typing import Any
 
 from optuna.storages import RetryFailedTrialCallback
 
-from benchmarks.faults.optuna_study import fault, processes, quick, signalled, states, study, told, watched
+from benchmarks.faults.optuna_study import processes, quick, signalled, states, study, told, watched
+from benchmarks.faults.table import fault
 
 
 @fault(1, "a killed trial is told as lost and tried again")

@@ -1,5 +1,7 @@
 """Do to Optuna, and to Ray Tune where it is installed, what tests/faults does to autoaccel; print what comes of it.
 
+    pip install 'ray[tune]'  # in an environment of its own
+
     python -m benchmarks.faults.peers
     python -m benchmarks.faults.peers --only torn_journal
 
@@ -16,12 +18,16 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import optuna
 
 from benchmarks.faults import optuna_storages, optuna_trials  # noqa: F401  they fill FAULTS
-from benchmarks.faults.optuna_study import FAULTS
+from benchmarks.faults.table import FAULTS
+
+if importlib.util.find_spec("ray"):
+    from benchmarks.faults import ray_trials  # noqa: F401  too
 
 ROOT = Path(__file__).parents[2]
 ONE = """
@@ -68,7 +74,7 @@ def main() -> None:
         fault = FAULTS[name]
         print(f"| {fault.row} | {name} | {fault.promise} | {'kept' if kept else 'not kept'} | {seen} |", flush=True)
     print(f"Optuna {optuna.__version__}")
-    print("Ray Tune: not run" + ("" if importlib.util.find_spec("ray") else ", ray is not installed"))
+    print(f"Ray {version('ray')}" if importlib.util.find_spec("ray") else "Ray Tune: not run, ray is not installed")
 
 
 if __name__ == "__main__":

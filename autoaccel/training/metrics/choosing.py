@@ -65,9 +65,9 @@ def is_common(name: str) -> bool:
     """Return whether a metric's name is ours or scikit-learn's, and not that of a function of the user's."""
     if name in (*OURS, *ALIASES):
         return True
-    from autoaccel.training.metrics import scorers
+    from autoaccel.training.metrics.scorers import names
 
-    return name in scorers.names()
+    return name in names()
 
 
 def needs_scikit_learn(metric: object) -> bool:
@@ -104,10 +104,10 @@ def _named(name: str, direction: str | None, readout: Readout) -> Metric:
         sign = -1.0 if plain != name else 1.0
         larger = direction == "max" if direction else plain != name
         return MeanMetric(name, larger, lambda mean: sign * transform(mean), readout=readout, score=score)
-    from autoaccel.training.metrics import scorers
+    from autoaccel.training.metrics.scorers import find, names
 
-    if (found := scorers.find(name, direction, readout)) is None:
-        accepted = ["loss", "perplexity", *ALIASES, *scorers.names()]
+    if (found := find(name, direction, readout)) is None:
+        accepted = ["loss", "perplexity", *ALIASES, *names()]
         known = "a scikit-learn scorer or metric name, 'loss', 'perplexity' or a callable"
         raise TaskError(f"unknown metric {name!r}; accepted is {known}{suggestion(name, accepted)}")
     return found
