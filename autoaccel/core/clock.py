@@ -75,6 +75,18 @@ def seconds_since_process_start() -> float:
         return max(0.0, time.time() - float(psutil.Process().create_time()))
 
 
+def slowdown(seconds: float = 0.06) -> float:
+    """Return how many times longer than its CPU time a computation takes now: on a busy machine it has to wait.
+
+    Args:
+        seconds: CPU seconds to compute for. A few milliseconds would end before others get their turn.
+    """
+    began, used = time.monotonic(), time.thread_time()
+    while time.thread_time() - used < seconds:
+        pass
+    return max(1.0, (time.monotonic() - began) / seconds)
+
+
 def timestamp() -> str:
     """Return the local date and time for display; no decision depends on it."""
     return datetime.now().astimezone().isoformat(timespec="seconds")

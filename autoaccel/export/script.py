@@ -16,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from autoaccel.core.catalog import REFERENCE
-from autoaccel.core.recipe import COMPONENTS, Recipe
+from autoaccel.core.recipe import COMPONENTS, PLAIN, Recipe
 from autoaccel.core.schedules import Schedule, Value
 from autoaccel.errors import UsageError, suggestion
 from autoaccel.export.pieces import pieces
@@ -113,6 +113,11 @@ def _templates() -> Environment:
     )
     environment.globals["literal"] = literal
     return environment
+
+
+def warm_up() -> None:
+    """Compile the templates, and parse the files that every script comes with."""
+    recipe_files(PLAIN["plain"])
 
 
 def recipe_files(recipe: Recipe, milestones: Sequence[float] = ()) -> Mapping[str, str]:

@@ -37,6 +37,13 @@ def trials_figure(record: RunRecord) -> go.Figure:
     return _styled(figure, f"budget of the trial, {unit}", _metric(record), log=True)
 
 
+def blank_figure() -> go.Figure:
+    """Return a figure of nothing, whose making loads what the others need."""
+    figure = go.Figure()
+    figure.add_scatter(x=[1.0], y=[1.0], text=["-"], mode="markers", marker={"color": "#000000", "size": 10})
+    return _styled(figure, "x", "y", log=True)
+
+
 def front_figure(record: RunRecord) -> go.Figure:
     """Plot the metric of every complete trial against the second objective, and the front as a line."""
     figure, (_, axis) = go.Figure(), record.result["objective"]

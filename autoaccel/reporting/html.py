@@ -14,7 +14,7 @@ from autoaccel.core.quantities import format_flops, format_seconds
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.trial import OutcomeKind
 from autoaccel.errors import StoreError
-from autoaccel.reporting.figures import curves_figure, front_figure, spent_figure, trials_figure
+from autoaccel.reporting.figures import blank_figure, curves_figure, front_figure, spent_figure, trials_figure
 from autoaccel.reporting.result import constraint_lines, evidence_lines, optimism_lines
 from autoaccel.storage.records import RunRecord
 
@@ -47,6 +47,13 @@ def _templates() -> Environment:
     )
     environment.filters.update(number=_number, seconds=format_seconds, flops=format_flops)
     return environment
+
+
+def warm_up() -> None:
+    """Compile the template, and load what draws: at the end of a run this would take a second of the budget."""
+    _templates().get_template("report.html")
+    blank_figure().to_html(full_html=False, include_plotlyjs=False)
+    get_plotlyjs()
 
 
 def _shown(record: RunRecord, recipe: Recipe | None) -> dict[str, object]:

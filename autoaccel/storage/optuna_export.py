@@ -114,6 +114,12 @@ class StudyFile:
         )
 
 
+def warm_up() -> None:
+    """Load what writes a database; the first one would take a second of the budget at the end of a short run."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.create_study(storage=optuna.storages.RDBStorage("sqlite://"))
+
+
 def widened(domains: Mapping[str, Domain], recipes: Iterable[Recipe]) -> dict[str, Domain]:
     """Return the domains, widened to include the values of some recipes if possible."""
     found = dict(domains)

@@ -40,6 +40,7 @@ class Config(Open, total=False):
     target: str
     budget: dict[str, FiniteFloat]
     begun: dict[str, FiniteFloat]
+    reserve: FiniteFloat
     space: str | None
     model_space: Data
     goal: Data

@@ -8,7 +8,7 @@ from typing import Any
 
 from autoaccel.core.budget import Budget, parse_budget
 from autoaccel.core.catalog import Catalog
-from autoaccel.core.clock import SystemClock
+from autoaccel.core.clock import SystemClock, slowdown
 from autoaccel.core.events import Extended, Profiled
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import Cost
@@ -21,7 +21,6 @@ from autoaccel.reporting.memory import short
 from autoaccel.reporting.terminal import Display
 from autoaccel.search.base import Proposal, Search, SearchSettings
 from autoaccel.search.searches import find_search
-from autoaccel.search.value_model import warm_up
 from autoaccel.spaces.space import SearchSpace
 from autoaccel.storage.delivery import WEIGHTS
 from autoaccel.storage.folder import RunFolder
@@ -41,6 +40,7 @@ from autoaccel.tuner.options import Options
 from autoaccel.tuner.plan_view import PlanFirst
 from autoaccel.tuner.recorder import Recorder
 from autoaccel.tuner.replay import replay
+from autoaccel.tuner.reserve import reserve, warm_up
 from autoaccel.tuner.result import Result
 from autoaccel.tuner.room import Room
 from autoaccel.tuner.space import DEFAULT_SPACES, run_space
@@ -86,6 +86,7 @@ class Tuner:
         self._goal.check(budget)
         self._earlier = Earlier(options, budget, self._old)
         self._told: list[str] = []
+        self._reserve = float(self._old.get("reserve", 0.0))
         self._note(*log.notes)
 
     def go(self) -> Result:
@@ -97,6 +98,8 @@ class Tuner:
             name, space, notes = self._space(catalog, facts, model_space)
             known, more = self._earlier.known(space, facts)
             self._note(*notes, *more)
+            if not self._old:
+                self._reserve = reserve(self._budget, slowdown())
             self._write_config(name, facts, model_space, known)
             self._told = self._told_lines(known, facts)
             return self._loop(self._search(space, known), space, executor, facts)
@@ -184,7 +187,7 @@ class Tuner:
             space=space,
             budget=budget,
             seed=options.seed,
-            reserve=reserve(budget),
+            reserve=self._reserve or reserve(budget),
             sampler=options.sampler,
             known=tuple(known),
             longest=options.longest(),
@@ -206,7 +209,7 @@ class Tuner:
     ) -> None:
         options, begun = self._options, Budget(self._old.get("begun", self._budget))
         made = config(self._target, self._budget, options, self._resources, space, facts, model_space, known, begun)
-        made["folder"] = str(self._folder.path.resolve())
+        made |= {"folder": str(self._folder.path.resolve()), "reserve": self._reserve}
         self._folder.write_json("config.json", {**made, "started": self._old.get("started", made["started"])})
 
     def _loop(self, search: Search, space: SearchSpace, executor: Executor, facts: TaskFacts) -> Result:
@@ -290,8 +293,3 @@ class Tuner:
         room = Room(Floors(self._folder.path, WEIGHTS), self._clock)
         news = lambda: [*recorder.news(), *room.news()]  # noqa: E731
         Loop(search, executor, self._clock, listeners, asked, PATIENCE, news).run(events, starts)
-
-
-def reserve(budget: Budget) -> float:
-    """Return the seconds to reserve after the final training: report, last files, end of the processes."""
-    return 1.6 + 0.005 * budget.seconds if budget.seconds else 0.0
