@@ -218,6 +218,10 @@ def train(
     run = None if reference is None else usable(reference, "--reference")
     view = Display(budget.plus(more) if more else budget, quiet=quiet)
     with run_folder(out, f"{slug(target)}-train", resume, single=True) as folder:
+        if resume and folder.has_result():
+            if more:
+                raise UsageError(f"{folder.path}: the training has ended; train anew with a larger budget")
+            return Result.load(folder.path, None if isinstance(task, str) else task)
         training = Training(target, recipe, budget, seed, devices, run, folder, clock, view, resume, more)
         with closing(Supervisor(task_ref(task, folder.path), resources, training.clock, folder.path)) as executor:
             data = training.go(executor)

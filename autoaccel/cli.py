@@ -255,8 +255,11 @@ def command() -> None:
         # Where torch is, the user's code was trained with in this process, and may have registered its own end.
         if "torch" in sys.modules or not isinstance(end.code, int | None):
             raise
-        sys.stdout.flush()
-        sys.stderr.flush()
+        try:
+            for stream in filter(None, (sys.stdout, sys.stderr)):  # a shell may have closed one
+                stream.flush()
+        except OSError:  # nobody reads it any more
+            pass
         os._exit(end.code or 0)
 
 

@@ -94,7 +94,7 @@ class TrialRequest:
         resumes: Number of the unfinished trial of the same training from whose checkpoint this one goes on, if any.
         carried: What that training had spent at the checkpoint. The budget, and the costs that the trial reports,
             are those of the whole training; it may itself spend the budget less this.
-        salvage: Whether no further step is taken, and the best weights at that checkpoint are the result.
+        rescue: Whether no further step is taken, and the best weights at that checkpoint are the result.
     """
 
     trial: int
@@ -118,7 +118,7 @@ class TrialRequest:
     measure: tuple[str, ...] = ()
     resumes: int | None = None
     carried: Cost = field(default_factory=Cost)
-    salvage: bool = False
+    rescue: bool = False
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,8 @@ def resume_line(status: Status) -> str:
         return f"refused while {status.owner} runs it"
     if not status.config:
         return "none, it was trained by an older version"
+    if "training" in status.config and status.result:
+        return "nothing to do, the training has ended"
     if status.log.fault:
         return f"refused until `autoaccel repair {status.folder}` has mended the log"
     if status.state == "complete":

@@ -113,7 +113,7 @@ class Display:
         running = self._trials.running()
         if preempted:
             self.note("asked to end: saving checkpoints and what was found")
-        elif final := next((record for record in running if record.purpose is Purpose.FINAL), None):
+        elif final := next((record for record in reversed(running) if record.purpose is Purpose.FINAL), None):
             self.finishing(final.request, final.started, self._now)
         else:
             self.note("interrupted: ending with what was found; Ctrl-C again stops at once")

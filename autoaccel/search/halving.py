@@ -33,15 +33,15 @@ from autoaccel.search.base import Comparison, Expectation, SearchSettings
 from autoaccel.search.ending import hopeless, overfits
 from autoaccel.search.plan import Plan
 from autoaccel.search.pruner import falls_behind
+from autoaccel.search.rescue import rescuable, rescue_request
 from autoaccel.search.retries import waiting
-from autoaccel.search.salvage import salvage_request, salvageable
 from autoaccel.search.scheduler import Scheduler
 from autoaccel.search.trials import FINAL, LEARNED, LadderTrials, Standing
 
 PATIENCE = 60.0
 """Seconds after which the search asks for a `Tick` if nothing else happens."""
-ENDING = 1.0
-"""Seconds that a run takes for its last files and its end, at least."""
+ENDING, FILES = 1.0, 0.4
+"""What a run takes for its last files and its end: seconds, at least, and a share of what is reserved."""
 LEAST_FINAL = 0.1
 """Smallest share of the budget that is worth a second final training after a failed one."""
 
@@ -175,7 +175,7 @@ class HalvingSearch:
         self._ladder.observe(record, self._settings.budget)
         if self.phase is Phase.SEARCH:
             self._scheduler.plan_again(record, self._now)
-        if (outcome.kind is OutcomeKind.FAILED and self._is_first(record)) or self._hangs():
+        if (outcome.kind is OutcomeKind.FAILED and self._is_first(record)) or self._hangs(record):
             # If plain training raises an error, nothing else will train either: the task is at fault.
             self.failure, self.phase = outcome, Phase.DONE
         proposal = self._ladder.proposal(record)
@@ -191,11 +191,13 @@ class HalvingSearch:
         plain = [other for other in self._ladder.baselines() if other.request.recipe == PLAIN["plain"]]
         return next((other for other in plain if other.outcome and not other.unfinished), None) == record
 
-    def _hangs(self) -> bool:
-        """Return whether plain training hangs in both forms, where no time limit could have ended it."""
+    def _hangs(self, record: TrialRecord) -> bool:
+        """Return whether plain hangs in both forms, where no time limit could have ended it, and nothing trains."""
+        if self._settings.budget.seconds or record.purpose is not Purpose.BASELINE:
+            return False
         plain = [other.outcome.kind for other in self._ladder.baselines() if other.outcome and not other.unfinished]
-        limited = bool(self._settings.budget.seconds)
-        return not limited and len(plain) >= len(PLAIN) and set(plain) == {OutcomeKind.TIMED_OUT}
+        hang = len(plain) >= len(PLAIN) and set(plain) == {OutcomeKind.TIMED_OUT}
+        return hang and not any(other.final for other in self.trials)
 
     def _end(self, ending: Callable[[int], Action] = Stop, early: bool = True) -> list[Action]:
         """Start no more trials, let a running final training finish early if it may, and end all other trials."""
@@ -246,22 +248,26 @@ class HalvingSearch:
         assert self._scheduler is not None
         tried = self._ladder.finals()
         share = 1 - self._settings.budget.share(self.trials.run_cost(self._now))
-        trained = [record for record in tried if not record.request.salvage]
+        trained = [record for record in tried if not record.request.rescue]
         done = any(record.final for record in tried) or len(trained) > 1 or (trained and share < LEAST_FINAL)
-        cut_off, again = salvageable(self.trials), next(waiting(self.trials, Purpose.FINAL), None)
+        cut_off, again = (
+            rescuable(self.trials, first=self._ladder.first),
+            next(waiting(self.trials, Purpose.FINAL), None),
+        )
         request = None
         if not done and (again or not cut_off):
             request = self._scheduler.final_training(self._now)
         if request is None and cut_off:
-            request = self._salvage(cut_off)
+            request = self._rescue(cut_off)
         if request is None:
             self.phase = Phase.EVIDENCE
             return []
         return [Start(request)]
 
-    def _salvage(self, record: TrialRecord) -> TrialRequest | None:
-        seconds = self._settings.budget.seconds
-        request = salvage_request(record, len(self.trials), seconds and seconds - self._now - ENDING)
+    def _rescue(self, record: TrialRecord) -> TrialRequest | None:
+        assert self._scheduler is not None
+        seconds, end = self._settings.budget.seconds, max(ENDING, FILES * self._scheduler.plan.reserve)
+        request = rescue_request(record, len(self.trials), seconds and seconds - self._now - end)
         if request is not None:
             self._ladder.add(request, Standing(FINAL), self._now)
         return request

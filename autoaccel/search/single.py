@@ -21,11 +21,13 @@ from autoaccel.core.quantities import SECONDS, Cost
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import OutcomeKind, TrialRequest
 from autoaccel.search.requests import going_on
-from autoaccel.search.retries import given_up
-from autoaccel.search.salvage import salvage_request, salvageable
+from autoaccel.search.rescue import CUT_OFF, rescuable, rescue_request
+from autoaccel.search.retries import RETRIES
 
 PATIENCE = 0.5
 """Seconds after which it is asked again what to do."""
+LATER = 60.0
+"""Seconds that delivering what a checkpoint holds may take, also where the time is over."""
 
 
 class Single:
@@ -43,11 +45,12 @@ class Single:
         self.trials = Trials()
         self._request, self._reserve = request, reserve
         self._ending = False
+        self._session = 0
 
     @property
     def last(self) -> TrialRecord | None:
-        """The last try; None before the first."""
-        return self.trials.get(len(self.trials) - 1)
+        """The last try to train; None before the first."""
+        return next((record for record in reversed(list(self.trials)) if not record.request.rescue), None)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Handle an event and return the actions to take; see `Decisions`."""
@@ -68,25 +71,38 @@ class Single:
         self.trials.handle(Start(request), now)
         return [Start(request), wake]
 
+    def resume(self) -> None:
+        """Go on in another session, in which what had been given up may be tried again."""
+        self._session = len(self.trials)
+
     def _following(self, now: float) -> TrialRequest | None:
         """Return the first try, or the next one after a try that did not end; None if there is none to follow."""
-        last, request = self.last, replace(self._request, trial=len(self.trials))
-        if last is not None:
-            if self._ending:
-                return None
-            if not last.unfinished or given_up(self.trials, last):
-                return self._salvage()
+        request, last = replace(self._request, trial=len(self.trials)), self.last
+        if last is None:
+            # Of a budget that is too small from the start, the training itself says so.
+            return replace(request, budget=self._budget(request.carried, now) or self._request.budget)
+        if self._ending or any(record.request.rescue and not record.unfinished for record in self.trials):
+            return None
+        if self._may_go_on(last):
             request = going_on(request, last)
-        budget = self._budget(request.carried, now)
-        if budget is None and last is not None:
-            return self._salvage()
-        # Of one that is too small from the start, the training itself says so.
-        return replace(request, budget=budget or self._request.budget)
+            if budget := self._budget(request.carried, now):
+                return replace(request, budget=budget)
+        return self._rescue(now)
 
-    def _salvage(self) -> TrialRequest | None:
+    def _may_go_on(self, last: TrialRecord) -> bool:
+        """Return whether a training is tried again: not if it died too often at one place in this session."""
+        assert last.outcome is not None
+        if last.number < self._session:
+            return last.unfinished or (last.outcome.kind in CUT_OFF and last.checkpoint is not None)
+        lost = [other for other in self.trials if other.outcome and other.outcome.kind is OutcomeKind.LOST]
+        died = [other for other in lost if other.number >= self._session and other.checkpoint == last.checkpoint]
+        return last.unfinished and len(died) <= RETRIES
+
+    def _rescue(self, now: float) -> TrialRequest | None:
         """Return what delivers the best weights of a training that cannot go on, if it was far enough."""
-        record = salvageable(self.trials, OutcomeKind.PREEMPTED)
-        return salvage_request(record, len(self.trials)) if record else None
+        record = rescuable(self.trials, OutcomeKind.PREEMPTED)
+        left = max(LATER, (self._request.budget.seconds or 0.0) - now - self._reserve)
+        return rescue_request(record, len(self.trials), left) if record else None
 
     def _budget(self, carried: Cost, now: float) -> Budget | None:
         """Return the budget of a try: what it carries and what is left of the seconds; None if nothing is."""

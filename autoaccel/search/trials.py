@@ -67,7 +67,7 @@ class LadderTrials:
         self._numbers: dict[int, list[int]] = {}
         self._observations: list[Observation] = []
         self._complete: dict[tuple[int, bool | None], list[TrialRecord]] = {}
-        self._first = 0
+        self.first = 0
         self.limits = Limits(goal, facts)
 
     def add(self, request: TrialRequest, standing: Standing, now: float) -> None:
@@ -105,7 +105,7 @@ class LadderTrials:
         """
         known = [*self._observations, *(self._observed(record, before) for record in self.finals() if record.final)]
         self._observations = [replace(one, length=share * one.length) for one in known]
-        self._first = len(self.records)
+        self.first = len(self.records)
         self.new_ladder()
 
     def _observed(self, record: TrialRecord, budget: Budget) -> Observation:
@@ -219,7 +219,7 @@ class LadderTrials:
 
     def finals(self) -> list[TrialRecord]:
         """Return the final trainings with this budget, running or ended, without those that are tried again."""
-        found = [record for record in self.records.of(Purpose.FINAL) if record.number >= self._first]
+        found = [record for record in self.records.of(Purpose.FINAL) if record.number >= self.first]
         return [r for r in found if not r.unfinished or given_up(self.records, r)]
 
     def final(self) -> TrialRecord | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from autoaccel.core.paths import missing, remove_empty, usable
-from autoaccel.errors import StoreError, TaskError, UsageError
+from autoaccel.errors import PreemptedRunError, StoreError, TaskError, UsageError
 from autoaccel.storage.delivery import RESULT, current
 from autoaccel.storage.folder import RunFolder, holder
 from autoaccel.storage.json_files import read_config, read_object
@@ -39,8 +39,8 @@ def run_folder(
                 yield folder
             except BaseException as error:
                 useless = isinstance(error, UsageError | TaskError) or not folder.has_log()
-                if single:
-                    useless = not folder.has_checkpoint()
+                if single:  # a scheduler that starts it again finds it
+                    useless = not folder.has_checkpoint() and not isinstance(error, PreemptedRunError)
                 if path in made and useless and not folder.has_result():
                     folder.remove()
                 raise

@@ -55,7 +55,7 @@ class Milestones:
         report: Called with the milestone's index, its score and the cost so far; returns whether to continue.
         stopped: Called before every step; returns whether to stop.
         best: Keeps the best weights; None if the last ones are the result.
-        salvage: Whether no step is taken, and the best weights of the training that is gone on with are the result.
+        rescue: Whether no step is taken, and the best weights of the training that is gone on with are the result.
     """
 
     shares: Sequence[float]
@@ -63,7 +63,7 @@ class Milestones:
     report: Callable[[int, Score, Cost], bool]
     stopped: Callable[[], bool] = lambda: False
     best: Best | None = None
-    salvage: bool = False
+    rescue: bool = False
 
 
 def train(
@@ -96,7 +96,7 @@ def train(
     sampler = BatchSampler(context, seed, rank, world)
     context.model.train()
     keeper.begin(Running(context, sampler, progress, milestones.best))
-    if milestones.salvage:
+    if milestones.rescue:
         return milestones.best.score if milestones.best else None
     reached = bisect_right(shares, progress.p)
     for batch in sampler:

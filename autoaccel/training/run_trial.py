@@ -160,14 +160,14 @@ def _train(task: Task, context: TrainingContext, request: TrialRequest, environm
     if environment.folder is not None and PartialState().num_processes == 1:
         checkpointer = Checkpointer(environment.folder, request, reports, environment.report)
     milestones = Milestones(
-        request.milestones, request.valid_samples, report, environment.stopped, best, request.salvage
+        request.milestones, request.valid_samples, report, environment.stopped, best, request.rescue
     )
     # Exempt existing objects from garbage collection: scanning them pauses training and frees almost nothing.
     gc.freeze()
     reason = ""
     try:
         if train(context, progress, milestones, request.seed, checkpointer or Keeper()) is None:
-            return _stopped(context, environment, checkpointer)
+            return _stopped(context, request, environment, checkpointer)
     except NotFiniteError as error:
         if best is None or best.score is None or context.p < LATE:
             raise
@@ -175,14 +175,22 @@ def _train(task: Task, context: TrainingContext, request: TrialRequest, environm
     finally:
         if checkpointer is not None:
             checkpointer.close()
-    if request.salvage and best is not None:
+    if request.rescue and best is not None:
         reason = f"cut off; the weights after {best.at:.0%} are kept"
     if progress.finishing_early and not reason:
         reason = "asked to finish early"
     return finish(task, context, request, environment, Trained(reports, best, progress.evaluation, reason))
 
 
-def _stopped(context: TrainingContext, environment: TrialEnvironment, checkpointer: Checkpointer | None) -> Outcome:
+def _stopped(
+    context: TrainingContext,
+    request: TrialRequest,
+    environment: TrialEnvironment,
+    checkpointer: Checkpointer | None,
+) -> Outcome:
+    if request.rescue:
+        reason = "its checkpoint holds no weights that can be delivered"
+        return Outcome(OutcomeKind.FAILED, context.meter.spent(), reason=reason)
     if not environment.preempted():
         return Outcome(OutcomeKind.PRUNED, context.meter.spent(), reason="stopped")
     saved = checkpointer.make_now() if checkpointer is not None else Cost()

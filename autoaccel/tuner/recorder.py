@@ -179,7 +179,8 @@ class Recorder:
         kept = {record.number for record in found if record is not None}
         kept |= needed(search, self._goal, self._budget)
         self._folder.drop_weights(kept | learned_from | {request.trial for request in running})
-        self._folder.drop_checkpoints({request.trial for request in running} | self._to_go_on())
+        gone_on_with = {request.resumes for request in running if request.resumes is not None}
+        self._folder.drop_checkpoints({request.trial for request in running} | gone_on_with | self._to_go_on())
 
     def _to_go_on(self) -> set[int]:
         """Return the trials from whose checkpoints others go on, or may."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from autoaccel.core.budget import Budget
 from autoaccel.export import script
 from autoaccel.reporting import html
@@ -33,4 +35,5 @@ def reserve(budget: Budget, slowdown: float = 1.0) -> float:
 def warm_up() -> None:
     """Load what the first decision and the last files need, while the task is loaded by another process."""
     for part in (value_model, optuna_export, html, script):
-        part.warm_up()
+        with suppress(Exception):  # what is wrong with it is told where it is needed
+            part.warm_up()

@@ -19,11 +19,12 @@ from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Reference, Trial
 from autoaccel.errors import NoTrialError, PreemptedRunError, TaskError, UsageError
 from autoaccel.execution.local.supervisor import Supervisor
 from autoaccel.reporting.terminal import Display
+from autoaccel.search.rescue import CUT_OFF
 from autoaccel.search.single import Single
 from autoaccel.storage.folder import RunFolder
 from autoaccel.storage.json_files import read_config, read_seconds
 from autoaccel.storage.loading import inference_lines
-from autoaccel.storage.log import LOG, Log
+from autoaccel.storage.log import LOG, Log, scan_log
 from autoaccel.tuner.config import training_config
 from autoaccel.tuner.identity import check_same, training_identity
 from autoaccel.tuner.interrupts import PATIENCE, interrupts
@@ -73,7 +74,8 @@ class Training:
         self._given, self._budget = budget, budget.plus(more) if more else budget
         self._reference, self._folder, self._view = reference, folder, view
         self._old = read_config(folder.path) if resume else {}
-        self._before = read_seconds(folder.path) if resume else 0.0
+        entries = scan_log(folder.path / LOG).entries if resume else ()
+        self._before = max([read_seconds(folder.path) if resume else 0.0, *(now for now, _ in entries)])
         self.clock = SystemClock(clock.now() + self._before)
         """The clock of the whole training, over all sessions."""
 
@@ -134,6 +136,7 @@ class Training:
         search = Single(self._request(), RESERVE)
         with closing(Log(self._folder.path / LOG)) as log, interrupts() as asked:
             events, starts = replay(search, log.entries, self._before, self._folder.saved)
+            search.resume()
             listener = Listener(self._folder, log, self._view)
             Loop(search, executor, self.clock, [listener], asked, PATIENCE).run([*events, Tick()], starts)
             listener.account(self.clock.now())
@@ -156,24 +159,27 @@ class Training:
         )
 
     def _completed(self, search: Single, terminated: bool) -> TrialRecord:
+        """Return the try that is complete, or raise what is to be said of the last one."""
+        if found := next((record for record in search.trials if record.complete and record.outcome), None):
+            return found
         record = search.last
         outcome = record.outcome if record else None
+        run, spent = self._folder.path, self.clock.now() + RESERVE >= (self._budget.seconds or math.inf)
+        if terminated:
+            raise PreemptedRunError(f"asked to end; `autoaccel resume {run}` goes on")
         if record is None or outcome is None or outcome.kind is OutcomeKind.PRUNED:
             raise KeyboardInterrupt  # asked to finish before its first step: there is nothing to keep
-        if outcome.kind is OutcomeKind.COMPLETE and outcome.final is not None:
-            return record
-        run, spent = self._folder.path, self.clock.now() + RESERVE >= (self._budget.seconds or math.inf)
         resumed = f"`autoaccel resume {run}{' --add-budget 1h' if spent else ''}` goes on from its last checkpoint"
+        advice = f"; {resumed}" if record.checkpoint else ""
         if record.unfinished and spent:
-            advice = f"; {resumed}" if record.checkpoint else ""
             raise NoTrialError(f"cut off, and nothing is left of the budget of {self._budget}{advice}")
         if outcome.kind is OutcomeKind.PREEMPTED:
-            if terminated:
-                raise PreemptedRunError(f"asked to end; {resumed}")
             if record.checkpoint:
                 self._view.note(resumed)
             raise KeyboardInterrupt
-        advice = f"; {resumed}" if record.checkpoint else ""
+        if outcome.kind not in CUT_OFF:  # it would fail again
+            self._folder.drop_checkpoints(set())
+            advice = ""
         raise TaskError(f"training ended as {outcome.kind.value}: {outcome.reason}{advice}", outcome.where or None)
 
     def _result(self, record: TrialRecord, names: Sequence[str]) -> dict[str, Any]:
@@ -203,13 +209,13 @@ class Listener:
     def __init__(self, folder: RunFolder, log: Log, view: Display):
         self._folder, self._log, self._view = folder, log, view
         self._accounted: float | None = None
-        self._shown = -1.0
+        self._shown = max((e.report.progress for _, e in log.entries if isinstance(e, Reported)), default=-1.0)
 
     def handle(self, entry: Event | Start, now: float) -> None:
         """Handle the training's start or an event."""
         self._log.append(now, entry)
         match entry:
-            case Reported(report) if report.progress != self._shown:  # several may be passed at once
+            case Reported(report) if report.progress > self._shown:  # a try that goes on says again what is known
                 self._shown = report.progress
                 self._view.report(report, now)
             case Start() | Interrupted():

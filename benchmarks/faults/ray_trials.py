@@ -150,7 +150,7 @@ def ray_odd_values() -> tuple[bool, str]:
     return "complete" not in seen.values(), ", ".join(f"{name}: {state}" for name, state in seen.items())
 
 
-@fault(12, "a hanging trial is ended, and the next one starts")
+@fault(12, "a hanging trial is ended")
 def ray_hanging_trial() -> tuple[bool, str]:
     """A trial that never reports, with a budget of five seconds."""
     return _timed(lambda config: time.sleep(600), 40.0)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -13,11 +14,13 @@ from safetensors.torch import save_file
 from sample_folder import BEST, make_run, run_entries, weights
 from sample_run import complete, request
 
+from autoaccel.core import checkpoints
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
-from autoaccel.core.events import Start
+from autoaccel.core.events import Finished, Start
+from autoaccel.core.quantities import Cost
 from autoaccel.core.records import Trials
-from autoaccel.core.trial import Purpose
+from autoaccel.core.trial import Outcome, OutcomeKind, Purpose
 from autoaccel.storage.delivery import RESULT, WEIGHTS
 from autoaccel.storage.folder import RunFolder
 from autoaccel.storage.json_files import read_result
@@ -130,6 +133,24 @@ def test_a_last_file_that_fails_is_a_warning(tmp_path, monkeypatch, name):
     for other in {"report.html", "trials.csv", "accelerate_config.yaml", "train_best.py", "study.db"} - {name}:
         assert (run / other).stat().st_size, other
     assert read_result(run / RESULT)["weights"]["trial"] == 4
+
+
+def test_the_checkpoint_that_a_trial_goes_on_from_is_kept(tmp_path):
+    """Fault: a final training hangs. Promise: its checkpoint is there for the trial that delivers its weights."""
+    run = make_run(tmp_path / "run")
+    cut, rescue = (
+        request(5, Purpose.FINAL, "model"),
+        replace(request(6, Purpose.FINAL, "model"), resumes=5, rescue=True),
+    )
+    hung = Outcome(OutcomeKind.TIMED_OUT, Cost(seconds=9.0), saved=Cost(seconds=8.0, steps=80))
+    trials = Trials([*run_entries(), (20.0, Start(cut)), (30.0, Finished(5, hung)), (30.0, Start(rescue))])
+    for number in (4, 5):
+        checkpoints.write(run / f"trials/{number:04d}", hung.saved, lambda file: file.write(b"state"))
+    folder, log, made = recorder(run, [], trials)
+    with closing(folder), closing(log):
+        made.handle(Finished(5, hung), 30.0)
+        made.tick(31.0)
+    assert [path.parent.name for path in sorted(run.glob("trials/*/checkpoints"))] == ["0005"]
 
 
 def test_after_repair_what_was_delivered_stays_until_something_is_better(tmp_path):

@@ -27,9 +27,9 @@ class Hanging(TableExecutor):
         return self._push(120.0, Finished(request.trial, outcome))
 
 
-def run(hangs, budget=FLOPS):
+def run(hangs, budget=FLOPS, workers=1):
     clock, search = SimulatedClock(2.0), make(budget)
-    Loop(search, Hanging(clock, hangs), clock, [Book()]).run([Profiled(FACTS, 1)])
+    Loop(search, Hanging(clock, hangs), clock, [Book()]).run([Profiled(FACTS, workers)])
     return search, clock
 
 
@@ -53,3 +53,8 @@ def test_what_a_limit_in_seconds_has_ended_says_nothing_of_the_task():
 def test_without_a_limit_in_seconds_a_slow_machine_ends_no_trial():
     search, _ = run(lambda _: False)
     assert {record.request.grace for record in search.trials} == {None}
+
+
+def test_where_anything_trains_the_task_is_not_at_fault():
+    search, _ = run(lambda request: request.purpose is Purpose.BASELINE, workers=3)
+    assert search.failure is None and search.best() is not None

@@ -233,7 +233,7 @@ def test_one_that_was_cut_off_delivers_the_best_weights_of_its_checkpoint(tmp_pa
     stopped = session.run(30)
     said, steps = max(session.reports, key=lambda report: report.metric), stopped.saved.steps
     assert len(session.reports) >= 1
-    outcome = session.run(request=session.going_on(stopped, salvage=True))
+    outcome = session.run(request=session.going_on(stopped, rescue=True))
     assert outcome.kind is OutcomeKind.COMPLETE and outcome.cost.steps == steps
     assert outcome.final.metric == pytest.approx(said.metric) and outcome.final.progress == said.progress
     assert outcome.reason == f"cut off; the weights after {said.progress:.0%} are kept"
@@ -245,5 +245,5 @@ def test_without_an_intact_checkpoint_nothing_is_delivered(tmp_path):
     stopped = session.run(20)
     for made in checkpoints.checkpoints(tmp_path / "trials" / "0000"):
         made.state.write_bytes(b"torn")
-    outcome = session.run(request=session.going_on(stopped, salvage=True))
-    assert outcome.kind is OutcomeKind.PRUNED and not (tmp_path / "trials/0001/model.safetensors").exists()
+    outcome = session.run(request=session.going_on(stopped, rescue=True))
+    assert outcome.kind is OutcomeKind.FAILED and not (tmp_path / "trials/0001/model.safetensors").exists()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from autoaccel.core.goal import FOOTPRINT
 from autoaccel.errors import TaskError, suggestion
 from autoaccel.training.metrics.metric import MeanMetric, Metric, OutputMetric, PredictionMetric, perplexity
 from autoaccel.training.metrics.needs import maximizes, needs_tensor, takes_weights
@@ -72,7 +73,8 @@ def is_common(name: str) -> bool:
 
 def needs_scikit_learn(metric: object) -> bool:
     """Return whether a metric that a user gave is none of ours, but one that scikit-learn may have."""
-    return isinstance(metric, str) and ALIASES.get(metric, metric) not in OURS
+    known = (*OURS, *FOOTPRINT)
+    return isinstance(metric, str) and ALIASES.get(metric, metric).removeprefix("neg_") not in known
 
 
 def _callable(metric: Callable[..., Any], direction: str | None, on: str, readout: Readout) -> Metric:
