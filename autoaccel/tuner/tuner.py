@@ -48,6 +48,8 @@ from autoaccel.tuner.summary import delivery, why_nothing
 
 LOADING_SHARE = 0.75
 """Largest share of the budget for importing torch and the task, which is aborted beyond it."""
+RESUMING = 60.0
+"""Seconds that this may take at least where a run is resumed."""
 PROFILE_SHARE = 0.5
 """Largest share of the budget for the profile, which is aborted beyond it."""
 STARTING = 1.5
@@ -93,7 +95,8 @@ class Tuner:
         """Profile, search, train and deliver; return the result."""
         with self._executor() as executor:
             warm_up()
-            catalog = executor.load(self._limit(LOADING_SHARE))
+            # A resumed run has something to deliver, also where its time is over meanwhile.
+            catalog = executor.load(self._limit(LOADING_SHARE, RESUMING if self._entries else 0.1))
             facts, model_space = self._facts(executor)
             name, space, notes = self._space(catalog, facts, model_space)
             known, more = self._earlier.known(space, facts)
@@ -160,10 +163,10 @@ class Tuner:
                 return entry.facts, self._old.get("model_space", {})
         return executor.profile(self._limit(PROFILE_SHARE))
 
-    def _limit(self, share: float) -> float | None:
+    def _limit(self, share: float, least: float = 0.1) -> float | None:
         """Return the seconds of a share of the budget, as far as they are left; None without a limit."""
         seconds = self._budget.seconds
-        return max(0.1, min(share * seconds, seconds - self._clock.now())) if seconds else None
+        return max(least, min(share * seconds, seconds - self._clock.now())) if seconds else None
 
     def _compare(self, executor: Executor, facts: TaskFacts) -> None:
         """Refuse to go on with other data, code, options or another budget than the run was begun with."""

@@ -168,3 +168,20 @@ def test_a_resumed_run_sees_what_has_changed_meanwhile(tmp_path):
     code, output, errors = run.start("--fork").end()
     assert code == 0 and "runs/model-2" in output, errors
     assert "warm start 1" in (tmp_path / "runs" / "model-2" / "config.json").read_text()
+
+
+@pytest.mark.slow
+def test_a_run_whose_time_is_over_is_resumed_to_deliver(tmp_path):
+    """Fault: a run is killed, and resumed when nothing is left of its budget. Promise: what it had found is delivered
+    with all its files, and nothing is trained any more."""
+    run = Run(tmp_path, *THIRTY).start()
+    run.wait_until(lambda: [data for kind, data in run.entries() if kind == "finished"])
+    run.kill()
+    trained = {data["trial"] for kind, data in run.entries() if kind == "finished"}
+    (run.run / "account.json").write_text('{"seconds": 29.9}')
+    result = run.whole("--resume")
+    assert result["status"] == "complete" and result["delivered"]["trial"] in trained
+    ran = {
+        data["trial"] for kind, data in run.entries() if kind == "finished" and data["outcome"]["cost"].get("steps")
+    }
+    assert ran <= trained | {max(trained) + 1} and (run.run / "report.html").exists()

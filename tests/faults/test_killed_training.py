@@ -142,7 +142,7 @@ def test_a_training_that_always_hangs_at_the_same_step_delivers_what_it_had(tmp_
     assert result.data["status"] == "interrupted" and final["test"]["metric"] > 0.5
     assert result.model()(torch.zeros(3, 8)).shape == (3, 3)
     tries = [data["outcome"]["kind"] for kind, data in entries(tmp_path / "run") if kind == "finished"]
-    assert tries[0] == "lost" and tries[-2:] == ["timed_out", "complete"] and len(tries) <= 5
+    assert tries[0] == "lost" and tries[-2:] == ["timed_out", "complete"] and len(tries) <= 8
 
 
 def entries(run):
