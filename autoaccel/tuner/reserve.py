@@ -14,8 +14,8 @@ FIXED = 0.6
 """Seconds that do not depend on how busy the machine is."""
 COMPUTED = 1.0
 """Seconds that the last files and the end of the processes take where nothing else runs."""
-BUSIEST = 5.0
-"""Slowdown from which on no more is kept."""
+MOST = 0.05
+"""Largest share of the budget that is kept for waiting for the processor: a short run is rather late than nothing."""
 SHARE = 0.005
 """Share of the budget: what is written grows with a run."""
 
@@ -29,7 +29,8 @@ def reserve(budget: Budget, slowdown: float = 1.0) -> float:
     """
     if not budget.seconds:
         return 0.0
-    return FIXED + COMPUTED * min(slowdown, BUSIEST) + SHARE * budget.seconds
+    waiting = min(COMPUTED * (slowdown - 1.0), MOST * budget.seconds)
+    return FIXED + COMPUTED + waiting + SHARE * budget.seconds
 
 
 def warm_up() -> None:
