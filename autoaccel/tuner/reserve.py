@@ -15,7 +15,7 @@ FIXED = 0.6
 COMPUTED = 1.0
 """Seconds that the last files and the end of the processes take where nothing else runs."""
 MOST = 0.05
-"""Largest share of the budget that is kept for waiting for the processor: a short run is rather late than nothing."""
+"""Largest share of the budget that is kept for waiting for the processor: a short run has to train at all."""
 SHARE = 0.005
 """Share of the budget: what is written grows with a run."""
 
