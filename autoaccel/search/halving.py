@@ -250,10 +250,8 @@ class HalvingSearch:
         share = 1 - self._settings.budget.share(self.trials.run_cost(self._now))
         trained = [record for record in tried if not record.request.rescue]
         done = any(record.final for record in tried) or len(trained) > 1 or (trained and share < LEAST_FINAL)
-        cut_off, again = (
-            rescuable(self.trials, first=self._ladder.first),
-            next(waiting(self.trials, Purpose.FINAL), None),
-        )
+        cut_off = rescuable(self.trials, first=self._ladder.first)
+        again = next(waiting(self.trials, Purpose.FINAL), None)
         request = None
         if not done and (again or not cut_off):
             request = self._scheduler.final_training(self._now)

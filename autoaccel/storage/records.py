@@ -56,6 +56,11 @@ def read_record(path: Path) -> RunRecord:
     return RunRecord(config, read_trials(path), read_seconds(path), result, scan_log(path / LOG).notes)
 
 
+def seconds_spent(path: Path, entries: Iterable[LogEntry]) -> float:
+    """Return the seconds that a run has spent before, by its account and by the entries of its log."""
+    return max([read_seconds(path), *(now for now, _ in entries)])
+
+
 def read_trials(path: Path) -> Trials:
     """Return all trials of the run in a folder of which there is a whole record; empty if there is no log.
 

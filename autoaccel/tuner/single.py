@@ -22,9 +22,10 @@ from autoaccel.reporting.terminal import Display
 from autoaccel.search.rescue import CUT_OFF
 from autoaccel.search.single import Single
 from autoaccel.storage.folder import RunFolder
-from autoaccel.storage.json_files import read_config, read_seconds
+from autoaccel.storage.json_files import read_config
 from autoaccel.storage.loading import inference_lines
 from autoaccel.storage.log import LOG, Log, scan_log
+from autoaccel.storage.records import seconds_spent
 from autoaccel.tuner.config import training_config
 from autoaccel.tuner.identity import check_same, training_identity
 from autoaccel.tuner.interrupts import PATIENCE, interrupts
@@ -75,7 +76,7 @@ class Training:
         self._reference, self._folder, self._view = reference, folder, view
         self._old = read_config(folder.path) if resume else {}
         entries = scan_log(folder.path / LOG).entries if resume else ()
-        self._before = max([read_seconds(folder.path) if resume else 0.0, *(now for now, _ in entries)])
+        self._before = seconds_spent(folder.path, entries) if resume else 0.0
         self.clock = SystemClock(clock.now() + self._before)
         """The clock of the whole training, over all sessions."""
 

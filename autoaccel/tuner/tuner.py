@@ -24,9 +24,10 @@ from autoaccel.search.searches import find_search
 from autoaccel.spaces.space import SearchSpace
 from autoaccel.storage.delivery import WEIGHTS
 from autoaccel.storage.folder import RunFolder
-from autoaccel.storage.json_files import read_config, read_seconds
+from autoaccel.storage.json_files import read_config
 from autoaccel.storage.loading import inference_lines
 from autoaccel.storage.log import LOG, Log, scan_log
+from autoaccel.storage.records import seconds_spent
 from autoaccel.storage.space import Floors
 from autoaccel.tuner.config import config
 from autoaccel.tuner.earlier import Earlier
@@ -79,7 +80,7 @@ class Tuner:
         self._old = read_config(folder.path) if options.resume else {}
         log = scan_log(folder.path / LOG)
         self._entries = log.replayable() if options.resume else []
-        before = max([read_seconds(folder.path), *(now for now, _ in self._entries)])
+        before = seconds_spent(folder.path, self._entries)
         # A resumed run has only the rest of its budget left.
         self._before = before
         self._clock = SystemClock(clock.now() + before)
