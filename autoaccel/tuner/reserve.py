@@ -16,6 +16,8 @@ COMPUTED = 1.0
 """Seconds that the last files and the end of the processes take where nothing else runs."""
 MOST = 0.05
 """Largest share of the budget that is kept for waiting for the processor: a short run has to train at all."""
+RESUMING = 60.0
+"""Seconds that loading the task may take at least where a run is resumed, which has something to deliver."""
 SHARE = 0.005
 """Share of the budget: what is written grows with a run."""
 

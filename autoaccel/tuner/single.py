@@ -31,6 +31,7 @@ from autoaccel.tuner.identity import check_same, training_identity
 from autoaccel.tuner.interrupts import PATIENCE, interrupts
 from autoaccel.tuner.loop import Loop
 from autoaccel.tuner.replay import replay
+from autoaccel.tuner.reserve import RESUMING
 from autoaccel.tuner.result import Result
 from autoaccel.tuner.summary import SCHEMA, outcome_data
 
@@ -90,7 +91,7 @@ class Training:
             PreemptedRunError: If it was asked to end by a signal that takes the machine away.
             KeyboardInterrupt: If it is interrupted before its first step, or a second time.
         """
-        self._check(executor.load(self._budget.seconds))
+        self._check(executor.load(self._left()))
         names = self._begin(executor)
         record = self._train(executor)
         data = self._result(record, names)
@@ -113,7 +114,7 @@ class Training:
             names = self._old["training"]["names"]
             check_same(self._folder.path, self._old.get("identity", {}), self._identity(self._given, data, files))
         else:
-            checked = executor.check(self._budget.seconds)
+            checked = executor.check(self._left())
             data, files, names = checked["data"], checked["files"], checked["names"]
         made = training_config(
             self._target,
@@ -128,6 +129,11 @@ class Training:
         made |= {"folder": str(self._folder.path.resolve()), "started": self._old.get("started", made["started"])}
         self._folder.write_json("config.json", made)
         return list(names)
+
+    def _left(self) -> float | None:
+        """Return the seconds that are left of the budget but for the end; None if they are not limited."""
+        seconds, least = self._budget.seconds, RESUMING if self._old else 0.1
+        return max(least, seconds - self.clock.now() - RESERVE) if seconds else None
 
     def _identity(self, budget: Budget, data: str, files: Mapping[str, str]) -> dict[str, Any]:
         return training_identity(self._recipe, budget, self._seed, self._devices, self._reference, data, files)

@@ -41,7 +41,7 @@ from autoaccel.tuner.options import Options
 from autoaccel.tuner.plan_view import PlanFirst
 from autoaccel.tuner.recorder import Recorder
 from autoaccel.tuner.replay import replay
-from autoaccel.tuner.reserve import reserve, warm_up
+from autoaccel.tuner.reserve import RESUMING, reserve, warm_up
 from autoaccel.tuner.result import Result
 from autoaccel.tuner.room import Room
 from autoaccel.tuner.space import DEFAULT_SPACES, run_space
@@ -49,8 +49,6 @@ from autoaccel.tuner.summary import delivery, why_nothing
 
 LOADING_SHARE = 0.75
 """Largest share of the budget for importing torch and the task, which is aborted beyond it."""
-RESUMING = 60.0
-"""Seconds that this may take at least where a run is resumed."""
 PROFILE_SHARE = 0.5
 """Largest share of the budget for the profile, which is aborted beyond it."""
 STARTING = 1.5
@@ -165,9 +163,11 @@ class Tuner:
         return executor.profile(self._limit(PROFILE_SHARE))
 
     def _limit(self, share: float, least: float = 0.1) -> float | None:
-        """Return the seconds of a share of the budget, as far as they are left; None without a limit."""
-        seconds = self._budget.seconds
-        return max(least, min(share * seconds, seconds - self._clock.now())) if seconds else None
+        """Return the seconds of a share of the budget, as far as the end leaves them; None without a limit."""
+        if not (seconds := self._budget.seconds):
+            return None
+        left = seconds - self._clock.now() - reserve(self._budget, slowdown())
+        return max(least, min(share * seconds, left))
 
     def _compare(self, executor: Executor, facts: TaskFacts) -> None:
         """Refuse to go on with other data, code, options or another budget than the run was begun with."""

@@ -89,8 +89,9 @@ class Crew:
                 where = self._ask_where()
                 self.close()
                 raise UsageError(
-                    f"a budget of {format_seconds(limit or 0.0)} is too small: it was over before torch and the "
-                    f"task were imported{f' ({where} was running)' if where else ''}"
+                    "the budget is too small: torch and the task were not imported within the "
+                    f"{format_seconds(limit or 0.0)} that it leaves for that"
+                    f"{f' ({where} was running)' if where else ''}"
                 )
         self._loaded = True
         return self._template.ready
