@@ -214,7 +214,7 @@ def train(
     more = parse_budget(add_budget) if add_budget else None
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     target = target_name(task)
-    resources = Options(seed=seed, devices=devices).resources()
+    resources = Options(seed=seed, devices=devices, workers=1).resources()
     run = None if reference is None else usable(reference, "--reference")
     view = Display(budget.plus(more) if more else budget, quiet=quiet)
     with run_folder(out, f"{slug(target)}-train", resume, single=True) as folder:
@@ -235,7 +235,7 @@ def check(task: Any, *, devices: str = "", seed: int = 0) -> list[str]:
     Raises:
         TaskError: If a step fails; with the step, the user's line and what to write instead.
     """
-    resources = Options(seed=seed, devices=devices).resources()
+    resources = Options(seed=seed, devices=devices, workers=1).resources()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with closing(Supervisor(task_ref(task, folder), resources, SystemClock(), folder)) as executor:
@@ -251,7 +251,7 @@ def profile(task: Any, *, devices: str = "", seed: int = 0) -> list[Mapping[str,
     Raises:
         TaskError: If the task cannot be trained.
     """
-    resources = Options(seed=seed, devices=devices).resources()
+    resources = Options(seed=seed, devices=devices, workers=1).resources()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with closing(Supervisor(task_ref(task, folder), resources, SystemClock(), folder)) as executor:

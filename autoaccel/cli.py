@@ -75,7 +75,7 @@ def tune(
         bool, typer.Option("--fork", help="Begin anew in another folder, and try the last run's best recipes early")
     ] = False,
     devices: Devices = "",
-    workers: Annotated[int, typer.Option(help="Trials side by side")] = 1,
+    workers: Annotated[int | None, typer.Option(help="Trials side by side; one on each GPU when missing")] = None,
     inline: Annotated[bool, typer.Option("--inline", help="Train in this process, for a debugger")] = False,
     warm_start: Annotated[
         Path | None, typer.Option(help="A finished run, whose best recipes are tried early")

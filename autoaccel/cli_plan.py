@@ -23,7 +23,9 @@ def plan(
     metric: Annotated[str | None, typer.Option(help="As for tune")] = None,
     seed: Annotated[int, typer.Option(help="As for tune")] = 0,
     devices: Annotated[str, typer.Option(help="As for tune")] = "",
-    workers: Annotated[int, typer.Option(help="Trials side by side, on devices that need not be there")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Trials side by side, on devices that need not be there")
+    ] = None,
     warm_start: Annotated[Path | None, typer.Option(help="As for tune")] = None,
     max_epochs: Annotated[float | None, typer.Option(help="As for tune")] = None,
     no_memory: Annotated[bool, typer.Option("--no-memory", help="As for tune")] = False,

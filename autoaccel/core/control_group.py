@@ -1,7 +1,7 @@
-"""The control group of this process, whose memory it shares with others: a container, or a job of a cluster.
+"""The control group of this process, whose memory and CPUs it shares: a container, or a job of a cluster.
 
 Read from Linux's cgroups, version 2 and 1; elsewhere nothing is known. The limits of the groups above count too.
-Source: https://docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/memory.html.
+Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, cgroup-v1/memory.html and scheduler/sched-bwc.html.
 """
 
 from __future__ import annotations
@@ -25,16 +25,24 @@ class Names:
         limit: File with the limit in bytes; `max` or a huge number for none.
         used: File with the bytes in use, the page cache included.
         cache: Name, in `memory.stat`, of the page cache that would be given up first.
+        quota: Files with the microseconds of all CPUs together in a period, and the microseconds of a period.
     """
 
     kills: str
     limit: str
     used: str
     cache: str
+    quota: tuple[str, ...]
 
 
-SECOND = Names("memory.events", "memory.max", "memory.current", "inactive_file")
-FIRST = Names("memory.oom_control", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+SECOND = Names("memory.events", "memory.max", "memory.current", "inactive_file", ("cpu.max",))
+FIRST = Names(
+    "memory.oom_control",
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    "total_inactive_file",
+    ("cpu.cfs_quota_us", "cpu.cfs_period_us"),
+)
 
 
 def kills() -> int | None:
@@ -54,6 +62,16 @@ def available_memory() -> float:
     return left
 
 
+def cpu_quota() -> float:
+    """Return how many CPUs this group may use, on average; infinity if there is no limit, or it is unknown."""
+    least = math.inf
+    for folder, names in _groups("cpu"):
+        with suppress(OSError, ValueError):  # no limit reads `max`, which is no number, or -1
+            quota, period = map(int, " ".join((folder / name).read_text() for name in names.quota).split())
+            least = min(least, quota / period if quota > 0 else math.inf)
+    return least
+
+
 def counter(file: Path, which: str = "oom_kill") -> int | None:
     """Return a number from a file with a name and a number in each line; None if it is not there."""
     with suppress(OSError, ValueError):
@@ -64,15 +82,15 @@ def counter(file: Path, which: str = "oom_kill") -> int | None:
     return None
 
 
-def _groups() -> Iterator[tuple[Path, Names]]:
-    """Yield the folders of this process's group for memory and of those above it, the nearest first."""
+def _groups(controller: str = "memory") -> Iterator[tuple[Path, Names]]:
+    """Yield the folders of this process's group for a controller and of those above it, the nearest first."""
     with suppress(OSError):
         for line in MEMBERSHIP.read_text().splitlines():
             number, controllers, path = line.split(":", 2)
             if number == "0":
                 root, names = ROOT, SECOND
-            elif "memory" in controllers.split(","):
-                root, names = ROOT / "memory", FIRST
+            elif controller in controllers.split(","):
+                root, names = ROOT / controller, FIRST
             else:
                 continue
             own = root / path.lstrip(

@@ -13,8 +13,9 @@ from autoaccel.core.catalog import Catalog
 from autoaccel.core.clock import Clock
 from autoaccel.core.events import Event
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.machine import Machine
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.resources import Resources
+from autoaccel.core.resources import Resources, Slots
 from autoaccel.core.trial import TrialRequest
 
 UNDERSTOOD = "data.pt"
@@ -27,6 +28,16 @@ class Executor(Protocol):
     Each started trial reports its milestones in order and then finishes exactly once, whatever happens.
     """
 
+    @property
+    def machine(self) -> Machine:
+        """What there is to train on; known after `load`."""
+        ...
+
+    @property
+    def slots(self) -> Slots:
+        """How many trials run side by side, and what each has; known after `load`. More trials wait for a place."""
+        ...
+
     def load(self, limit: float | None) -> Catalog:
         """Load the task and return the catalog of techniques known to the process that trains.
 
@@ -35,7 +46,7 @@ class Executor(Protocol):
 
         Raises:
             TaskError: If the task cannot be loaded.
-            UsageError: If it took longer than the limit.
+            UsageError: If it took longer than the limit, or there are no such devices as were asked for.
         """
         ...
 

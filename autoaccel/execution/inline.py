@@ -17,10 +17,13 @@ from autoaccel.core.catalog import TechniqueInfo
 from autoaccel.core.clock import Clock
 from autoaccel.core.events import Event, Finished, Reported
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.machine import Machine, usable_cpus
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.resources import Resources
+from autoaccel.core.resources import Resources, Slots
 from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
+from autoaccel.errors import UsageError
 from autoaccel.execution.base import UNDERSTOOD
+from autoaccel.execution.machine import find_machine
 from autoaccel.spaces.domains import plain_space
 from autoaccel.techniques.registry import catalog
 from autoaccel.training.data.discovery import load_target, with_data
@@ -55,18 +58,22 @@ class InlineExecutor:
         self._ended: list[Event] = []
         self._task: Task | None = None
         self._theirs = Path.cwd()
+        self.machine, self.slots = Machine(), Slots()
 
     def load(self, limit: float | None) -> dict[str, TechniqueInfo]:
         """Load the task and return the catalog of techniques. The limit is not enforced.
 
         Raises:
             TaskError: If the task cannot be loaded.
+            UsageError: If another GPU than the first was asked for.
         """
         set_seed(self._resources.split_seed)
         with chdir(Path.cwd()):  # come back from where the user's file may go
             target = load_target(self._given) if isinstance(self._given, str) else self._given
             task = with_data(target, self._resources.split_seed)
             self._theirs = Path.cwd()
+        self.machine = Machine((), usable_cpus()) if self._resources.cpu else find_machine()
+        self.slots = self._slots()
         self._task = with_metric(task, self._resources.metric) if self._resources.metric else task
         return catalog()
 
@@ -160,6 +167,13 @@ class InlineExecutor:
     def close(self) -> None:
         """Drop the queued trials."""
         self._waiting.clear()
+
+    def _slots(self) -> Slots:
+        """Return the one place of this process, which has the first device and all threads."""
+        asked = self._resources
+        if asked.devices not in ((), (0,)):
+            raise UsageError("--inline trains on the first GPU; set CUDA_VISIBLE_DEVICES instead of --devices")
+        return replace(asked, workers=1).slots(self.machine)
 
     def _forget_precision(self) -> None:
         # Accelerate keeps its first precision for the lifetime of the process, but trials use different ones.

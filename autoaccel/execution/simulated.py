@@ -17,8 +17,10 @@ from autoaccel.core.catalog import Catalog
 from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.events import Event, Finished, Reported
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.machine import Machine
 from autoaccel.core.quantities import FLOPS, SECONDS, Cost
 from autoaccel.core.recipe import Recipe
+from autoaccel.core.resources import Slots
 from autoaccel.core.trial import COOLDOWN, Outcome, OutcomeKind, Report, TrialRequest
 
 Table = Callable[[TrialRequest, float], float]
@@ -38,6 +40,7 @@ class TableExecutor:
         facts: The facts that `profile` returns; needed only if it is called, if trials can be continued, or if a
             larger metric is better.
         measured: Returns what is measured of a request's model.
+        workers: Number of trials side by side.
     """
 
     def __init__(
@@ -50,7 +53,9 @@ class TableExecutor:
         catalog: Catalog | None = None,
         facts: TaskFacts | None = None,
         measured: Callable[[TrialRequest], Mapping[str, float]] = lambda _: {},
+        workers: int = 1,
     ):
+        self.machine, self.slots = Machine(), Slots(workers)
         self._catalog = catalog or {}
         self._facts = facts
         self._measured = measured

@@ -36,6 +36,9 @@ def check_executor(make: Callable[[Path], Executor], folder: Path) -> None:
     with closing(make(folder)) as executor:
         catalog = executor.load(None)
         assert all(name == info.name for name, info in catalog.items()), "load: names do not match"
+        slots = executor.slots
+        assert slots.count == len(slots.devices) >= 1 <= slots.threads, f"slots: {slots}"
+        assert {*slots.gpus} <= {*executor.machine.gpus}, f"{slots.gpus} are not all of {executor.machine}"
         facts, space = executor.profile(None)
         assert facts.n_train > 0 and facts.n_valid > 0 and FLOPS in facts.train, f"profile: {facts}"
         assert all(isinstance(name, str) for name in space), "profile: the model's space needs names"

@@ -14,8 +14,9 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import timestamp
 from autoaccel.core.codec import to_data
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.machine import Machine
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.resources import Resources
+from autoaccel.core.resources import Slots
 from autoaccel.search.base import Proposal
 from autoaccel.tuner.identity import identity
 from autoaccel.tuner.options import Options
@@ -26,7 +27,8 @@ def config(
     target: str,
     budget: Budget,
     options: Options,
-    resources: Resources,
+    machine: Machine,
+    slots: Slots,
     space: str,
     facts: TaskFacts,
     model_space: Mapping[str, Any],
@@ -39,7 +41,8 @@ def config(
         target: Name of the task.
         budget: The budget of the run.
         options: The user's options.
-        resources: The devices and settings of the workers.
+        machine: What there is to train on.
+        slots: What each trial gets of it.
         space: Name or file of the search space.
         facts: The facts of the task.
         model_space: The hyperparameters of the user's model.
@@ -60,10 +63,12 @@ def config(
         "options": _written(options),
         "seed": options.seed,
         "devices": options.devices,
-        "workers": resources.workers,
+        "workers": slots.count,
+        "machine": to_data(machine),
+        "slots": to_data(slots),
         "warm_start": warm_start(options),
         "known": [{"origin": each.origin, "recipe": each.recipe.to_data()} for each in known],
-        "identity": identity(space, budget, options, resources, facts.fingerprint, facts.files),
+        "identity": identity(space, budget, options, slots, facts.fingerprint, facts.files),
         "started": timestamp(),
         "environment": _environment(),
     }

@@ -91,15 +91,14 @@ def _extra_lines(extras: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
 
 
 def _hardware() -> dict[str, Any]:
-    import torch
+    from autoaccel.execution.machine import find_machine  # it imports torch
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    found = [torch.cuda.get_device_properties(number) for number in range(count)]
+    machine = find_machine()
     return {
         "system": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": machine.cpus,
         "memory": psutil.virtual_memory().total,
-        "gpus": [{"name": gpu.name, "bytes": gpu.total_memory} for gpu in found],
+        "gpus": [{"name": gpu.model, "bytes": gpu.memory} for gpu in machine.gpus],
     }
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from autoaccel import __version__
 from autoaccel.core.budget import Budget
 from autoaccel.core.codec import to_data
+from autoaccel.core.machine import models
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.resources import Resources
+from autoaccel.core.resources import Slots
 from autoaccel.errors import UsageError
 from autoaccel.search_spaces import read as read_space
 from autoaccel.tuner.options import Options
@@ -23,7 +24,7 @@ def identity(
     space: str,
     budget: Budget,
     options: Options,
-    resources: Resources,
+    slots: Slots,
     data: str,
     files: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def identity(
         space: Name or file of the search space.
         budget: The budget of the run.
         options: The user's options.
-        resources: The devices and settings of the workers.
+        slots: How many trials run side by side, and on what.
         data: A digest of the data.
         files: Digests of the task's own files, by path.
     """
@@ -49,8 +50,8 @@ def identity(
         "longest training": options.max_epochs,
         "goal": to_data(options.goal()) if options.goal() else None,
         "search and sampler": options.parts(),
-        "devices": options.devices,
-        "workers": resources.workers,
+        "devices": models(slots.gpus) or options.devices,
+        "workers": slots.count,
     }
 
 

@@ -14,7 +14,6 @@ from autoaccel.core.paths import usable
 from autoaccel.core.resources import Resources
 from autoaccel.errors import UsageError
 from autoaccel.execution import executors
-from autoaccel.execution.devices import gpu_names
 from autoaccel.execution.executors import find_executor
 from autoaccel.search import samplers, searches
 from autoaccel.search.samplers import find_sampler
@@ -37,8 +36,8 @@ class Options:
         resume: Continue an unfinished run.
         add_budget: What to add to the budget of the run that is resumed, which may be complete, such as `1h`.
         fork: Begin anew in another folder, and try the best recipes of the last run there early.
-        devices: GPU numbers such as `0,1`, or `cpu`.
-        workers: Number of parallel trials.
+        devices: Numbers of GPUs such as `0,1`, among those that torch sees, or `cpu`; empty for all.
+        workers: Number of trials side by side; None for one on each GPU, and on the CPU for one.
         memory: Try recipes of earlier runs early, and remember those of this run that beat plain.
         warm_start: The folder of a finished run, whose best recipes are tried early.
         max_epochs: Passes over the training data after which training one model longer is of no use; what they
@@ -61,7 +60,7 @@ class Options:
     seed: int = 0
     resume: bool = False
     devices: str = ""
-    workers: int = 1
+    workers: int | None = None
     memory: bool = True
     warm_start: str | Path | None = None
     max_epochs: float | None = None
@@ -83,17 +82,17 @@ class Options:
         find_sampler(self.sampler), find_search(self.search), find_executor(self.executor)
         self.longest()
         goal = self.goal()
-        if not 1 <= self.workers <= MOST_WORKERS:
+        if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:
             raise UsageError(f"--workers must be from 1 to {MOST_WORKERS}, got {self.workers}")
-        if self.executor == "inline" and self.workers > 1:
+        if self.executor == "inline" and (self.workers or 1) > 1:
             raise UsageError(f"--inline trains one trial at a time, so --workers cannot be {self.workers}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed <= LARGEST_SEED:
             raise UsageError(f"--seed must be a whole number from 0 to {LARGEST_SEED}, got {self.seed!r:.40}")
         if self.warm_start is not None:
             usable(self.warm_start, "--warm-start")
-        devices = gpu_names(self.devices)
-        workers = max(self.workers, len(devices))
-        return Resources(devices, self.devices == "cpu", workers, self.seed, self.metric, goal.measures)
+        cpu = self.devices == "cpu"
+        devices = () if cpu else _numbers(self.devices)
+        return Resources(devices, cpu, self.workers, self.seed, self.metric, goal.measures)
 
     def longest(self) -> Budget | None:
         """Return the longest useful training of one model; None if unknown.
@@ -131,6 +130,16 @@ class Options:
     def parts(self) -> str:
         """Return the names of the search and the sampler, for the identity of a run."""
         return ", ".join(map(_name, (self.search, self.sampler or samplers.DEFAULT)))
+
+
+def _numbers(devices: str) -> tuple[int, ...]:
+    """Return the numbers of the requested GPUs; empty for all."""
+    numbers = [part.strip() for part in devices.split(",") if part.strip()]
+    if not all(number.isdecimal() and number.isascii() and len(number) < 9 for number in numbers):
+        raise UsageError(f"--devices takes numbers such as 0,1 or cpu, got {devices!r}")
+    if len({*map(int, numbers)}) < len(numbers):
+        raise UsageError(f"--devices {devices}: a GPU trains one trial at a time, so each number may come once")
+    return tuple(map(int, numbers))
 
 
 def _name(part: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from autoaccel.core.budget import Budget, parse_budget
@@ -13,8 +14,7 @@ from autoaccel.core.events import Extended, Profiled
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import Cost
 from autoaccel.core.resources import Resources
-from autoaccel.core.trial import Outcome
-from autoaccel.errors import AutoaccelError, NoTrialError, PreemptedRunError, TaskError, UsageError
+from autoaccel.errors import TaskError, UsageError
 from autoaccel.execution.base import Executor
 from autoaccel.execution.executors import find_executor
 from autoaccel.reporting.memory import short
@@ -31,6 +31,7 @@ from autoaccel.storage.records import seconds_spent
 from autoaccel.storage.space import Floors
 from autoaccel.tuner.config import config
 from autoaccel.tuner.earlier import Earlier
+from autoaccel.tuner.failures import no_trial, plain_fails
 from autoaccel.tuner.forecast_data import forecast_data, from_recorded
 from autoaccel.tuner.forecast_scenario import Scenario
 from autoaccel.tuner.goals import told
@@ -45,7 +46,7 @@ from autoaccel.tuner.reserve import RESUMING, reserve, warm_up
 from autoaccel.tuner.result import Result
 from autoaccel.tuner.room import Room
 from autoaccel.tuner.space import DEFAULT_SPACES, run_space
-from autoaccel.tuner.summary import delivery, why_nothing
+from autoaccel.tuner.summary import delivery
 
 LOADING_SHARE = 0.75
 """Largest share of the budget for importing torch and the task, which is aborted beyond it."""
@@ -102,8 +103,8 @@ class Tuner:
             self._note(*notes, *more)
             if not self._old:
                 self._reserve = reserve(self._budget, slowdown())
-            self._write_config(name, facts, model_space, known)
-            self._told = self._told_lines(known, facts)
+            self._write_config(executor, name, facts, model_space, known)
+            self._told = self._told_lines(executor, known, facts)
             return self._loop(self._search(space, known), space, executor, facts)
 
     def plan(self) -> list[str]:
@@ -114,30 +115,31 @@ class Tuner:
         """Return the plan, and what it would bring as plain data; see `forecast_data`."""
         if self._goal:  # none of the recorded tasks had one
             raise UsageError("a forecast is of the best metric only: leave out target, subject_to and objective")
-        lines, facts, space, known = self._planned()
+        self._resources = replace(self._resources, sharing=True)  # a forecast may be for GPUs that are not there
+        lines, facts, space, known, workers = self._planned()
         make, settings = find_search(self._options.search), self._settings(space, known)
         spent = min(self._clock.now(), facts.profile.seconds + STARTING)
-        scenario = Scenario(make, settings, facts, self._resources.workers, spent, reserve)
+        scenario = Scenario(make, settings, facts, workers, spent, reserve)
         return lines, forecast_data(from_recorded(scenario), facts)
 
-    def _planned(self) -> tuple[list[str], TaskFacts, SearchSpace, list[Proposal]]:
+    def _planned(self) -> tuple[list[str], TaskFacts, SearchSpace, list[Proposal], int]:
         with self._executor() as executor:
             catalog = executor.load(self._limit(LOADING_SHARE))
             facts, model_space = self._facts(executor)
         name, space, notes = self._space(catalog, facts, model_space)
         known, more = self._earlier.known(space, facts)
         search = self._search(space, known)
-        search.handle(Profiled(facts, self._resources.workers), self._clock.now())
+        search.handle(Profiled(facts, executor.slots.count), self._clock.now())
         lines = [
             *facts.understood,
             *search.describe(),
             f"search space: {name}, {len(space.domains())} parameters",
             f"portfolio: {', '.join(space.portfolio) or 'none'}",
-            *self._told_lines(known, facts),
+            *self._told_lines(executor, known, facts),
             *notes,
             *more,
         ]
-        return lines, facts, space, known
+        return lines, facts, space, known, executor.slots.count
 
     def _note(self, *lines: str) -> None:
         if self._view:
@@ -173,7 +175,7 @@ class Tuner:
         """Refuse to go on with other data, code, options or another budget than the run was begun with."""
         data, files = executor.identify(None)
         space = self._options.space or DEFAULT_SPACES[facts.kind]
-        now = identity(space, self._given, self._options, self._resources, data, files)
+        now = identity(space, self._given, self._options, executor.slots, data, files)
         check_same(self._folder.path, self._old.get("identity", {}), now)
 
     def _space(
@@ -198,21 +200,28 @@ class Tuner:
             goal=self._goal,
         )
 
-    def _told_lines(self, known: Sequence[Proposal], facts: TaskFacts) -> list[str]:
-        """Return what the user and earlier runs have told the search, one line each."""
+    def _told_lines(self, executor: Executor, known: Sequence[Proposal], facts: TaskFacts) -> list[str]:
+        """Return where it trains, and what the user and earlier runs have told the search, one line each."""
         most = self._options.max_epochs
         longest = [] if most is None else [f"longest training: what plain takes for {most:g} epochs (--max-epochs)"]
         return [
+            f"machine: {executor.machine}; {executor.slots}",
             *longest,
             *told(self._goal, facts),
             *(f"{proposal.origin}: {short(proposal.recipe)}" for proposal in known),
         ]
 
     def _write_config(
-        self, space: str, facts: TaskFacts, model_space: Mapping[str, Any], known: Sequence[Proposal]
+        self,
+        executor: Executor,
+        space: str,
+        facts: TaskFacts,
+        model_space: Mapping[str, Any],
+        known: Sequence[Proposal],
     ) -> None:
         options, begun = self._options, Budget(self._old.get("begun", self._budget))
-        made = config(self._target, self._budget, options, self._resources, space, facts, model_space, known, begun)
+        place = executor.machine, executor.slots
+        made = config(self._target, self._budget, options, *place, space, facts, model_space, known, begun)
         made |= {"folder": str(self._folder.path.resolve()), "reserve": self._reserve}
         self._folder.write_json("config.json", {**made, "started": self._old.get("started", made["started"])})
 
@@ -235,9 +244,9 @@ class Tuner:
                 self._search_on(search, executor, facts, log, recorder, asked)
                 status = "complete" if not asked() else "preempted" if asked.terminated else "interrupted"
                 if search.failure is not None:
-                    raise self._plain_fails(search.failure)
+                    raise plain_fails(self._folder.path, search.failure)
                 if delivery(search, self._goal)[1] is None:
-                    raise self._nothing(search, status)
+                    raise no_trial(self._folder.path, search, status)
                 tested = {} if asked() else self._test_delivered(search, executor)
                 data = recorder.deliver(status, tested)
                 if not asked():
@@ -261,19 +270,6 @@ class Tuner:
         except TaskError:  # the run is complete without that score
             return {}
 
-    def _plain_fails(self, outcome: Outcome) -> TaskError:
-        error = TaskError(f"plain training fails: {outcome.reason}", outcome.where or None)
-        trace = self._folder.path / "trials" / "0000" / "log.txt"
-        error.__cause__ = AutoaccelError(trace.read_text() if trace.exists() else outcome.reason)
-        return error
-
-    def _nothing(self, search: Search, status: str) -> AutoaccelError:
-        if status == "preempted":
-            return PreemptedRunError(
-                f"asked to end before one trial was complete; {self._folder.path} can be resumed"
-            )
-        return NoTrialError(why_nothing(search))
-
     def _search_on(
         self,
         search: Search,
@@ -286,7 +282,7 @@ class Tuner:
         """Run until the search is done."""
         events, starts = replay(search, log.entries, self._before, self._folder.saved)
         if not log.entries:
-            events = [Profiled(facts, self._resources.workers)]
+            events = [Profiled(facts, executor.slots.count)]
         elif self._budget != self._given:
             events.append(Extended(self._budget))
         listeners: list[Listener] = [recorder]

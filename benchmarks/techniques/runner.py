@@ -89,7 +89,7 @@ def run_jobs(target: str, jobs: Sequence[Job], results: Results, workers: int, t
     with tempfile.TemporaryDirectory() as temporary, Progress(*columns, TimeRemainingColumn()) as progress:
         folder = Path(keep or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        place = Resources(workers=workers)
+        place = Resources(workers=workers, sharing=True)
         with closing(Supervisor(TaskRef(target), place, SystemClock(), folder)) as executor:
             executor.load(None)
             waiting = list(enumerate(missing))

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from autoaccel.core import control_group
-from autoaccel.core.control_group import available_memory, kills
+from autoaccel.core.control_group import available_memory, cpu_quota, kills
 
 MIB = 2**20
 
@@ -75,3 +75,18 @@ def test_a_container_sees_its_own_group_as_the_root(machine):
 def test_without_control_groups_nothing_is_known(machine, line):
     machine(line)
     assert available_memory() == math.inf and kills() is None
+
+
+@pytest.mark.parametrize(
+    ("line", "groups", "cpus"),
+    [
+        ("0::/a/b\n", {"a": {"cpu.max": "150000 100000\n"}, "a__b": {"cpu.max": "max 100000\n"}}, 1.5),
+        ("0::/a\n", {"a": {"cpu.max": "max 100000\n"}}, math.inf),
+        ("4:cpu,cpuacct:/a\n", {"cpu__a": {"cpu.cfs_quota_us": "400000\n", "cpu.cfs_period_us": "100000\n"}}, 4.0),
+        ("4:cpu:/a\n", {"cpu__a": {"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}}, math.inf),
+        ("7:memory:/a\n", {"cpu__a": {"cpu.cfs_quota_us": "100000\n", "cpu.cfs_period_us": "100000\n"}}, math.inf),
+    ],
+)
+def test_the_smallest_quota_of_cpus_counts(machine, line, groups, cpus):
+    machine(line, **groups)
+    assert cpu_quota() == cpus

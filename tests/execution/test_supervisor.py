@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,15 @@ import torch
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SystemClock
+from autoaccel.core.codec import to_data
 from autoaccel.core.events import Finished, Reported
+from autoaccel.core.machine import Gpu, Machine
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.resources import Resources
 from autoaccel.core.target import TaskRef
 from autoaccel.core.trial import OutcomeKind, TrialRequest
-from autoaccel.errors import AutoaccelError, UsageError
+from autoaccel.errors import UsageError
+from autoaccel.execution.local.crew import Crew
 from autoaccel.execution.local.supervisor import Supervisor
 from autoaccel.tuner.options import Options
 
@@ -154,16 +158,76 @@ def test_where_forks_could_not_use_cuda_workers_are_fresh_processes(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused(tmp_path):
     (tmp_path / "model.py").write_text(MODEL)
-    made = Supervisor(TaskRef(str(tmp_path / "model.py")), Resources(devices=("3",)), SystemClock(), tmp_path)
-    with closing(made), pytest.raises(AutoaccelError, match="--devices 3: torch finds no such GPU"):
+    made = Supervisor(TaskRef(str(tmp_path / "model.py")), Resources(devices=(3,)), SystemClock(), tmp_path)
+    with closing(made), pytest.raises(UsageError, match="--devices 3: torch finds no GPU"):
         made.load(None)
-        made.profile(None)
 
 
-def test_devices_are_counted_among_those_that_are_allotted(monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert Options(devices="0,3").resources().devices == ("0", "3")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-5")
-    assert Options(devices="1,0").resources().devices == ("GPU-5", "4")
-    with pytest.raises(UsageError, match="allots only 2"):
-        Options(devices="2").resources()
+@pytest.fixture
+def eight(tmp_path, monkeypatch):
+    """Return what makes a supervisor of eight GPUs that are names only, and the file where workers say theirs."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    gpus = tuple(Gpu(f"GPU-{number}", "NVIDIA H200") for number in range(8))
+    really = Crew.load
+    monkeypatch.setattr(Crew, "load", lambda *given: {**really(*given), "machine": to_data(Machine(gpus, 64))})
+
+    def make(body):
+        (tmp_path / "model.py").write_text(body.replace("SEEN", str(tmp_path / "seen")))
+        return Supervisor(TaskRef(str(tmp_path / "model.py")), Resources(), SystemClock(), tmp_path)
+
+    return make, tmp_path / "seen"
+
+
+SAYS = """
+import os, time, torch
+from autoaccel import Task
+torch.cuda.is_available = lambda: True
+def net(fault=""):
+    with open("SEEN", "a") as file:
+        file.write(os.environ["CUDA_VISIBLE_DEVICES"] + "\\n")
+    time.sleep(1000)
+task = Task(model=net, train=(torch.rand(400, 4), torch.arange(400) % 2))
+"""
+
+
+@pytest.mark.parametrize(
+    "body", [SAYS, SAYS.replace("torch.cuda", "os.environ['CUDA_VISIBLE_DEVICES'] = '0,1'\ntorch.cuda")]
+)
+def test_each_worker_sees_a_gpu_of_its_own_and_a_ninth_trial_waits(eight, body):
+    make, seen = eight
+    with closing(make(body)) as made:
+        made.load(None)
+        assert made.slots.count == 8 and made.slots.threads == 8
+        for trial in range(10):
+            made.start(request(trial, "", seconds=100.0))
+        lines = _lines(made, seen, 8)
+        assert sorted(lines) == [f"GPU-{number}" for number in range(8)]
+        made.stop(9)  # it has not begun, and never will
+        made.preempt(3)
+        ended = {trial: outcome.kind for trial, outcome in outcomes(made, 2).items()}
+        assert ended == {9: OutcomeKind.PRUNED, 3: OutcomeKind.PREEMPTED}
+        (again,) = _lines(made, seen, 9)[8:]
+        assert again in lines
+
+
+def _lines(made, path, count):
+    """Wait until so many workers have said what they see."""
+    for _ in range(600):
+        made.poll(0.0)
+        found = path.read_text().splitlines() if path.exists() else []
+        if len(found) >= count:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"only {found}")
+
+
+def test_devices_are_numbers_among_those_that_are_seen():
+    assert Options(devices="0,3").resources().devices == (0, 3)
+    assert Options(devices="cpu").resources().cpu and Options().resources().devices == ()
+    for text, message in {
+        "0,0": "each number may come once",
+        "9" * 5000: "numbers",
+        "gpu": "numbers such as 0,1 or cpu",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            Options(devices=text).resources()

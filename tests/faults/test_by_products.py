@@ -191,7 +191,8 @@ def test_a_run_whose_study_is_locked_ends_complete(tmp_path):
     (tmp_path / "model.py").write_text(MODEL)
     command = [sys.executable, "-m", "autoaccel.cli"]
     # Two workers have one thread each: two threads of one wait for each other on a busy machine.
-    tune = [*command, "tune", "model.py", "--budget", "1e8 FLOPs", "--workers", "2", "--out", "run", "-q"]
+    tune = [*command, "tune", "model.py", "--budget", "1e8 FLOPs", "--workers", "2", "--devices", "cpu"]
+    tune += ["--out", "run", "-q"]
     run = tmp_path / "run"
     with subprocess.Popen(tune, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         while not (run / RESULT).exists() and process.poll() is None:

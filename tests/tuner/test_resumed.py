@@ -4,6 +4,7 @@ import pytest
 
 from autoaccel import api
 from autoaccel.core.budget import Budget
+from autoaccel.core.machine import Gpu, Machine
 from autoaccel.core.resources import Resources
 from autoaccel.errors import UsageError
 from autoaccel.storage.choice import choose_fork
@@ -15,10 +16,15 @@ from autoaccel.tuner.options import Options
 FILES = {"model.py": "aa", "layers.py": "bb"}
 
 
-def of(budget="1h", data="dd", files=FILES, space="tabular", workers=1, **options):
+def of(budget="1h", data="dd", files=FILES, space="tabular", workers=1, there=Machine(), **options):  # noqa: B008
     given = Options(workers=workers, **options)
     return identity(
-        space, Budget(seconds=3600) if budget == "1h" else budget, given, given.resources(), data, files
+        space,
+        Budget(seconds=3600) if budget == "1h" else budget,
+        given,
+        given.resources().slots(there),
+        data,
+        files,
     )
 
 
@@ -46,6 +52,7 @@ def test_the_same_is_resumed():
         ({"seed": 1}, "seed: 0 then, 1 now"),
         ({"metric": "accuracy"}, "metric: none then, accuracy now"),
         ({"workers": 2}, "workers: 1 then, 2 now"),
+        ({"there": Machine((Gpu("0", "L4"),))}, "devices: none then, 1 x L4 now"),
         ({"max_epochs": 3}, "longest training: none then, 3 now"),
         ({"sampler": "random"}, "search and sampler: halving, mixed then, halving, random now"),
     ],

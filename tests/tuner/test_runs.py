@@ -71,7 +71,7 @@ def test_two_workers_and_a_space_of_the_users_own(tmp_path):
     )
     body = "task = Task(model=lambda width=8: nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2)),\n"
     body += "            train=(x, y), space={'width': (4, 32)})\n"
-    options = {"out": tmp_path / "run", "workers": 2, "space": str(tmp_path / "space.yaml")}
+    options = {"out": tmp_path / "run", "workers": 2, "devices": "cpu", "space": str(tmp_path / "space.yaml")}
     result = tune(write(tmp_path, body), "2e8 FLOPs", **options)
     rows = [json.loads(line) for line in _starts(tmp_path / "run")]
     recipes = [row["recipe"] for row in rows if row["purpose"] == "search"]

@@ -175,7 +175,8 @@ class Crew:
                     template.ready = message
                     self._send_waiting()
                 case "error":
-                    error = TaskError(message["message"])
+                    machine = message["code"] == MachineError.exit_code
+                    error = (MachineError if machine else TaskError)(message["message"])
                     error.__cause__ = AutoaccelError(message["traceback"])
                     raise error
                 case kind if job := self.jobs.get(message["trial"]):

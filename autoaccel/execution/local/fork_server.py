@@ -24,6 +24,7 @@ from typing import Any
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.codec import prepare, to_data
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.machine import VISIBLE
 from autoaccel.core.trial import Outcome, Report, TrialRequest
 from autoaccel.errors import AutoaccelError
 from autoaccel.execution.local.endings import DUMP
@@ -48,36 +49,40 @@ def serve(descriptor: int) -> None:
     if not messages:
         return
     try:
-        target, forks = _load(messages[0])
+        target, forks, machine = _load(messages[0])
         techniques = _catalog()
     except AutoaccelError as error:
         channel.send("error", code=error.exit_code, message=str(error), traceback=traceback.format_exc())
         return
     adopt_orphans()
-    channel.send("ready", catalog=techniques, forks=forks)
+    channel.send("ready", catalog=techniques, forks=forks, machine=machine)
     ForkServer(channel, target, messages[0], forks, folder).serve()
 
 
-def _load(message: Mapping[str, Any]) -> tuple[Any, bool]:
-    """Return the user's task, with its data where workers can share them, and whether workers may be forked."""
+def _load(message: Mapping[str, Any]) -> tuple[Any, bool, Any]:
+    """Return the task, with its data where workers share them, whether they may be forked, and the machine."""
     # The default CUDA check initializes CUDA, which then fails in every process that is forked later.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     import torch
 
     # One thread while importing the user's file: the threads of a pool would not exist in the forked workers.
     torch.set_num_threads(1)
+    from autoaccel.execution.local.looking import Looking
+
+    looking = Looking(message["cpu"])
     _preload()
     from autoaccel.execution.local.sharing import share, threads
     from autoaccel.execution.local.worker import load
 
     before = threads()
     target = load(message)
-    if not may_fork(before):
-        return target, False
-    shared = share(target, message["seed"], message["metrics"])
-    # The collector of a worker would otherwise touch, and so copy, the pages that it shares.
-    gc.freeze()
-    return shared, threads() <= before or may_fork(before)
+    forks = may_fork(before)
+    if forks:
+        target = share(target, message["seed"], message["metrics"])
+        # The collector of a worker would otherwise touch, and so copy, the pages that it shares.
+        gc.freeze()
+        forks = threads() <= before or may_fork(before)
+    return target, forks, to_data(looking.found())
 
 
 def _catalog() -> list[Any]:
@@ -219,7 +224,7 @@ def may_fork(before: Set[str]) -> bool:
 
 def _environment(job: Mapping[str, Any]) -> dict[str, str]:
     """Return a worker's own environment variables, which CUDA reads on first use."""
-    return {"CUDA_VISIBLE_DEVICES": job["device"]} if job["device"] else {}
+    return {VISIBLE: job["device"]} if job["device"] else {}
 
 
 def _spawn(job: Mapping[str, Any], descriptor: int, beats: int, folder: Path) -> int:

@@ -6,6 +6,7 @@ It imports neither torch nor the user's file.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,17 +15,30 @@ from autoaccel.core.clock import Clock
 from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.events import Event, Finished, Reported
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.machine import Machine
 from autoaccel.core.recipe import Recipe
-from autoaccel.core.resources import Resources
+from autoaccel.core.resources import Resources, Slots
 from autoaccel.core.target import TaskRef
-from autoaccel.core.trial import TrialRequest
+from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
 from autoaccel.errors import TaskError
 from autoaccel.execution.base import UNDERSTOOD
 from autoaccel.execution.local.crew import GLANCE, Crew, Ended
 from autoaccel.execution.local.job import Job
 from autoaccel.execution.local.patience import PATIENCE, Patience
+from autoaccel.execution.pool import DevicePool
 
 PROFILE = -1
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A job that was asked for: the trial, its log, its limit in seconds, what it is told, and its request."""
+
+    trial: int
+    log: Path
+    limit: float | None
+    fields: Mapping[str, Any]
+    request: TrialRequest | None = None
 
 
 class Supervisor:
@@ -35,6 +49,10 @@ class Supervisor:
         resources: The devices and settings of the workers.
         clock: Measures the deadlines of trials.
         folder: The run folder, where each trial gets a folder `trials/NNNN`.
+
+    Attributes:
+        machine: What there is to train on, once the task is loaded.
+        slots: How many trials run side by side there.
     """
 
     patience: ClassVar[Patience] = PATIENCE
@@ -44,28 +62,36 @@ class Supervisor:
         self._clock = clock
         self._target = task.target
         self._folder = folder.absolute()  # the user's file may leave the folder that it is imported in
-        self._free = list(resources.devices) or [""] * resources.workers
+        self.machine, self.slots = Machine(), Slots()
+        self._pool = DevicePool(self.slots.devices)
+        self._waiting: dict[int, _Asked] = {}
+        self._news: list[Event] = []
+        self._measurement: Ended | None = None
         load = {
             "target": task.target,
             "pickled": task.pickled,
             "seed": resources.split_seed,
+            "cpu": resources.cpu,
             "metrics": [resources.metric, *resources.measure],
         }
         self._crew = Crew(load, self._folder / "import.txt", clock, self.patience)
 
     def load(self, limit: float | None) -> dict[str, TechniqueInfo]:
-        """Wait until the fork server is ready and return the catalog of techniques.
+        """Wait until the fork server is ready; find out what there is, and return the catalog of techniques.
 
         Args:
             limit: Seconds after which the import is aborted; None for no limit.
 
         Raises:
             TaskError: If the user's file cannot be loaded, or hangs.
-            UsageError: If it took longer than the limit.
-            MachineError: If the process that loads it was killed.
+            UsageError: If it took longer than the limit, or there are no such devices as were asked for.
+            MachineError: If the process that loads it was killed, or torch cannot use the GPUs.
         """
-        catalog = self._crew.load(limit)["catalog"]
-        return {data["name"]: from_data(TechniqueInfo, data) for data in catalog}
+        ready = self._crew.load(limit)
+        self.machine = from_data(Machine, ready["machine"])
+        self.slots = self._resources.slots(self.machine)
+        self._pool = DevicePool(self.slots.devices)
+        return {data["name"]: from_data(TechniqueInfo, data) for data in ready["catalog"]}
 
     def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
         """Measure the task; return its facts and the search space of the user's model.
@@ -120,12 +146,12 @@ class Supervisor:
         return self._measure("score", "score", limit, recipe=recipe.to_data(), weights=str(weights.absolute()))[-1]
 
     def start(self, request: TrialRequest) -> None:
-        """Start a trial in its own process."""
+        """Start a trial in its own process, as soon as a device is free."""
         most = (request.budget.seconds or request.carried.seconds) - request.carried.seconds
         limit = None if request.grace is None else most + request.grace
         folder = self.trial_folder(request.trial)
         fields = {"job": "trial", "request": to_data(request), "folder": str(folder)}
-        self._ask(request.trial, folder / "log.txt", limit, fields, request)
+        self._ask(_Asked(request.trial, folder / "log.txt", limit, fields, request))
 
     def proceed(self, trial: int) -> None:
         """Let a trial that waits after a report continue."""
@@ -136,16 +162,19 @@ class Supervisor:
         """Ask a trial to stop at its next step; it is killed if it does not."""
         if job := self._crew.jobs.get(trial):
             job.ask(self._clock.now())
+        self._drop(trial, Outcome(OutcomeKind.PRUNED, reason="stopped"))
 
     def preempt(self, trial: int) -> None:
         """Ask a trial to save a checkpoint and stop at its next step; it is killed if it does not."""
         if job := self._crew.jobs.get(trial):
             job.ask(self._clock.now(), "preempt")
+        self._drop(trial, Outcome(OutcomeKind.PREEMPTED, reason="the run was asked to end"))
 
     def finish_early(self, trial: int) -> None:
-        """Ask a trial to finish early; one that has not started yet gets the message when it does."""
+        """Ask a trial to finish early: one whose process is not up hears it then; one without a device ends."""
         if job := self._crew.jobs.get(trial):
             job.tell("finish_early")
+        self._drop(trial, Outcome(OutcomeKind.PRUNED, reason="asked to finish before its first step"))
 
     def poll(self, timeout: float) -> list[Event]:
         """Return the events since the last call; wait up to `timeout` seconds for the first one.
@@ -154,11 +183,13 @@ class Supervisor:
             MachineError: If the process that starts the trials was lost too often.
         """
         end = self._clock.now() + timeout
-        while not (events := self._events()):
+        while not self._collect():
             left = end - self._clock.now()
             self._crew.listen(max(0.0, min(left, GLANCE)))
             if left <= 0:
-                return self._events()
+                self._collect()
+                break
+        events, self._news = self._news, []
         return events
 
     def close(self) -> None:
@@ -171,28 +202,37 @@ class Supervisor:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _events(self) -> list[Event]:
-        """Return what has happened since the last call: a trial's reports come before its end."""
+    def _collect(self) -> list[Event]:
+        """Take in what has happened, start what waits for a device, and return the news.
+
+        A trial's reports come before its end.
+        """
         now, crew = self._clock.now(), self._crew
-        events: list[Event] = [Reported(report) for report in crew.reports]
+        self._news += [Reported(report) for report in crew.reports]
         for ended in crew.ended:
-            self._free.append(ended.job.device)
-            events.append(Finished(ended.job.trial, ended.job.outcome(now, ended.why)))
+            self._pool.give_back(ended.job.device)
+            if ended.job.trial == PROFILE:
+                self._measurement = ended
+            else:
+                self._news.append(Finished(ended.job.trial, ended.job.outcome(now, ended.why)))
         crew.reports.clear()
         crew.ended.clear()
-        return events
+        for trial in list(self._waiting)[: self._pool.free]:
+            self._ask(self._waiting.pop(trial))
+        return self._news
 
-    def _ask(
-        self,
-        trial: int,
-        log: Path,
-        limit: float | None,
-        fields: Mapping[str, Any],
-        request: TrialRequest | None = None,
-    ) -> None:
-        device, started = self._free.pop(0) if self._free else "", self._clock.now()
+    def _drop(self, trial: int, outcome: Outcome) -> None:
+        """End a trial that still waits for a device."""
+        if self._waiting.pop(trial, None):
+            self._news.append(Finished(trial, outcome))
+
+    def _ask(self, asked: _Asked) -> None:
+        device, started = self._pool.lease(), self._clock.now()
+        if device is None:
+            self._waiting[asked.trial] = asked
+            return
         resources = {
-            "threads": self._resources.threads,
+            "threads": self.slots.threads,
             "cpu": self._resources.cpu,
             "split_seed": self._resources.split_seed,
             "metric": self._resources.metric,
@@ -201,7 +241,8 @@ class Supervisor:
             "target": self._target,
         }
         self._crew.ask(
-            lambda channel: Job(channel, trial, started, log, device, limit, request), {**resources, **fields}
+            lambda channel: Job(channel, asked.trial, started, asked.log, device, asked.limit, asked.request),
+            {**resources, **asked.fields},
         )
 
     def _measure(self, job: str, last: str, limit: float | None, **fields: Any) -> list[Mapping[str, Any]]:
@@ -220,10 +261,9 @@ class Supervisor:
         raise TaskError(f"measuring the task ended without a result: {ended.why}")
 
     def _measured(self, job: str, limit: float | None, fields: Mapping[str, Any]) -> Ended:
-        self._ask(PROFILE, self._folder / "profile.txt", limit, {"job": job, **fields})
-        while PROFILE in self._crew.jobs:
+        self._ask(_Asked(PROFILE, self._folder / "profile.txt", limit, {"job": job, **fields}))
+        while (ended := self._measurement) is None:
             self._crew.listen(GLANCE)
-        (ended,) = (ended for ended in self._crew.ended if ended.job.trial == PROFILE)
-        self._crew.ended.remove(ended)
-        self._free.append(ended.job.device)
+            self._collect()
+        self._measurement = None
         return ended

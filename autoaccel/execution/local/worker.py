@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import pickle
 import selectors
 import signal
@@ -19,9 +20,10 @@ from accelerate.utils import set_seed
 
 from autoaccel.core.clock import Clock, SystemClock, seconds_since_process_start
 from autoaccel.core.codec import from_data, to_data
+from autoaccel.core.machine import VISIBLE
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import Report, TrialRequest
-from autoaccel.errors import AutoaccelError, TaskError, UsageError
+from autoaccel.errors import AutoaccelError, MachineError, TaskError
 from autoaccel.execution.local.beats import BeatingClock, Beats
 from autoaccel.execution.local.endings import DUMP
 from autoaccel.execution.local.leftovers import adopt_orphans, die_with
@@ -71,8 +73,8 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, beats: Beats, el
     torch.set_num_threads(job["threads"])
     where = ""
     try:
-        if job["device"] and not torch.cuda.is_available():
-            raise UsageError(f"--devices {job['device']}: torch finds no such GPU")
+        if job["device"]:
+            _keep_to(job["device"])
         beats.beat()
         task = with_data(target, job["split_seed"])
         beats.beat()
@@ -83,6 +85,8 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, beats: Beats, el
             _trial(task, job, channel, clock, stopped, beats)
         else:
             _measure(task, job, channel, clock)
+    except MachineError:
+        raise  # nothing of the recipe's doing
     except TaskError as error:
         channel.send("broken", message=str(error if error.where else TaskError(error.message, where or None)))
     except AutoaccelError as error:
@@ -91,6 +95,23 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, beats: Beats, el
         line = user_line(error)
         channel.send("broken", message=str(TaskError(f"{type(error).__name__}: {error}", line or where or None)))
         raise
+
+
+def _keep_to(device: str) -> None:
+    """See that this process uses its own GPU.
+
+    Raises:
+        TaskError: If the user's file has chosen several and started CUDA, which looks once.
+        MachineError: If it is gone; it must not train on the CPU then.
+    """
+    chosen = os.environ.get(VISIBLE)
+    if chosen != device and torch.cuda.is_initialized():
+        raise TaskError(
+            f"this file sets {VISIBLE} to {chosen!r} and starts CUDA: set it outside, before the command"
+        )
+    os.environ[VISIBLE] = device
+    if not torch.cuda.is_available():
+        raise MachineError(f"torch finds no GPU {device} any more")
 
 
 def _measure(task: Task, job: Mapping[str, Any], channel: Channel, clock: Clock) -> None:
