@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -57,9 +58,10 @@ class BatchSampler:
         self._selectors = [t for t in context.techniques if type(t).select is not Technique.select]
         self._own = context.data.weights.get("train")
         self._place = Place()
+        self._counts: deque[int] = deque()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place in the data before the batch that was yielded last; only for a single process."""
+        """Return the place in the data before the batch that was yielded last; the same on all ranks."""
         return dict(vars(self._place))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -80,9 +82,10 @@ class BatchSampler:
         """
         source = self._context.data.train.source
         while True:
+            self._counts.clear()
             for batch in self._of_stream(source) if isinstance(source, StreamSource) else self._one_pass():
                 yield batch
-                self._place.done += len(batch.index) * self._world
+                self._place.done += self._counts.popleft()
                 self._place.batches += 1
                 if self._context.restart:
                     self._context.restart = False
@@ -96,8 +99,14 @@ class BatchSampler:
             self._place.begun = self._order.get_state()
             self._place.weight = self._weights(len(self._context.data.train))
         weight = self._place.weight
-        for batch in self._fetched(index[self._rank :: self._world] for index in self._indices(weight)):
+        for batch in self._fetched(self._shares(self._indices(weight))):
             yield batch if weight is None else batch.replace(weight=weight[batch.index])
+
+    def _shares(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield this rank's share of each batch, and note the whole batch's size; a loader asks ahead for them."""
+        for index in indices:
+            self._counts.append(len(index))
+            yield index[self._rank :: self._world]
 
     def _indices(self, weight: Tensor | None) -> Iterable[Tensor]:
         """Return the indices of each batch of a pass over all ranks."""
@@ -165,6 +174,7 @@ class BatchSampler:
             own = torch.arange(done, done + len(drawn))[self._rank :: self._world]
             inputs, targets = self._context.data.train.reader(source.collate(drawn[self._rank :: self._world]))
             done += len(drawn)
+            self._counts.append(len(drawn))
             batch = self._context.to_device(own, inputs, targets)
             yield batch if self._own is None else batch.replace(weight=self._own.to(batch.weight)[batch.index])
 

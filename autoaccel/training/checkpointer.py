@@ -23,6 +23,7 @@ from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.quantities import Cost
 from autoaccel.core.trial import Purpose, Report, TrialRequest
 from autoaccel.training.loop import Keeper
+from autoaccel.training.ranks import Ranks
 from autoaccel.training.snapshot import Running, SnapshotError, State, restore, take
 
 SHARE = 0.01
@@ -47,6 +48,8 @@ class Checkpointer(Keeper):
         request: The trial.
         reports: The reports that the trial has made; those of the training that it goes on with are put in front.
         report: Called with the latter, so that a trial that goes on has said all that its training has shown.
+
+    Of several processes that share each batch only the first one makes checkpoints, and all go on from them.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Checkpointer(Keeper):
         self._writing: Thread | None = None
         self._due = self._free = 0.0
         self._saved = Cost()
-        self._failed = False
+        self._makes_none = Ranks().rank > 0
 
     def begin(self, running: Running) -> None:
         """Go on from the newest intact checkpoint of the trial that the request resumes, if there is one.
@@ -117,7 +120,9 @@ class Checkpointer(Keeper):
 
     def _make(self) -> None:
         running = self._running
-        if self._failed or running.progress.finishing_early:  # what has begun to anneal is no state to go on from
+        if (
+            self._makes_none or running.progress.finishing_early
+        ):  # what has begun to anneal is no state to go on from
             return None
         if self._writing is not None and self._writing.is_alive():
             return None
@@ -169,7 +174,7 @@ class Checkpointer(Keeper):
         return None
 
     def _give_up(self, why: str) -> None:
-        self._failed = True
+        self._makes_none = True
         log(f"no checkpoints: {why}")
 
 

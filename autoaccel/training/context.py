@@ -21,7 +21,9 @@ from autoaccel.training.data.loading import BackgroundLoader, enough_workers, se
 from autoaccel.training.data.prepare import Data
 from autoaccel.training.data.sources import ArraySource, DatasetSource, root_of
 from autoaccel.training.device import free_memory
+from autoaccel.training.gradients import accumulate, average
 from autoaccel.training.means import chunks, mean
+from autoaccel.training.optimizer_state import keep_state
 
 if TYPE_CHECKING:  # an exported script copies this file, and counts nothing
     from autoaccel.training.meters.meters import Meters
@@ -49,6 +51,8 @@ class TrainingContext:
         evaluation_batch: Number of samples that an evaluation computes at once.
         restart: Whether to end the pass over the data after the current batch.
         loader: Prefetches the batches of a pass, or None.
+        seed: Seed of the random numbers of the techniques and of the loader's workers.
+        overlap: Whether processes that share a batch average gradients while they compute the others.
         teacher: The run's best finished model, if the recipe needs one.
     """
 
@@ -87,8 +91,9 @@ class TrainingContext:
         self.accelerator: Accelerator | None = None
         self.network: nn.Module = model
         self.current: list[tuple[Batch, Tensor | float]] = []
+        self.overlap = True
         self.loader: BackgroundLoader | None = None
-        self._seed = seed
+        self.seed = seed
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
         """Return what the loss gets of the output of the model, or of another one, and book the cost."""
@@ -163,8 +168,9 @@ class TrainingContext:
     def recompute_gradients(self) -> None:
         """Zero the gradients and recompute those of the current step's batch."""
         self.optimizer.zero_grad()
-        for batch, total in self.current:
-            self.backward(batch, total)
+        for _ in accumulate(self):
+            pass
+        average(self)
 
     def swap(self, match: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]) -> int:
         """Replace every child module that matches, rebuild if any did, and return how many were replaced."""
@@ -190,10 +196,7 @@ class TrainingContext:
         for technique in self.techniques:
             if isinstance(technique, OptimizerTechnique):
                 technique.setup(self)
-        for group in self.optimizer.param_groups:
-            for parameter in group["params"]:
-                if parameter in known and _fits(known[parameter], parameter):
-                    self.optimizer.state[parameter] = known[parameter]
+        keep_state(self.optimizer, known)
         self.prepare()
 
     def prepare(self) -> None:
@@ -213,7 +216,7 @@ class TrainingContext:
         count = min(samples, known) if known else samples
         # Always use the same samples, so that measurements made at different times are comparable. A stream has no
         # others than its first ones.
-        order = torch.Generator().manual_seed(self._seed)
+        order = torch.Generator().manual_seed(self.seed)
         indices = torch.randperm(known, generator=order)[:count] if known else torch.arange(count)
         parts = indices.split(max(1, min(self.micro_batch or count, self.batch_size, count)))
         # Drop a last batch of one sample, which has no batch statistics.
@@ -280,7 +283,7 @@ class TrainingContext:
             measure = partial(seconds_per_batch, source, self.batch_size, now=self.meter.seconds)
             workers = enough_workers(measure, torch.get_num_threads())
         pinned = self.device.type == "cuda"
-        self.loader = BackgroundLoader(source, workers, pinned, self._seed) if workers else None
+        self.loader = BackgroundLoader(source, workers, pinned, self.seed) if workers else None
         return True
 
     def deliverable(self) -> bool:
@@ -290,10 +293,3 @@ class TrainingContext:
     def evaluating(self) -> list[AbstractContextManager[None]]:
         """Return the techniques' `evaluate` contexts, in the order in which to enter them."""
         return [technique.evaluate(self) for technique in self.techniques]
-
-
-def _fits(state: Mapping[str, Any], parameter: Tensor) -> bool:
-    """Return whether a parameter's optimizer state has the parameter's shape; scalar counters are ignored."""
-    shape = torch.view_as_real(parameter).shape if parameter.is_complex() else parameter.shape
-    tensors = [part for part in state.values() if isinstance(part, Tensor) and part.dim()]
-    return all(part.shape == shape for part in tensors)

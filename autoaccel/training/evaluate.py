@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from autoaccel.techniques.shared.modules import evaluating
 from autoaccel.training.context import BATCH, TrainingContext
 from autoaccel.training.data.reading import ReadSource
 from autoaccel.training.device import out_of_memory
-from autoaccel.training.scores import BatchScore, Score, batch_size, joined, on_cpu, score_batch
+from autoaccel.training.ranks import Ranks
+from autoaccel.training.scores import BatchScore, Kept, Score, batch_size, on_cpu, score_batch, scored
 
 
 def evaluate(context: TrainingContext, source: ReadSource, samples: int = 0, error: bool = True) -> Score:
@@ -39,10 +41,18 @@ def evaluated_weights(context: TrainingContext) -> Iterator[None]:
 
 
 def score(context: TrainingContext, source: ReadSource, samples: int = 0, error: bool = True) -> Score:
-    """Score the current weights; see `evaluate`."""
+    """Score the current weights; see `evaluate`. Several processes score a part of the samples each."""
+    ranks, indices = Ranks(), _indices(len(source), samples)
+    shared = _shared(context, ranks, len(indices))
+    ranks.share_buffers(context.model)
     with evaluating(context.model), torch.inference_mode():
-        batches = _run(context, source, _indices(len(source), samples))
-    return joined(context.data, batches, error)
+        found = on_cpu(_run(context, source, ranks.part(indices) if shared else indices))
+    return scored(context.data, Kept.together(ranks.gathered(found)) if shared else found, error)
+
+
+def _shared(context: TrainingContext, ranks: Ranks, count: int) -> bool:
+    """Return whether processes divide so many samples; a loss of whole batches depends on which are together."""
+    return 1 < ranks.world <= count and context.data.objective.per_sample
 
 
 def expected_cost(context: TrainingContext, source: ReadSource) -> tuple[Cost, Cost]:
@@ -57,10 +67,11 @@ def expected_cost(context: TrainingContext, source: ReadSource) -> tuple[Cost, C
     with evaluating(context.model), torch.inference_mode():
         _run(context, source, indices)  # the first run includes lazy initialization
         before = context.meter.spent()
-        losses, kept = on_cpu(_run(context, source, indices))
-    forward, times = context.meter.spent() - before, len(source) / len(indices)
+        found = on_cpu(_run(context, source, indices))
+    forward, ranks = context.meter.spent() - before, Ranks()
+    times = len(source) / len(indices) / (ranks.world if _shared(context, ranks, len(source)) else 1)
     before = context.meter.spent()
-    metric.evaluate(losses, kept * max(1, round(times)), error=False)
+    metric.evaluate(found.losses, found.outputs * max(1, round(len(source) / len(indices))), error=False)
     computed = context.meter.spent() - before
     return forward * times + computed, computed * metric.resamples(len(source))
 
@@ -79,7 +90,9 @@ def _run(context: TrainingContext, source: ReadSource, indices: Tensor) -> list[
         most = min(context.evaluation_batch, context.micro_batch or BATCH)
         part = indices[done : done + batch_size(context.data, most)]
         try:
-            found.append(score_batch(context.data, source, part, context.run, context.device))
+            # The model itself: wrapped for several processes, its calls would have to be as many on each of them.
+            run = partial(context.run, model=context.model)
+            found.append(score_batch(context.data, source, part, run, context.device))
             done += len(part)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error) or len(part) == 1:

@@ -11,6 +11,7 @@ from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.prepare import in_units
 from autoaccel.training.evaluate import evaluated_weights, score
 from autoaccel.training.loop import check_finite
+from autoaccel.training.ranks import Ranks
 from autoaccel.training.scores import Score
 
 
@@ -45,7 +46,7 @@ def finalize(
         if path is not None and (context.accelerator is None or context.accelerator.is_main_process):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_weights(context.model, path)
-        may_test = saved() and test
+        may_test = Ranks().all(saved() and test)
         return score(context, context.data.test) if may_test and context.data.test is not None else None
 
 

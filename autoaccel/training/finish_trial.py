@@ -15,6 +15,7 @@ from autoaccel.training.data.discovery import user_line
 from autoaccel.training.data.task import Task
 from autoaccel.training.finalize import finalize
 from autoaccel.training.footprint import measure
+from autoaccel.training.ranks import Ranks
 from autoaccel.training.trial_environment import WEIGHTS, TrialEnvironment
 
 SLACK = 0.01
@@ -74,7 +75,8 @@ def finish(
         return replace(outcome, cost=context.meter.spent(), untested=why, where=user_line(error))
     assert outcome is not None
     test = {} if tested is None else asdict(tested)
-    measured = measure(task, request, path, context) if request.measure and path is not None else {}
+    own = request.measure and path is not None and Ranks().rank == 0
+    measured = measure(task, request, path, context) if own and path else {}
     return replace(outcome, cost=context.meter.spent(), test=test, measured=measured)
 
 

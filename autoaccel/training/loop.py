@@ -12,23 +12,27 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from accelerate.utils import broadcast
 from torch import Tensor
 
 from autoaccel.core.quantities import Cost
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
+from autoaccel.techniques.shared.tensors import tensors_in
 from autoaccel.training.batches import BatchSampler
 from autoaccel.training.best import Best
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.device import out_of_memory
 from autoaccel.training.evaluate import evaluated_weights, score
+from autoaccel.training.gradients import accumulate, average
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
+from autoaccel.training.ranks import Ranks
 from autoaccel.training.scores import Score
 from autoaccel.training.snapshot import Running
 
 CHECK_EVERY = 50
 """Steps between two checks that the loss is finite: each check synchronizes with the device."""
+SURE = 4
+"""Steps of a size after which processes that share batches rely on memory to suffice for it."""
 
 
 class Keeper:
@@ -80,7 +84,7 @@ def train(
         progress: Converts the cost so far to progress.
         milestones: When to evaluate.
         seed: Seed of the order of the samples.
-        keeper: Keeps the state of the training, for another process to go on from; only for a single process.
+        keeper: Keeps the state of the training, for another process to go on from.
 
     Returns:
         The last score, or None if the training was stopped early.
@@ -89,20 +93,17 @@ def train(
         NotFiniteError: If the loss diverges.
         OverspentError: If the budget leaves no room for a single step.
     """
-    accelerator = context.accelerator
-    rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    ranks = Ranks()
     take_step = Step(context)
     shares = list(milestones.shares)
-    sampler = BatchSampler(context, seed, rank, world)
+    sampler = BatchSampler(context, seed, ranks.rank, ranks.world)
     context.model.train()
     keeper.begin(Running(context, sampler, progress, milestones.best))
     if milestones.rescue:
         return milestones.best.score if milestones.best else None
     reached = bisect_right(shares, progress.p)
     for batch in sampler:
-        context.p = progress.read(context.meter.spent())
-        if world > 1 and progress.timed:
-            context.p = _agreed(context.p, context)
+        context.p = _agreed(progress, context, ranks)
         if context.p == 1 and not context.seen:  # an untrained model is no result
             if progress.finishing_early:
                 return None
@@ -113,12 +114,13 @@ def train(
         if passed > reached and (last or not progress.finishing_early):
             found = evaluate_milestone(context, progress, milestones, last)
             # A step that passes several milestones leaves the same weights for all of them.
-            if not all(milestones.report(i, found, context.meter.spent()) for i in range(reached, passed)):
+            goes_on = all(milestones.report(i, found, context.meter.spent()) for i in range(reached, passed))
+            if not ranks.all(goes_on):
                 return None
         reached = passed
         if last:
             return found
-        if milestones.stopped():
+        if ranks.any(milestones.stopped()):
             return None
         keeper.before_step()
         take_step(batch)
@@ -167,15 +169,21 @@ class Step:
         self._remember = bool(_overriding(context.techniques, "select"))
         self._period = max((t.period() for t in context.techniques if isinstance(t, OptimizerTechnique)), default=1)
         self._count = 0
-        self._world = context.accelerator.num_processes if context.accelerator else 1
+        self._ranks = Ranks()
+        self._sizes = Sizes()
 
     def __call__(self, batch: Batch) -> None:
         """Train on one batch."""
         context, drawn = self._context, len(batch.index)
         for technique in self._batchers:
             batch = technique.batch(context, batch)
+        # Until a size has proved to fit, processes average gradients only when all have them: one that lacks memory
+        # would leave the others waiting.
+        context.overlap = self._ranks.world == 1 or self._ranks.all(self._sizes.fits(context, batch))
         while (losses := self._gradients(batch)) is None:
             self._halve(batch)
+        if not average(context):
+            self._sizes.overlap = False
         # Techniques see unscaled gradients; the gradient scaler skips the step itself if one is not finite.
         context.unscale()
         with ExitStack() as stack:
@@ -183,7 +191,7 @@ class Step:
                 stack.enter_context(technique.step(context))
             context.meter.step(drawn, context.update, self._period)
         context.optimizer.zero_grad()
-        context.seen += drawn * self._world
+        context.seen += drawn * self._ranks.world
         self._count += 1
         if self._count % CHECK_EVERY == 1:
             _check_finite(losses, context.p)
@@ -193,20 +201,19 @@ class Step:
 
         A failed attempt leaves its traces: random numbers drawn, BatchNorm statistics updated and cost booked.
         """
-        context = self._context
+        context, found = self._context, None
         context.current = context.chunks(batch, context.micro_batch)
         try:
-            for part, total in context.current:
-                losses = context.backward(part, total)
+            for part, losses in accumulate(context):
                 if self._remember and part.other is None:
                     # Segments of one sample share its index.
                     context.sample_loss.scatter_reduce_(0, part.index, losses.float(), "mean", include_self=False)
+            found = losses
         except (RuntimeError, MemoryError) as error:
-            # With several ranks, all must make the same number of backward passes, or they deadlock.
-            if not out_of_memory(error) or self._world > 1 or _computed_at_once(context, batch) == 1:
+            waited_for = context.overlap and self._ranks.world > 1
+            if not out_of_memory(error) or waited_for or _computed_at_once(context, batch) == 1:
                 raise
-            return None
-        return losses
+        return found if context.overlap or self._ranks.all(found is not None) else None
 
     def _halve(self, batch: Batch) -> None:
         """Halve the micro-batch after a batch ran out of memory."""
@@ -231,6 +238,34 @@ def _check_finite(losses: Tensor, p: float) -> None:
         raise NotFiniteError(f"the training loss is not finite at {p:.0%} of the budget")
 
 
-def _agreed(p: float, context: TrainingContext) -> float:
-    """Return rank 0's progress: ranks that disagreed would stop at different steps and deadlock."""
-    return float(broadcast(torch.tensor(p, dtype=torch.float64, device=context.device)))
+class Sizes:
+    """Which batches memory suffices for.
+
+    Attributes:
+        overlap: Whether each step uses each trained parameter, as averaging while computing requires.
+    """
+
+    def __init__(self) -> None:
+        self.overlap = True
+        self._network: object = None
+        self._largest = self._times = 0
+
+    def fits(self, context: TrainingContext, batch: Batch) -> bool:
+        """Return whether `SURE` batches of this size or a larger one were trained on, with the same network."""
+        size = sum(part.numel() for part in tensors_in(batch.inputs))
+        if context.network is not self._network:
+            self._network, self._largest, self._times = context.network, 0, 0
+        if size > self._largest:
+            self._largest, self._times = size, 0
+        self._times += 1
+        return self.overlap and self._times > SURE
+
+
+def _agreed(progress: Progress, context: TrainingContext, ranks: Ranks) -> float:
+    """Return the progress of the rank that is furthest: ranks that disagreed would deadlock at different steps."""
+    p = progress.read(context.meter.spent())
+    if ranks.world > 1 and progress.timed:
+        p, early = ranks.largest(p, float(progress.finishing_early))
+        if early:
+            progress.finish_early()
+    return p

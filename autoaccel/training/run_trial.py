@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from accelerate import PartialState
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import COUNTS, Cost
@@ -29,7 +28,7 @@ from autoaccel.training.folds import run_folds
 from autoaccel.training.loop import Keeper, Milestones, NotFiniteError, train
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
-from autoaccel.training.prepare_trial import prepare_trial
+from autoaccel.training.prepare_trial import check_shares, prepare_trial
 from autoaccel.training.scores import Score
 from autoaccel.training.snapshot import SnapshotError
 from autoaccel.training.trial_environment import TrialEnvironment
@@ -80,6 +79,7 @@ def _attempt(task: Task, request: TrialRequest, environment: TrialEnvironment) -
         try:
             with context.meter.setting_up(request.budget.resolve(len(context.data.train))):
                 set_up(context, environment.cpu)
+                check_shares(context)
             first_step = context.meter.seconds() - request.carried.seconds
             return replace(_train(task, context, request, environment), first_step=first_step)
         finally:
@@ -157,7 +157,7 @@ def _train(task: Task, context: TrainingContext, request: TrialRequest, environm
     progress = _progress(context, request, environment.finishing)
     best = Best(context.data.metric.maximize) if request.keep_best else None
     checkpointer = None
-    if environment.folder is not None and PartialState().num_processes == 1:
+    if environment.folder is not None:
         checkpointer = Checkpointer(environment.folder, request, reports, environment.report)
     milestones = Milestones(
         request.milestones, request.valid_samples, report, environment.stopped, best, request.rescue

@@ -87,21 +87,46 @@ def score_batch(
     return BatchScore(losses, counts, metric.collect(objective.original(shown), targets, weights))
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of several batches, on the CPU.
+
+    Args:
+        losses: Their losses.
+        outputs: What the metric needs of each batch.
+    """
+
+    losses: Losses
+    outputs: list[Any]
+
+    @classmethod
+    def together(cls, parts: Sequence[Kept]) -> Kept:
+        """Return several parts as one, in their order."""
+        counts = [part.losses.counts for part in parts if part.losses.counts is not None]
+        losses = Losses(torch.cat([part.losses.each for part in parts]), torch.cat(counts) if counts else None)
+        return cls(losses, [output for part in parts for output in part.outputs])
+
+
 def joined(data: Data, batches: Sequence[BatchScore], error: bool = False) -> Score:
-    """Return the score of all batches together.
+    """Return the score of all batches together; see `scored`."""
+    return scored(data, on_cpu(batches), error)
+
+
+def scored(data: Data, kept: Kept, error: bool = False) -> Score:
+    """Return the score of what was kept.
 
     Args:
         data: The task's data.
-        batches: The scores of the batches.
+        kept: What was kept of all batches.
         error: Whether the standard error is needed where it takes further calls of the metric.
     """
-    losses, kept = on_cpu(batches)
-    metric, standard_error = data.metric.evaluate(losses, kept, error)
-    return Score(metric, losses.mean(), standard_error)
+    metric, standard_error = data.metric.evaluate(kept.losses, kept.outputs, error)
+    return Score(metric, kept.losses.mean(), standard_error)
 
 
-def on_cpu(batches: Sequence[BatchScore]) -> tuple[Losses, list[Any]]:
+def on_cpu(batches: Sequence[BatchScore]) -> Kept:
     """Return the losses and what the metric needs; copied once, so that a GPU is not waited for at every batch."""
     counts = [batch.counts.cpu() for batch in batches if batch.counts is not None]
     losses = Losses(torch.cat([batch.losses for batch in batches]).cpu(), torch.cat(counts) if counts else None)
-    return losses, [map_tensors(lambda t: t.cpu(), batch.kept) for batch in batches if batch.kept is not None]
+    kept = [map_tensors(lambda t: t.cpu(), batch.kept) for batch in batches if batch.kept is not None]
+    return Kept(losses, kept)

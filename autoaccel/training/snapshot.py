@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import set_seed
 from torch import Tensor
 
 from autoaccel.core.quantities import Cost
@@ -21,6 +22,7 @@ from autoaccel.training.best import Best, form_of, load
 from autoaccel.training.checkpoint import shrink
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.meters.progress import Progress
+from autoaccel.training.ranks import Ranks
 
 State = dict[str, Any]
 NUMBERS = ("p", "batch_size", "micro_batch", "evaluation_batch", "lr_factor", "seen", "restart")
@@ -113,6 +115,10 @@ def restore(running: Running, state: Mapping[str, Any], carried: Cost) -> None:
     context.meter.load_state_dict(state["meters"], carried)
     running.progress.load_state_dict(state["progress"], context.meter.spent())
     _load_random_state(context, state["random"])
+    if rank := Ranks().rank:  # the state is the first one's
+        again = context.seed + rank + 1_000_003 * int(context.seen)
+        set_seed(again)
+        context.generator.manual_seed(again)
 
 
 def _optimizer_state(optimizer: torch.optim.Optimizer) -> State:

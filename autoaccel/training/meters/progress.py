@@ -70,12 +70,6 @@ class Progress:
         if self._known:  # it was read before the state was kept
             self._known = False
             return self.p
-        if self._known:  # it was read before the state was kept
-            self._known = False
-            return self.p
-        if self._known:  # it was read before the state was kept
-            self._known = False
-            return self.p
         for name, limit in self._limits:
             overhead = self.setup[name] + self.evaluated[name]
             allowed = limit - overhead - self.finalization[name] - self.evaluations * self.evaluation[name]

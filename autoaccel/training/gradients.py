@@ -1,0 +1,38 @@
+"""The gradients of a batch: over its micro-batches, and over the processes that share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from autoaccel.techniques.base import Batch
+from autoaccel.training.ranks import Ranks
+
+if TYPE_CHECKING:
+    from autoaccel.training.context import TrainingContext
+
+
+def accumulate(context: TrainingContext) -> Iterator[tuple[Batch, Tensor]]:
+    """Add the gradients of the current batch's micro-batches; yield each with its task losses.
+
+    Processes may cut their shares into different numbers of these, and average gradients while they compute those
+    of the last one. Without `context.overlap` they do not, and `average` follows.
+    """
+    accelerator, parts = context.accelerator, context.current
+    for number, (batch, total) in enumerate(parts, 1):
+        waits = accelerator and context.parallel and (number < len(parts) or not context.overlap)
+        with accelerator.no_sync(context.network) if accelerator and waits else nullcontext():
+            losses = context.backward(batch, total)
+        yield batch, losses
+
+
+def average(context: TrainingContext) -> bool:
+    """Average gradients that were not averaged meanwhile.
+
+    Returns:
+        Whether each trained parameter has a gradient on each process.
+    """
+    return not context.parallel or context.overlap or Ranks().average_gradients([*context.model.parameters()])

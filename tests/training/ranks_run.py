@@ -1,0 +1,208 @@
+"""Train in one process, or in several that share each batch, and write what came of it.
+
+    torchrun --nproc_per_node 2 ranks_run.py FOLDER SCENARIO ...
+
+Each process writes FOLDER/SCENARIO-RANK.json. The models have no dropout, so that the processes compute together
+what one does.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate.state import AcceleratorState, PartialState
+from torch import nn
+
+from autoaccel import Task
+from autoaccel.core.budget import Budget
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.codec import to_data
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.trial import TrialRequest
+from autoaccel.training.run_trial import run_trial
+from autoaccel.training.trial_environment import TrialEnvironment
+
+STEPS = 12
+
+
+class Net(nn.Module):
+    """A small net; one of its branches may be left out, by what the batch is."""
+
+    def __init__(self, branches=False, most=1000):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 3))
+        self.side = nn.Linear(6, 3) if branches else None
+        self.most = most
+        self.sizes = []
+
+    def forward(self, x):
+        if self.training and torch.is_grad_enabled():
+            self.sizes.append(len(x))
+            if len(x) > self.most:
+                raise torch.OutOfMemoryError("out of memory")
+        out = self.body(x)
+        if self.side is not None and float(x[0, 0]) > 0:
+            out = out + self.side(x)
+        return out
+
+
+def in_order(y, predicted):
+    """A metric that depends on the order of the samples."""
+    return float((predicted == y) @ np.linspace(0, 1, len(y)) / len(y))
+
+
+def task(model=Net, samples=301, **more):
+    """Return a task whose validation set does not divide by two."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(samples, 6, generator=generator)
+    y = (x[:, 0] * 2 + x[:, 1]).round().long().clamp(0, 2)
+    valid = (x[:57], y[:57])
+    return Task(
+        model=model, train=(x[57:], y[57:]), valid=valid, test=valid, metric=in_order, direction="max", **more
+    )
+
+
+class Running:
+    """One training and what surrounds it."""
+
+    def __init__(self, folder, name, cost=0.0):
+        self.clock = SimulatedClock()
+        self.rank = PartialState(cpu=True).process_index
+        self.folder = Path(folder) / name
+        self.made = []
+        self.steps = 0
+        self.cost = cost
+
+    def model(self, **settings):
+        """Make the model, and keep it."""
+        self.made.append(Net(**settings))
+        return self.made[-1]
+
+    def train(self, task, request, stop=None, early=None, preempt=None):
+        """Train; the requests come at a step of the first process only."""
+
+        def at(step):
+            return self.rank == 0 and step is not None and self.steps > step
+
+        def stopped():
+            self.steps += 1
+            self.clock.advance_to(self.clock.now() + self.cost * (1 + self.rank))
+            return at(stop) or at(preempt)
+
+        environment = TrialEnvironment(
+            self.clock,
+            0.0,
+            lambda report: True,
+            self.folder / "trials" / f"{request.trial:04d}",
+            cpu=True,
+            stopped=stopped,
+            finishing=lambda: at(early),
+            preempted=lambda: at(preempt),
+        )
+        return run_trial(task, request, environment)
+
+
+REQUEST = TrialRequest(
+    0, PLAIN["plain_constant"], Budget(steps=STEPS), milestones=(0.5, 1.0), test=True, keep_best=True
+)
+
+
+def plain(run):
+    """Nothing special."""
+    return run.train(task(run.model), REQUEST)
+
+
+def cut(run):
+    """Micro-batches, of which the processes have different numbers: shares of 33 and 32."""
+    return run.train(task(run.model), replace(REQUEST, recipe=sized(65), micro_batch=32))
+
+
+def branches(run):
+    """Not every batch uses every parameter."""
+    return run.train(task(lambda: run.model(branches=True)), REQUEST)
+
+
+def short(run):
+    """The second process runs out of memory."""
+    return run.train(task(lambda: run.model(most=1000 if run.rank == 0 else 20)), REQUEST)
+
+
+def normed(run):
+    """Shares are too small for BatchNorm."""
+    model = lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))  # noqa: E731
+    return run.train(task(model), replace(REQUEST, recipe=sized(32)))
+
+
+def buffers(run):
+    """BatchNorm sees other batches in each process, and the weights that are saved are those that are scored."""
+    model = lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))  # noqa: E731
+    return run.train(task(model), REQUEST)
+
+
+def contrastive(run):
+    """The loss is one number a batch."""
+
+    def loss(output, y):
+        return nn.functional.cross_entropy(output @ output.T, torch.arange(len(y)))
+
+    return run.train(task(run.model, loss=loss), REQUEST)
+
+
+def stopped(run):
+    """The first process is asked to stop."""
+    return run.train(task(run.model), REQUEST, stop=5)
+
+
+def timed(run):
+    """Seconds pass at different rates."""
+    run.cost = 0.1
+    return run.train(task(run.model), replace(REQUEST, budget=Budget(seconds=4.0)))
+
+
+def early(run):
+    """The first process is asked to finish early."""
+    run.cost = 0.1
+    return run.train(task(run.model), replace(REQUEST, budget=Budget(seconds=20.0)), early=20)
+
+
+def resumed(run):
+    """It is preempted, and another trial goes on from the checkpoint of the first process."""
+    first = run.train(task(run.model), REQUEST, preempt=7)
+    AcceleratorState._reset_state()
+    run.steps = 0
+    again = replace(REQUEST, trial=1, resumes=0, carried=first.saved)
+    return run.train(task(run.model), again)
+
+
+def sized(size):
+    """Return plain training with batches of a size."""
+    data = json.loads(json.dumps(PLAIN["plain_constant"].to_data()))
+    data["batch_size"]["size"] = size
+    return type(PLAIN["plain_constant"]).from_data(data)
+
+
+def main():
+    """Run the scenarios."""
+    torch.set_num_threads(1)
+    state = PartialState(cpu=True)
+    folder = Path(sys.argv[1])
+    for name in sys.argv[2:]:
+        AcceleratorState._reset_state()
+        run = Running(folder, f"{name}-{state.num_processes}")
+        outcome = globals()[name](run)
+        weights = [float(p.detach().double().sum()) for model in run.made[-1:] for p in model.parameters()]
+        found = {
+            "outcome": to_data(outcome),
+            "weights": weights,
+            "sizes": run.made[-1].sizes if run.made else [],
+            "steps": run.steps,
+        }
+        (folder / f"{name}-{state.process_index}.json").write_text(json.dumps(found))
+        state.wait_for_everyone()
+
+
+if __name__ == "__main__":
+    main()
