@@ -21,12 +21,18 @@ class Slots:
         threads: CPU threads of each.
         gpus: The GPUs, one for each trial; empty on the CPU, or on an accelerator that is no GPU.
         idle: Number of GPUs that are not used.
+        most: CPU threads that one process may have at most.
     """
 
     count: int = 1
     threads: int = 1
     gpus: tuple[Gpu, ...] = ()
     idle: int = 0
+    most: int = 1
+
+    def threads_of(self, devices: int, processes: int) -> int:
+        """Return the CPU threads of each process of a trial that has several of these places."""
+        return self.threads if devices == processes else max(1, min(self.most, self.threads * devices // processes))
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -73,10 +79,10 @@ class Resources:
         gpus = () if self.cpu else self._gpus(machine)
         if not gpus:
             count = self.workers or 1
-            return Slots(count, _threads(machine.cpus, count))
+            return _slots(machine, count)
         count = self.workers or len(gpus)
         if count > len(gpus) and self.sharing:
-            return Slots(count, _threads(machine.cpus, count), tuple(islice(cycle(gpus), count)))
+            return _slots(machine, count, tuple(islice(cycle(gpus), count)))
         if count > len(gpus):
             raise UsageError(
                 f"--workers {count}: each trial needs a GPU of its own, and there {_number(len(gpus))}"
@@ -87,7 +93,7 @@ class Resources:
                 f"--devices has {len(gpus)} GPUs for {count} trial{'s' if count > 1 else ''} at a time, "
                 "each of which uses one; leave out the others"
             )
-        return Slots(count, _threads(machine.cpus, count), gpus[:count], len(gpus) - count)
+        return _slots(machine, count, gpus[:count], len(gpus) - count)
 
     def _gpus(self, machine: Machine) -> tuple[Gpu, ...]:
         count = len(machine.gpus)
@@ -102,8 +108,8 @@ def _number(count: int) -> str:
     return f"are {count}" if count > 1 else "is 1"
 
 
-def _threads(cpus: int, trials: int) -> int:
-    """Return the threads of each of several trials; never more than the user sets with OMP_NUM_THREADS."""
+def _slots(machine: Machine, count: int, gpus: tuple[Gpu, ...] = (), idle: int = 0) -> Slots:
+    """Return places that share the CPUs; none has more threads than the user sets with OMP_NUM_THREADS."""
     told = os.environ.get(OPENMP, "").split(",")[0].strip()  # a list is for nested regions
-    most = int(told) if told.isdecimal() and len(told) < 9 and int(told) else cpus
-    return max(1, min(most, cpus // trials))
+    most = int(told) if told.isdecimal() and len(told) < 9 and int(told) else machine.cpus
+    return Slots(count, max(1, min(most, machine.cpus // count)), gpus, idle, min(most, machine.cpus))

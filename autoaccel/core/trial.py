@@ -95,6 +95,8 @@ class TrialRequest:
         carried: What that training had spent at the checkpoint. The budget, and the costs that the trial reports,
             are those of the whole training; it may itself spend the budget less this.
         rescue: Whether no further step is taken, and the best weights at that checkpoint are the result.
+        devices: How many of the run's devices, or of the places on its CPUs, it has for itself.
+        processes: How many processes share each of its batches; on GPUs each has its own.
     """
 
     trial: int
@@ -119,6 +121,8 @@ class TrialRequest:
     resumes: int | None = None
     carried: Cost = field(default_factory=Cost)
     rescue: bool = False
+    devices: int = 1
+    processes: int = 1
 
 
 @dataclass(frozen=True)

@@ -23,16 +23,25 @@ class DevicePool:
         """How many devices nobody has."""
         return len(self._free)
 
-    def lease(self) -> str | None:
-        """Return a device that nobody has, or None if there is none."""
-        return self._free.pop(0) if self._free else None
-
-    def give_back(self, device: str) -> None:
-        """Take a device back.
+    def lease(self, count: int = 1) -> tuple[str, ...]:
+        """Return devices that nobody has, in their order; none if not as many are free.
 
         Raises:
-            ValueError: If it is not leased.
+            ValueError: If there are not as many at all.
         """
-        if Counter(self._free)[device] >= Counter(self._devices)[device]:
-            raise ValueError(f"device {device!r} is not leased")
-        self._free.append(device)
+        if not 1 <= count <= len(self._devices):
+            raise ValueError(f"{count} of {len(self._devices)} devices cannot be leased")
+        if count > len(self._free):
+            return ()
+        leased, self._free = tuple(self._free[:count]), self._free[count:]
+        return leased
+
+    def give_back(self, devices: Sequence[str]) -> None:
+        """Take devices back.
+
+        Raises:
+            ValueError: If one of them is not leased.
+        """
+        if beyond := Counter([*self._free, *devices]) - Counter(self._devices):
+            raise ValueError(f"device {next(iter(beyond))!r} is not leased")
+        self._free = sorted([*self._free, *devices], key=self._devices.index)

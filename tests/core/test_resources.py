@@ -52,7 +52,7 @@ def test_all_gpus_are_used_unless_told_otherwise():
     )
     assert Resources(workers=5, sharing=True).slots(machine(2)).devices == tuple("01010")
     assert Resources(cpu=True).slots(machine(8)).devices == ("",)
-    assert Resources(cpu=True, workers=3).slots(machine(8)) == Slots(3, 5)
+    assert Resources(cpu=True, workers=3).slots(machine(8)) == Slots(3, 5, most=16)
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,13 @@ def test_a_quota_limits_the_cpus(quota, cpus, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(machines, "cpu_quota", lambda: quota)
     assert usable_cpus() == cpus
+
+
+def test_a_trial_with_several_places_has_their_threads(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    slots = Resources(cpu=True, workers=4).slots(Machine((), 8))
+    assert [slots.threads_of(4, processes) for processes in (1, 2, 4)] == [8, 4, 2]
+    assert slots.threads_of(1, 1) == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    slots = Resources(cpu=True, workers=4).slots(Machine((), 8))
+    assert [slots.threads_of(4, processes) for processes in (1, 2, 4)] == [3, 3, 2]

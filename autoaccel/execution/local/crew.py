@@ -155,7 +155,7 @@ class Crew:
             elapsed = self._clock.now() - job.started if job.retried else 0.0
             job.started = self._clock.now() - elapsed
             self._sent[job.trial] = fields
-            told = {**fields, "trial": job.trial, "log": str(job.log), "device": job.device}
+            told = {**fields, "trial": job.trial, "log": str(job.log)}
             self._template.send("fork", [theirs.fileno(), memory], **told, fresh=not job.forked, elapsed=elapsed)
             theirs.close()
             os.close(memory)

@@ -183,7 +183,7 @@ class ForkServer:
             from autoaccel.execution.local.beats import Beats
             from autoaccel.execution.local.worker import work
 
-            work(self._target, job, Channel(socket.socket(fileno=descriptor)), Beats(beats))
+            work(lambda: self._target, job, Channel(socket.socket(fileno=descriptor)), Beats(beats))
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -224,7 +224,7 @@ def may_fork(before: Set[str]) -> bool:
 
 def _environment(job: Mapping[str, Any]) -> dict[str, str]:
     """Return a worker's own environment variables, which CUDA reads on first use."""
-    return {VISIBLE: job["device"]} if job["device"] else {}
+    return {VISIBLE: job["devices"][0]} if job["devices"][0] else {}
 
 
 def _spawn(job: Mapping[str, Any], descriptor: int, beats: int, folder: Path) -> int:

@@ -46,7 +46,7 @@ class Job:
         trial: Number of the trial.
         started: Time on the supervisor's clock when it was requested.
         log: The file for the worker's output.
-        device: CUDA name of its GPU; empty for any available device.
+        devices: CUDA names of the GPUs that it has; an empty name stands for what is there without a choice.
         limit: Seconds after which it is asked to stop; None for never.
         request: The request of the trial; None for a measurement.
         beats: What the worker counts; None if it cannot be seen.
@@ -70,7 +70,7 @@ class Job:
     trial: int
     started: float
     log: Path
-    device: str
+    devices: tuple[str, ...]
     limit: float | None = None
     request: TrialRequest | None = None
     beats: Beats | None = None
@@ -176,7 +176,7 @@ class Job:
     def anew(self, channel: Channel) -> Job:
         """Return the same job for another process."""
         again = Job(
-            channel, self.trial, self.started, self.log, self.device, self.limit, self.request, retried=True
+            channel, self.trial, self.started, self.log, self.devices, self.limit, self.request, retried=True
         )
         if self.finishing:
             again.tell("finish_early")
@@ -203,7 +203,7 @@ class Job:
     @property
     def told(self) -> bool:
         """Whether it has sent its result; after that of a model that is saved, the test set may be scored yet."""
-        return any(message["kind"] not in ("size", "saved") for message in self.done)
+        return any(message["kind"] not in ("size", "saved", "lost") for message in self.done)
 
     @property
     def again(self) -> bool:
@@ -213,7 +213,7 @@ class Job:
     @property
     def succeeded(self) -> bool:
         """Whether it has sent a result that is one."""
-        results = [message for message in self.done if message["kind"] not in ("size", "broken")]
+        results = [message for message in self.done if message["kind"] not in ("size", "broken", "lost")]
         return any(m["kind"] != "outcome" or m["outcome"]["kind"] == OutcomeKind.COMPLETE for m in results)
 
     @property
@@ -250,6 +250,7 @@ class Job:
             return Outcome(OutcomeKind.PRUNED, cost, reason="stopped; it did not end in time and was killed")
         if broken := self.said("broken"):
             return Outcome(OutcomeKind.FAILED, cost, reason=broken[0]["message"])
+        why = next((message["why"] for message in self.said("lost")), why)
         # Where it crashed, if it did: a log holds stacks in that form only from a crash.
         where = user_line(self.log, self._begin)
         return Outcome(OutcomeKind.LOST, cost, reason=f"{why}; see {self.log}", where=where, saved=saved)

@@ -40,6 +40,16 @@ class _Asked:
     fields: Mapping[str, Any]
     request: TrialRequest | None = None
 
+    @property
+    def devices(self) -> int:
+        """How many devices it needs."""
+        return self.request.devices if self.request else 1
+
+    @property
+    def processes(self) -> int:
+        """How many processes share it."""
+        return self.request.processes if self.request else 1
+
 
 class Supervisor:
     """An executor that runs trials as processes.
@@ -146,7 +156,7 @@ class Supervisor:
         return self._measure("score", "score", limit, recipe=recipe.to_data(), weights=str(weights.absolute()))[-1]
 
     def start(self, request: TrialRequest) -> None:
-        """Start a trial in its own process, as soon as a device is free."""
+        """Start a trial in processes of its own, as soon as the devices that it needs are free."""
         most = (request.budget.seconds or request.carried.seconds) - request.carried.seconds
         limit = None if request.grace is None else most + request.grace
         folder = self.trial_folder(request.trial)
@@ -210,15 +220,16 @@ class Supervisor:
         now, crew = self._clock.now(), self._crew
         self._news += [Reported(report) for report in crew.reports]
         for ended in crew.ended:
-            self._pool.give_back(ended.job.device)
+            self._pool.give_back(ended.job.devices)
             if ended.job.trial == PROFILE:
                 self._measurement = ended
             else:
                 self._news.append(Finished(ended.job.trial, ended.job.outcome(now, ended.why)))
         crew.reports.clear()
         crew.ended.clear()
-        for trial in list(self._waiting)[: self._pool.free]:
-            self._ask(self._waiting.pop(trial))
+        # In their order: one that needs many devices would otherwise wait for as long as there are others.
+        while self._waiting and next(iter(self._waiting.values())).devices <= self._pool.free:
+            self._start(self._waiting.pop(next(iter(self._waiting))))
         return self._news
 
     def _drop(self, trial: int, outcome: Outcome) -> None:
@@ -227,12 +238,16 @@ class Supervisor:
             self._news.append(Finished(trial, outcome))
 
     def _ask(self, asked: _Asked) -> None:
-        device, started = self._pool.lease(), self._clock.now()
-        if device is None:
+        if self._waiting or self._pool.free < asked.devices <= self.slots.count:
             self._waiting[asked.trial] = asked
-            return
+        else:
+            self._start(asked)
+
+    def _start(self, asked: _Asked) -> None:
+        devices, started = self._pool.lease(asked.devices), self._clock.now()
         resources = {
-            "threads": self.slots.threads,
+            "devices": devices[: asked.processes] if devices[0] else [""] * asked.processes,
+            "threads": self.slots.threads_of(asked.devices, asked.processes),
             "cpu": self._resources.cpu,
             "split_seed": self._resources.split_seed,
             "metric": self._resources.metric,
@@ -241,7 +256,7 @@ class Supervisor:
             "target": self._target,
         }
         self._crew.ask(
-            lambda channel: Job(channel, asked.trial, started, asked.log, device, asked.limit, asked.request),
+            lambda channel: Job(channel, asked.trial, started, asked.log, devices, asked.limit, asked.request),
             {**resources, **asked.fields},
         )
 

@@ -6,11 +6,10 @@ import faulthandler
 import json
 import os
 import pickle
-import selectors
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,12 @@ from autoaccel.core.machine import VISIBLE
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.trial import Report, TrialRequest
 from autoaccel.errors import AutoaccelError, MachineError, TaskError
-from autoaccel.execution.local.beats import BeatingClock, Beats
+from autoaccel.execution.local.beats import BeatingClock, Beats, shared_memory
+from autoaccel.execution.local.control import ControlChannel, Unasked
 from autoaccel.execution.local.endings import DUMP
 from autoaccel.execution.local.leftovers import adopt_orphans, die_with
 from autoaccel.execution.local.messages import Channel
+from autoaccel.execution.local.team import Team
 from autoaccel.spaces.domains import plain_space
 from autoaccel.training.data.discovery import load_target, user_line, with_data
 from autoaccel.training.data.opening import with_metric
@@ -58,31 +59,32 @@ def load(message: Mapping[str, Any]) -> Any:
     return load_target(message["target"])
 
 
-def work(target: Any, job: Mapping[str, Any], channel: Channel, beats: Beats, elapsed: float = 0.0) -> None:
-    """Do one job in this process and send its result.
+def work(
+    find: Callable[[], Any], job: Mapping[str, Any], channel: Channel, beats: Beats, elapsed: float = 0.0
+) -> None:
+    """Do one job in this process and send its result; other processes may be forked to share it.
 
     Args:
-        target: The user's task, or the function that returns it.
+        find: Returns the user's task, or the function that returns it.
         job: The supervisor's message that describes the job.
         channel: The channel to the supervisor.
         beats: Counts what this process gets on with, for the supervisor.
         elapsed: Seconds since the job was requested; they count towards its cost.
     """
+    team = Team(job["devices"], job["threads"], channel.send) if len(job["devices"]) > 1 else None
+    if team is not None and team.first is not None:  # what the others count is not what the supervisor sees
+        channel, beats = team.first, Beats(shared_memory())
     clock = BeatingClock(SystemClock(elapsed), beats)
     stopped = _stop_on_sigterm()
     torch.set_num_threads(job["threads"])
     where = ""
     try:
-        if job["device"]:
-            _keep_to(job["device"])
-        beats.beat()
-        task = with_data(target, job["split_seed"])
-        beats.beat()
+        task = _task(find, job, team, beats)
         where = task.where
         if job["metric"]:
             task = with_metric(task, job["metric"])
         if job["job"] == "trial":
-            _trial(task, job, channel, clock, stopped, beats)
+            _trial(task, job, channel, clock, stopped, beats, team)
         else:
             _measure(task, job, channel, clock)
     except MachineError:
@@ -95,6 +97,19 @@ def work(target: Any, job: Mapping[str, Any], channel: Channel, beats: Beats, el
         line = user_line(error)
         channel.send("broken", message=str(TaskError(f"{type(error).__name__}: {error}", line or where or None)))
         raise
+
+
+def _task(find: Callable[[], Any], job: Mapping[str, Any], team: Team | None, beats: Beats) -> Task:
+    """Return the task, in a process that has its own device and has found the others of its trial."""
+    if device := job["devices"][team.rank if team else 0]:
+        _keep_to(device)
+    target = find()
+    if team is not None:
+        team.connect(job["cpu"])
+    beats.beat()
+    task = with_data(target, job["split_seed"])
+    beats.beat()
+    return task
 
 
 def _keep_to(device: str) -> None:
@@ -148,16 +163,25 @@ def _identity(task: Task, job: Mapping[str, Any], understood: Path) -> dict[str,
 
 
 def _trial(
-    task: Any, job: Mapping[str, Any], channel: Channel, clock: Clock, stopped: list[bool], beats: Beats
+    task: Any,
+    job: Mapping[str, Any],
+    channel: Channel,
+    clock: Clock,
+    stopped: list[bool],
+    beats: Beats,
+    team: Team | None,
 ) -> None:
     request = from_data(TrialRequest, job["request"])
-    control = ControlChannel(channel)
+    follows = team is not None and team.first is not None
+    control = Unasked() if follows else ControlChannel(channel)
 
     def must_stop() -> bool:  # called before every step
         beats.step()
         return bool(stopped) or control.stopped()
 
     def report(made: Report) -> bool:
+        if follows:
+            return not stopped
         channel.send("report", report=to_data(made))
         last = made.milestone == len(request.milestones) - 1
         # If the budget does not depend on time, neither may the point at which a trial is stopped.
@@ -173,65 +197,14 @@ def _trial(
         stopped=must_stop,
         finishing=control.finishing,
         preempted=lambda: bool(stopped) or control.preempted,
-        finished=lambda outcome: channel.send("saved", outcome=to_data(outcome)),
+        finished=lambda outcome: None if follows else channel.send("saved", outcome=to_data(outcome)),
         found=Understanding.load(Path(job["data"])),
     )
-    channel.send("outcome", outcome=to_data(run_trial(task, request, environment)))
-
-
-class ControlChannel:
-    """The supervisor's messages to a running trial: `proceed`, `stop` or `preempt` after a report, or at any time.
-
-    These are messages, not signals: they wait for a worker that has not started yet and do not affect any processes
-    that the user's code starts.
-
-    Args:
-        channel: The channel to the supervisor.
-
-    Attributes:
-        preempted: Whether the trial was asked to leave a checkpoint and stop.
-    """
-
-    def __init__(self, channel: Channel):
-        self._channel = channel
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(channel, selectors.EVENT_READ)
-        self._answers: list[str] = []
-        self._finishing = False
-        self._stopped = False
-        self._open = True
-        self.preempted = False
-
-    def finishing(self) -> bool:
-        """Return whether the trial was asked to finish early, without waiting; called before every step."""
-        self._hear()
-        return self._finishing
-
-    def stopped(self) -> bool:
-        """Whether the trial was asked to end at its next step. It never waits either."""
-        self._hear()
-        return self._stopped
-
-    def may_proceed(self) -> bool:
-        """Wait for the answer to a report; return False for `stop` or if the supervisor is gone."""
-        while not self._answers and self._open:
-            self._listen()
-        return bool(self._answers) and self._answers.pop(0) == "proceed"
-
-    def _hear(self) -> None:
-        while self._open and self._selector.select(0):
-            self._listen()
-
-    def _listen(self) -> None:
-        messages = self._channel.receive()
-        self._open = messages is not None
-        for message in messages or []:
-            if message["kind"] == "finish_early":
-                self._finishing = True
-            else:
-                self.preempted = self.preempted or message["kind"] == "preempt"
-                self._stopped = self._stopped or message["kind"] in ("stop", "preempt")
-                self._answers.append(message["kind"])
+    outcome = run_trial(task, request, environment)
+    if team is not None:
+        team.settle(outcome)
+    if not follows:
+        channel.send("outcome", outcome=to_data(outcome))
 
 
 def _stop_on_sigterm() -> list[bool]:
@@ -253,7 +226,7 @@ def main() -> None:
     del sys.argv[1:]  # the user's functions may read it
     beats = Beats(int(shared))
     beats.beat()
-    work(load(job["load"]), job, channel, beats, job["elapsed"] + seconds_since_process_start())
+    work(lambda: load(job["load"]), job, channel, beats, job["elapsed"] + seconds_since_process_start())
 
 
 if __name__ == "__main__":
