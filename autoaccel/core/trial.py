@@ -19,6 +19,8 @@ LATE = 0.5
 """Progress from which a training that is cut off delivers its best weights; before, another is trained instead."""
 EVALUATING = 0.02
 """Largest share of a final training's budget for evaluations besides the one at its end."""
+WARMING, PACED = 6, 5
+"""Steps of a measurement of how long steps take: those that come first and are slower, and those that are timed."""
 EVALUATIONS = (16, 8, 4, 2)
 """Numbers of evaluations of a final training, the most that `EVALUATING` pays for."""
 
@@ -30,6 +32,7 @@ class Purpose(StrEnum):
     SEARCH = "search"
     FINAL = "final"
     EVIDENCE = "evidence"
+    PACE = "pace"
 
 
 class OutcomeKind(StrEnum):
@@ -97,6 +100,7 @@ class TrialRequest:
         rescue: Whether no further step is taken, and the best weights at that checkpoint are the result.
         devices: How many of the run's devices, or of the places on its CPUs, it has for itself.
         processes: How many processes share each of its batches; on GPUs each has its own.
+        speed: How many times as fast it trains as trials of the search do, at most.
     """
 
     trial: int
@@ -123,6 +127,7 @@ class TrialRequest:
     rescue: bool = False
     devices: int = 1
     processes: int = 1
+    speed: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -211,6 +216,7 @@ class Outcome:
         measured: What was measured of the saved model, by name, as far as it is a finite number.
         untested: Why the test set was not scored although that was requested.
         saved: What an unfinished trial had spent at its last checkpoint; empty if there is none.
+        pace: Seconds of a step, from a trial that measures only that and trains no model; 0 if unknown.
     """
 
     kind: OutcomeKind
@@ -225,6 +231,7 @@ class Outcome:
     measured: Mapping[str, float] = field(default_factory=dict)
     untested: str = ""
     saved: Cost = field(default_factory=Cost)
+    pace: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "test", {name: known(value) for name, value in self.test.items()})

@@ -27,17 +27,27 @@ def recipe_of(record: RunRecord) -> Recipe:
     return Recipe.from_data(record.result["recipe"])
 
 
-def accelerate_config(recipe: Recipe) -> str:
-    """A configuration for `accelerate launch --config_file`."""
+def accelerate_config(record: RunRecord) -> str:
+    """A configuration for `accelerate launch --config_file`, with as many processes as the delivered training had."""
+    recipe, processes, gpus = recipe_of(record), _processes(record), _on_gpus(record)
     data: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
-        "distributed_type": "NO",
+        "distributed_type": "NO" if processes == 1 else "MULTI_GPU" if gpus else "MULTI_CPU",
         "mixed_precision": next((p for p in ("bf16", "fp16") if p in recipe.techniques), "no"),
         "num_machines": 1,
-        "num_processes": 1,
-        "use_cpu": False,
+        "num_processes": processes,
+        "use_cpu": processes > 1 and not gpus,
     }
     return dump_yaml(data)
+
+
+def _processes(record: RunRecord) -> int:
+    trial = _delivered(record)
+    return trial.request.processes if trial else 1
+
+
+def _on_gpus(record: RunRecord) -> bool:
+    return bool(record.config.get("slots", {}).get("gpus"))
 
 
 def script_files(record: RunRecord) -> Mapping[str, str]:
@@ -66,7 +76,11 @@ def _script(record: RunRecord) -> str:
     if missing := [name for name in ("seed", "target") if name not in record.config]:
         raise StoreError(f"config.json of this run lacks {' and '.join(missing)}, so no script can be written")
     seed, target = int(record.config["seed"]), str(record.config["target"])
-    return training_script(recipe_of(record), target, seed, cost, micro_batch, _milestones(trial))
+    processes, milestones = _processes(record), _milestones(trial)
+    launched = processes > 1 and not _on_gpus(record)  # accelerate starts none on CPUs
+    return training_script(
+        recipe_of(record), target, seed, cost, micro_batch, milestones, processes if launched else 0
+    )
 
 
 FORMATS: Mapping[str, Callable[[RunRecord], str]] = MappingProxyType(
@@ -74,7 +88,7 @@ FORMATS: Mapping[str, Callable[[RunRecord], str]] = MappingProxyType(
         "yaml": lambda record: recipe_of(record).to_yaml(),
         "json": lambda record: json.dumps(recipe_of(record).to_data(), indent=2) + "\n",
         "script": _script,
-        "accelerate": lambda record: accelerate_config(recipe_of(record)),
+        "accelerate": accelerate_config,
     }
 )
 

@@ -66,6 +66,7 @@ def training_script(
     cost: Mapping[str, float],
     micro_batch: int = 0,
     milestones: Sequence[float] = (),
+    on_cpus: int = 0,
 ) -> str:
     """The script's source. It needs `recipe_files` beside it.
 
@@ -77,6 +78,7 @@ def training_script(
         micro_batch: Largest batch computed at once; 0 for no limit.
         milestones: Progress at each evaluation of a training that kept its best weights, which the script does too;
             empty for one that kept the last ones.
+        on_cpus: Number of processes that shared each batch of that training on CPUs; 0 for one, or for GPUs.
 
     Raises:
         UsageError: If a technique is not one of autoaccel's own, or learns from a finished model of the run; if a
@@ -90,6 +92,7 @@ def training_script(
         "steps": int(cost.get("steps") or DEFAULT_STEPS),
         "milestones": _shares(milestones),
         "micro_batch": micro_batch,
+        "on_cpus": on_cpus,
         "evaluation_batch": min(LARGEST_EVALUATION, micro_batch or LARGEST_EVALUATION),
         **pieces(recipe.chosen()),
     }

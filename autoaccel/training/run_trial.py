@@ -12,7 +12,7 @@ import torch
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import COUNTS, Cost
-from autoaccel.core.trial import LATE, Outcome, OutcomeKind, Report, TrialRequest, final_milestones
+from autoaccel.core.trial import LATE, Outcome, OutcomeKind, Purpose, Report, TrialRequest, final_milestones
 from autoaccel.errors import TaskError, UsageError
 from autoaccel.training.best import Best
 from autoaccel.training.build import set_up
@@ -28,6 +28,7 @@ from autoaccel.training.folds import run_folds
 from autoaccel.training.loop import Keeper, Milestones, NotFiniteError, train
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
+from autoaccel.training.pacer import Pacer
 from autoaccel.training.prepare_trial import check_shares, prepare_trial
 from autoaccel.training.scores import Score
 from autoaccel.training.snapshot import SnapshotError
@@ -81,6 +82,8 @@ def _attempt(task: Task, request: TrialRequest, environment: TrialEnvironment) -
                 set_up(context, environment.cpu)
                 check_shares(context)
             first_step = context.meter.seconds() - request.carried.seconds
+            if request.purpose is Purpose.PACE:
+                return _paced(context, request, environment)
             return replace(_train(task, context, request, environment), first_step=first_step)
         finally:
             spent = context.meter.spent()
@@ -180,6 +183,14 @@ def _train(task: Task, context: TrainingContext, request: TrialRequest, environm
     if progress.finishing_early and not reason:
         reason = "asked to finish early"
     return finish(task, context, request, environment, Trained(reports, best, progress.evaluation, reason))
+
+
+def _paced(context: TrainingContext, request: TrialRequest, environment: TrialEnvironment) -> Outcome:
+    """Take a few steps, and say how long they take."""
+    pacer = Pacer(environment.clock, context.device)
+    milestones = Milestones((1.0,), 1, lambda *_: True, lambda: pacer.enough or environment.stopped())
+    train(context, _progress(context, request, environment.finishing), milestones, request.seed, pacer)
+    return Outcome(OutcomeKind.COMPLETE, context.meter.spent(), pace=pacer.pace)
 
 
 def _stopped(
