@@ -55,11 +55,12 @@ class Resources:
     Args:
         devices: Numbers of the GPUs to use, among those that torch sees; empty for all.
         cpu: Use the CPU even if there is a GPU.
-        workers: Number of trials side by side; None for one on each GPU, and on the CPU for one.
+        workers: Number of trials side by side; None for one on each GPU, and on the CPU for what finishes most.
         split_seed: Seed of the validation split.
         metric: Overrides the task's metric.
         measure: What trials measure of their models; see `autoaccel.core.goal`.
         sharing: Whether more trials than GPUs share them, as where none is really trained.
+        choosing: Seconds that may be spent on finding out how many trials side by side finish most on the CPUs.
     """
 
     devices: tuple[int, ...] = ()
@@ -69,6 +70,7 @@ class Resources:
     metric: str | None = None
     measure: tuple[str, ...] = ()
     sharing: bool = False
+    choosing: float = 0.0
 
     def slots(self, machine: Machine) -> Slots:
         """Divide a machine among trials, none of which shares a GPU with another.

@@ -19,14 +19,14 @@ LATE = 0.5
 """Progress from which a training that is cut off delivers its best weights; before, another is trained instead."""
 EVALUATING = 0.02
 """Largest share of a final training's budget for evaluations besides the one at its end."""
-WARMING, PACED = 6, 5
-"""Steps of a measurement of how long steps take: those that come first and are slower, and those that are timed."""
+WARMING, PACED = 6, 13
+"""First steps of a training, which are slower, and steps of the budget of one that measures how long they take."""
 EVALUATIONS = (16, 8, 4, 2)
 """Numbers of evaluations of a final training, the most that `EVALUATING` pays for."""
 
 
 class Purpose(StrEnum):
-    """The reason for running a trial."""
+    """The reason for running a trial; `PACE` measures how long steps take, and trains no model."""
 
     BASELINE = "baseline"
     SEARCH = "search"

@@ -35,7 +35,7 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> Slots:
-        """How many trials run side by side, and what each has; known after `load`. More trials wait for a place."""
+        """How many trials run side by side, and what each has; known after `profile`. More trials wait."""
         ...
 
     def load(self, limit: float | None) -> Catalog:

@@ -28,7 +28,7 @@ def recipe_of(record: RunRecord) -> Recipe:
 
 
 def accelerate_config(record: RunRecord) -> str:
-    """A configuration for `accelerate launch --config_file`, with as many processes as the delivered training had."""
+    """A configuration for `accelerate launch --config_file`, with the processes that the delivered training had."""
     recipe, processes, gpus = recipe_of(record), _processes(record), _on_gpus(record)
     data: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",

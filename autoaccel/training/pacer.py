@@ -8,7 +8,7 @@ from statistics import median
 import torch
 
 from autoaccel.core.clock import Clock
-from autoaccel.core.trial import PACED, WARMING
+from autoaccel.core.trial import WARMING
 from autoaccel.training.loop import Keeper
 
 
@@ -31,12 +31,7 @@ class Pacer(Keeper):
         self._begun.append(self._clock.now())
 
     @property
-    def enough(self) -> bool:
-        """Whether no more steps are needed."""
-        return len(self._begun) > WARMING + PACED
-
-    @property
     def pace(self) -> float:
         """The median seconds of a step; 0 if too few were taken."""
-        begun = self._begun[WARMING:]
+        begun = self._begun[max(WARMING, len(self._begun) // 2) :]
         return median(after - before for before, after in pairwise(begun)) if begun[1:] else 0.0

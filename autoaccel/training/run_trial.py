@@ -34,6 +34,9 @@ from autoaccel.training.scores import Score
 from autoaccel.training.snapshot import SnapshotError
 from autoaccel.training.trial_environment import TrialEnvironment
 
+FAR = 0.9
+"""Progress at which a training ends that measures its steps."""
+
 
 def run_trial(task: Task, request: TrialRequest, environment: TrialEnvironment) -> Outcome:
     """Train one recipe with one budget.
@@ -188,7 +191,8 @@ def _train(task: Task, context: TrainingContext, request: TrialRequest, environm
 def _paced(context: TrainingContext, request: TrialRequest, environment: TrialEnvironment) -> Outcome:
     """Take a few steps, and say how long they take."""
     pacer = Pacer(environment.clock, context.device)
-    milestones = Milestones((1.0,), 1, lambda *_: True, lambda: pacer.enough or environment.stopped())
+    # It ends before its budget does, and is not evaluated.
+    milestones = Milestones((math.inf,), 0, lambda *_: True, lambda: context.p >= FAR or environment.stopped())
     train(context, _progress(context, request, environment.finishing), milestones, request.seed, pacer)
     return Outcome(OutcomeKind.COMPLETE, context.meter.spent(), pace=pacer.pace)
 

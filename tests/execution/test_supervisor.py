@@ -14,7 +14,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.codec import to_data
 from autoaccel.core.events import Finished, Reported
-from autoaccel.core.machine import Gpu, Machine
+from autoaccel.core.machine import Gpu, Machine, usable_cpus
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.resources import Resources
 from autoaccel.core.target import TaskRef
@@ -231,3 +231,29 @@ def test_devices_are_numbers_among_those_that_are_seen():
     }.items():
         with pytest.raises(UsageError, match=message):
             Options(devices=text).resources()
+
+
+@pytest.mark.skipif(usable_cpus() < 2, reason="one CPU is not divided")
+def test_how_many_trials_run_side_by_side_is_measured(tmp_path):
+    (tmp_path / "model.py").write_text(MODEL)
+    resources = Resources(cpu=True, choosing=8.0)
+    with closing(Supervisor(TaskRef(str(tmp_path / "model.py")), resources, SystemClock(), tmp_path)) as supervisor:
+        supervisor.load(None)
+        clock = SystemClock()
+        facts, _ = supervisor.profile(None)
+        assert supervisor.slots.count * supervisor.slots.threads <= usable_cpus()
+        assert facts.train.seconds > 0
+        assert clock.now() < 60
+        for number in range(supervisor.slots.count):
+            supervisor.start(TrialRequest(number, PLAIN["plain"], Budget(steps=2)))
+        ended = set()
+        while len(ended) < supervisor.slots.count:
+            for event in supervisor.poll(0.1):
+                if isinstance(event, Reported):
+                    supervisor.proceed(event.report.trial)
+                else:
+                    ended.add(event.trial)
+                    assert event.outcome.kind is OutcomeKind.COMPLETE
+    assert sorted(path.name for path in (tmp_path / "trials").iterdir()) == [
+        f"{number:04d}" for number in range(supervisor.slots.count)
+    ]

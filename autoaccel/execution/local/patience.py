@@ -138,6 +138,14 @@ def hangs(watch: Watch, patience: Patience, step: float, stage: float, overtime:
     return ""
 
 
+def own_memory(pid: int) -> float:
+    """Return the bytes that a process shares with no other one; 0 if it cannot be seen."""
+    try:
+        return float(psutil.Process(pid).memory_full_info().uss) if pid else 0.0
+    except (psutil.Error, AttributeError):
+        return 0.0
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU seconds of a process and all below it so far; infinity while one of them waits for a disk."""
     total = 0.0

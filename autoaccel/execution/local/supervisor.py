@@ -6,49 +6,32 @@ It imports neither torch nor the user's file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
+
+from autoaccel.core.budget import Budget
 from autoaccel.core.catalog import TechniqueInfo
 from autoaccel.core.clock import Clock
 from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.events import Event, Finished, Reported
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.machine import Machine
-from autoaccel.core.recipe import Recipe
+from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.resources import Resources, Slots
 from autoaccel.core.target import TaskRef
-from autoaccel.core.trial import Outcome, OutcomeKind, TrialRequest
+from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, TrialRequest
 from autoaccel.errors import TaskError
 from autoaccel.execution.base import UNDERSTOOD
+from autoaccel.execution.local.asked import Asked
 from autoaccel.execution.local.crew import GLANCE, Crew, Ended
 from autoaccel.execution.local.job import Job
-from autoaccel.execution.local.patience import PATIENCE, Patience
+from autoaccel.execution.local.patience import PATIENCE, Patience, own_memory
+from autoaccel.execution.local.sizing import Paced, choose, slower
 from autoaccel.execution.pool import DevicePool
 
 PROFILE = -1
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A job that was asked for: the trial, its log, its limit in seconds, what it is told, and its request."""
-
-    trial: int
-    log: Path
-    limit: float | None
-    fields: Mapping[str, Any]
-    request: TrialRequest | None = None
-
-    @property
-    def devices(self) -> int:
-        """How many devices it needs."""
-        return self.request.devices if self.request else 1
-
-    @property
-    def processes(self) -> int:
-        """How many processes share it."""
-        return self.request.processes if self.request else 1
 
 
 class Supervisor:
@@ -62,7 +45,7 @@ class Supervisor:
 
     Attributes:
         machine: What there is to train on, once the task is loaded.
-        slots: How many trials run side by side there.
+        slots: How many trials run side by side there; the profile may change that.
     """
 
     patience: ClassVar[Patience] = PATIENCE
@@ -74,9 +57,9 @@ class Supervisor:
         self._folder = folder.absolute()  # the user's file may leave the folder that it is imported in
         self.machine, self.slots = Machine(), Slots()
         self._pool = DevicePool(self.slots.devices)
-        self._waiting: dict[int, _Asked] = {}
+        self._waiting: dict[int, Asked] = {}
         self._news: list[Event] = []
-        self._measurement: Ended | None = None
+        self._measurements: dict[int, Ended] = {}
         load = {
             "target": task.target,
             "pickled": task.pickled,
@@ -113,7 +96,38 @@ class Supervisor:
             TaskError: If the task cannot be trained, or not within the limit.
         """
         message = self._measure("profile", "facts", limit)[-1]
-        return from_data(TaskFacts, message["facts"]), message["model_space"]
+        facts = from_data(TaskFacts, message["facts"])
+        return self._divide(facts), message["model_space"]
+
+    def _divide(self, facts: TaskFacts) -> TaskFacts:
+        """Divide the CPUs among trials as finishes most, where nobody has said how; return what they cost then."""
+        if self._resources.workers is not None or self.slots.gpus or not self._resources.choosing:
+            return facts
+        available = psutil.virtual_memory().available
+
+        def measure(slots: Slots, seconds: float) -> Paced:
+            return self._paced(slots, seconds, facts.micro_batch)
+
+        slots, times = choose(self._resources, self.machine, facts, available, measure)
+        self.slots, self._pool = slots, DevicePool(slots.devices)
+        return facts if times == 1 else slower(facts, times)
+
+    def _paced(self, slots: Slots, seconds: float, micro_batch: int) -> Paced:
+        """Train plainly in all of some places at once, and return how fast."""
+        self.slots, self._pool = slots, DevicePool(slots.devices)
+        numbers, memory = [PROFILE - 1 - place for place in range(slots.count)], 0.0
+        for number in numbers:
+            budget, recipe = Budget(seconds=seconds), PLAIN["plain"]
+            request = TrialRequest(number, recipe, budget, Purpose.PACE, micro_batch=micro_batch)
+            fields = {"job": "trial", "request": to_data(request), "folder": ""}
+            self._ask(Asked(number, self._folder / "profile.txt", 2 * seconds, fields, request))
+        while not set(numbers) <= self._measurements.keys():
+            self._crew.listen(GLANCE)
+            self._collect()
+            memory = max([memory, *(own_memory(job.pid) for job in self._crew.jobs.values())])
+        ended = [self._measurements.pop(number) for number in numbers]
+        outcomes = [one.job.outcome(self._clock.now(), one.why) for one in ended]
+        return Paced([outcome.pace for outcome in outcomes], memory)
 
     def identify(self, limit: float | None) -> tuple[str, Mapping[str, str]]:
         """Return digests of the data and, by path, of the task's own files.
@@ -161,7 +175,7 @@ class Supervisor:
         limit = None if request.grace is None else most + request.grace
         folder = self.trial_folder(request.trial)
         fields = {"job": "trial", "request": to_data(request), "folder": str(folder)}
-        self._ask(_Asked(request.trial, folder / "log.txt", limit, fields, request))
+        self._ask(Asked(request.trial, folder / "log.txt", limit, fields, request))
 
     def proceed(self, trial: int) -> None:
         """Let a trial that waits after a report continue."""
@@ -221,8 +235,8 @@ class Supervisor:
         self._news += [Reported(report) for report in crew.reports]
         for ended in crew.ended:
             self._pool.give_back(ended.job.devices)
-            if ended.job.trial == PROFILE:
-                self._measurement = ended
+            if ended.job.trial <= PROFILE:
+                self._measurements[ended.job.trial] = ended
             else:
                 self._news.append(Finished(ended.job.trial, ended.job.outcome(now, ended.why)))
         crew.reports.clear()
@@ -237,13 +251,13 @@ class Supervisor:
         if self._waiting.pop(trial, None):
             self._news.append(Finished(trial, outcome))
 
-    def _ask(self, asked: _Asked) -> None:
+    def _ask(self, asked: Asked) -> None:
         if self._waiting or self._pool.free < asked.devices <= self.slots.count:
             self._waiting[asked.trial] = asked
         else:
             self._start(asked)
 
-    def _start(self, asked: _Asked) -> None:
+    def _start(self, asked: Asked) -> None:
         devices, started = self._pool.lease(asked.devices), self._clock.now()
         resources = {
             "devices": devices[: asked.processes] if devices[0] else [""] * asked.processes,
@@ -276,9 +290,8 @@ class Supervisor:
         raise TaskError(f"measuring the task ended without a result: {ended.why}")
 
     def _measured(self, job: str, limit: float | None, fields: Mapping[str, Any]) -> Ended:
-        self._ask(_Asked(PROFILE, self._folder / "profile.txt", limit, {"job": job, **fields}))
-        while (ended := self._measurement) is None:
+        self._ask(Asked(PROFILE, self._folder / "profile.txt", limit, {"job": job, **fields}))
+        while PROFILE not in self._measurements:
             self._crew.listen(GLANCE)
             self._collect()
-        self._measurement = None
-        return ended
+        return self._measurements.pop(PROFILE)
