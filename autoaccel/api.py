@@ -214,7 +214,7 @@ def train(
     more = parse_budget(add_budget) if add_budget else None
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     target = target_name(task)
-    resources = Options(seed=seed, devices=devices, workers=1).resources()
+    resources = Options(seed=seed, devices=devices).resources()
     run = None if reference is None else usable(reference, "--reference")
     view = Display(budget.plus(more) if more else budget, quiet=quiet)
     with run_folder(out, f"{slug(target)}-train", resume, single=True) as folder:

@@ -14,10 +14,11 @@ from autoaccel.core.trial import Outcome, Report, TrialRequest
 
 @dataclass(frozen=True)
 class Profiled:
-    """Event: the task's facts are known; `workers` trials can run in parallel."""
+    """Event: the task's facts are known; `workers` trials can run in parallel, on GPUs or on shares of the CPUs."""
 
     facts: TaskFacts
     workers: int = 1
+    gpus: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from itertools import cycle, islice
 
+from autoaccel.core.events import Profiled
+from autoaccel.core.facts import TaskFacts
 from autoaccel.core.machine import Gpu, Machine
 from autoaccel.errors import UsageError
 
@@ -29,6 +31,10 @@ class Slots:
     gpus: tuple[Gpu, ...] = ()
     idle: int = 0
     most: int = 1
+
+    def profiled(self, facts: TaskFacts) -> Profiled:
+        """Return the event that a task's facts are known, and how many trials run side by side here."""
+        return Profiled(facts, self.count, bool(self.gpus))
 
     def threads_of(self, devices: int, processes: int) -> int:
         """Return the CPU threads of each process of a trial that has several of these places."""

@@ -15,6 +15,7 @@ COLORS = {
     Purpose.SEARCH: "#4c78a8",
     Purpose.FINAL: "#54a24b",
     Purpose.EVIDENCE: "#b279a2",
+    Purpose.PACE: "#9d9d9d",
 }
 
 

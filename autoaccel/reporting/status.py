@@ -21,7 +21,7 @@ from autoaccel.storage.owner import Owner, read_owner
 from autoaccel.storage.records import read_trials
 from autoaccel.storage.space import Floors
 
-PHASES = {Purpose.FINAL: "final training", Purpose.EVIDENCE: "evidence"}
+PHASES = {Purpose.FINAL: "final training", Purpose.EVIDENCE: "evidence", Purpose.PACE: "timing steps"}
 RUNNING, KILLED = "running", "killed"
 
 

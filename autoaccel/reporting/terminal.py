@@ -17,7 +17,7 @@ from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import COOLDOWN, Purpose, Report, TrialRequest
 from autoaccel.reporting.best import best_line
 
-PHASES = {Purpose.FINAL: "final training", Purpose.EVIDENCE: "evidence"}
+PHASES = {Purpose.FINAL: "final training", Purpose.EVIDENCE: "evidence", Purpose.PACE: "timing steps"}
 """Names of the phases that follow the search."""
 SHOWN = 8
 HEARTBEAT = 60.0

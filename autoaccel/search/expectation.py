@@ -95,6 +95,7 @@ def _shown(trials: Trials, recipe: Recipe, facts: TaskFacts, budget: Budget) -> 
     found = []
     for record in trials:
         if record.final is not None and record.request.recipe == recipe:
-            length = budget.share(Cost(record.request.budget)) / max(1, record.request.folds)
+            trained = budget.share(Cost(record.request.budget)) * record.request.speed
+            length = trained / max(1, record.request.folds)
             found.append(Shown(length, facts.score(record.final)[0], record.final.standard_error or 0.0))
     return sorted(found, key=lambda one: one.length)

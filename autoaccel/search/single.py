@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from autoaccel.core.budget import Budget
@@ -19,10 +20,12 @@ from autoaccel.core.events import (
 )
 from autoaccel.core.quantities import SECONDS, Cost
 from autoaccel.core.records import TrialRecord, Trials
-from autoaccel.core.trial import OutcomeKind, TrialRequest
+from autoaccel.core.trial import OutcomeKind, Purpose, TrialRequest
+from autoaccel.search.pacing import shared
 from autoaccel.search.requests import going_on
 from autoaccel.search.rescue import CUT_OFF, rescuable, rescue_request
 from autoaccel.search.retries import RETRIES
+from autoaccel.search.ways import Way
 
 PATIENCE = 0.5
 """Seconds after which it is asked again what to do."""
@@ -36,21 +39,23 @@ class Single:
     Args:
         request: The training, with the budget of the whole.
         reserve: Seconds to reserve for ending the processes, where seconds are limited.
+        ways: The ways to use the devices, those with the fewest processes first.
 
     Attributes:
         trials: The tries of it so far.
     """
 
-    def __init__(self, request: TrialRequest, reserve: float):
+    def __init__(self, request: TrialRequest, reserve: float, ways: Sequence[Way] = (Way(),)):
         self.trials = Trials()
-        self._request, self._reserve = request, reserve
+        self._request, self._reserve, self._ways = request, reserve, ways
         self._ending = False
         self._session = 0
 
     @property
     def last(self) -> TrialRecord | None:
         """The last try to train; None before the first."""
-        return next((record for record in reversed(list(self.trials)) if not record.request.rescue), None)
+        tried = [record for record in self.trials if record.purpose is not Purpose.PACE]
+        return next((record for record in reversed(tried) if not record.request.rescue), None)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Handle an event and return the actions to take; see `Decisions`."""
@@ -80,11 +85,12 @@ class Single:
         request, last = replace(self._request, trial=len(self.trials)), self.last
         if last is None:
             # Of a budget that is too small from the start, the training itself says so.
-            return replace(request, budget=self._budget(request.carried, now) or self._request.budget)
+            request = replace(request, budget=self._budget(request.carried, now) or self._request.budget)
+            return None if self._ending else shared(request, self.trials, self._ways)
         if self._ending or any(record.request.rescue and not record.unfinished for record in self.trials):
             return None
         if self._may_go_on(last):
-            request = going_on(request, last)
+            request = shared(going_on(request, last), self.trials, self._ways)
             if budget := self._budget(request.carried, now):
                 return replace(request, budget=budget)
         return self._rescue(now)

@@ -32,6 +32,10 @@ class Way:
     devices: int = 1
     processes: int = 1
 
+    def __str__(self) -> str:
+        """Return it for display, such as `4 processes`."""
+        return f"{self.processes} process{'es' if self.processes > 1 else ''}"
+
     @classmethod
     def of(cls, request: TrialRequest) -> Way:
         """Return the way of a trial."""

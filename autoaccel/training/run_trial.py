@@ -194,7 +194,8 @@ def _paced(context: TrainingContext, request: TrialRequest, environment: TrialEn
     # It ends before its budget does, and is not evaluated.
     milestones = Milestones((math.inf,), 0, lambda *_: True, lambda: context.p >= FAR or environment.stopped())
     train(context, _progress(context, request, environment.finishing), milestones, request.seed, pacer)
-    return Outcome(OutcomeKind.COMPLETE, context.meter.spent(), pace=pacer.pace)
+    reason = f"{1000 * pacer.pace:.3g} ms a step" if pacer.pace else "too few steps to tell how long they take"
+    return Outcome(OutcomeKind.COMPLETE, context.meter.spent(), reason=reason, pace=pacer.pace)
 
 
 def _stopped(

@@ -177,7 +177,7 @@ def _owner(folder: RunFolder, trials: Trials) -> int | None:
         (folder.path / WEIGHTS).stat()
     except (OSError, ValueError, AutoaccelError):
         return None
-    found = [each for each in trials if each.complete and each.request.recipe == recipe]
+    found = [each for each in trials if each.complete and each.final and each.request.recipe == recipe]
     longest = max(found, key=lambda each: (each.request.budget.size, each.purpose is Purpose.FINAL), default=None)
     return longest.number if longest else None
 

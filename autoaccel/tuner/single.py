@@ -21,6 +21,7 @@ from autoaccel.execution.local.supervisor import Supervisor
 from autoaccel.reporting.terminal import Display
 from autoaccel.search.rescue import CUT_OFF
 from autoaccel.search.single import Single
+from autoaccel.search.ways import ways
 from autoaccel.storage.folder import RunFolder
 from autoaccel.storage.json_files import read_config
 from autoaccel.storage.loading import inference_lines
@@ -140,7 +141,7 @@ class Training:
 
     def _train(self, executor: Supervisor) -> TrialRecord:
         """Train, in as many processes as it takes; return the try that is complete."""
-        search = Single(self._request(), RESERVE)
+        search = Single(self._request(), RESERVE, ways(executor.slots.count, bool(executor.slots.gpus)))
         with closing(Log(self._folder.path / LOG)) as log, interrupts() as asked:
             events, starts = replay(search, log.entries, self._before, self._folder.saved)
             search.resume()
@@ -167,7 +168,7 @@ class Training:
 
     def _completed(self, search: Single, terminated: bool) -> TrialRecord:
         """Return the try that is complete, or raise what is to be said of the last one."""
-        if found := next((record for record in search.trials if record.complete and record.outcome), None):
+        if found := next((record for record in search.trials.of(Purpose.FINAL) if record.complete), None):
             return found
         record = search.last
         outcome = record.outcome if record else None

@@ -27,6 +27,7 @@ KINDS = {
     Purpose.BASELINE: "plain",
     Purpose.SEARCH: "trial",
     Purpose.EVIDENCE: "trial",
+    Purpose.PACE: "trial",
 }
 """What is delivered, in a word."""
 

@@ -133,7 +133,7 @@ class Tuner:
         name, space, notes = self._space(catalog, facts, model_space)
         known, more = self._earlier.known(space, facts)
         search = self._search(space, known)
-        search.handle(Profiled(facts, executor.slots.count), self._clock.now())
+        search.handle(executor.slots.profiled(facts), self._clock.now())
         lines = [
             *facts.understood,
             *search.describe(),
@@ -286,7 +286,7 @@ class Tuner:
         """Run until the search is done."""
         events, starts = replay(search, log.entries, self._before, self._folder.saved)
         if not log.entries:
-            events = [Profiled(facts, executor.slots.count)]
+            events = [executor.slots.profiled(facts)]
         elif self._budget != self._given:
             events.append(Extended(self._budget))
         listeners: list[Listener] = [recorder]

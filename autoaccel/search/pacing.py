@@ -1,0 +1,70 @@
+"""Turn a final training on one device into one on as many as make it faster, or into what measures that first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from autoaccel.core.budget import Budget
+from autoaccel.core.quantities import Cost
+from autoaccel.core.records import Trials
+from autoaccel.core.trial import PACED, Purpose, TrialRequest
+from autoaccel.search.ways import Paces, Way
+
+SHARE = 0.01
+"""Largest share of a training's budget for the measurement of one way to run it."""
+LEAST = 2.0
+"""Seconds of that, at least, and how many times as long as its set-up and its steps are expected to take."""
+FEWEST = 32
+"""Fewest samples of a batch for each process, where no measurement may say whether fewer are of use."""
+
+
+def shared(request: TrialRequest, trials: Trials, ways: Sequence[Way], setup: float = 0.0) -> TrialRequest:
+    """Return a training in the best way that is known, or the next measurement that finds it out.
+
+    Args:
+        request: The training.
+        trials: The trials of the run, with the measurements.
+        ways: The ways to use the devices, those with the fewest processes first.
+        setup: Seconds that a set-up is expected to take.
+    """
+    if request.resumes is not None and Way.of(request) in ways:  # it goes on as it began
+        return request
+    timed = not request.budget.deterministic
+    paces = Paces(trials, request.recipe, ways if timed else _large_enough(request, ways), timed)
+    way = paces.missing()
+    if way is not None and _affordable(request, setup):
+        return pace_request(request, way)
+    best = paces.best()
+    return replace(request, devices=best.devices, processes=best.processes, speed=paces.speed())
+
+
+def pace_request(request: TrialRequest, way: Way) -> TrialRequest:
+    """Return a request that times the steps of a training; see `TrialRequest` for the arguments."""
+    return replace(
+        request,
+        budget=Budget({**(request.budget * SHARE), "steps": float(PACED)}),
+        purpose=Purpose.PACE,
+        milestones=(1.0,),
+        test=False,
+        origin=str(way),
+        evaluation=Cost(),
+        finalization=Cost(),
+        grace=LEAST if request.budget.seconds else None,
+        keep_best=False,
+        measure=(),
+        devices=way.devices,
+        processes=way.processes,
+    )
+
+
+def _affordable(request: TrialRequest, setup: float) -> bool:
+    """Return whether a measurement ends within its share of the time."""
+    seconds = request.budget.seconds
+    return not seconds or SHARE * seconds >= LEAST * max(1.0, setup + PACED * request.step.seconds)
+
+
+def _large_enough(request: TrialRequest, ways: Sequence[Way]) -> Sequence[Way]:
+    size = request.recipe.batch_size.parameters.get("size")
+    samples = size if isinstance(size, int | float) else FEWEST  # of a schedule the smallest size counts, maybe
+    return [way for way in ways if way.processes == 1 or samples >= FEWEST * way.processes]
