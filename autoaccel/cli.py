@@ -18,6 +18,7 @@ from autoaccel.cli_memory import memory
 from autoaccel.cli_plan import plan
 from autoaccel.cli_result import show
 from autoaccel.cli_resume import resume
+from autoaccel.cli_slurm import submit
 from autoaccel.core.budget import Budget, parse_budget, parse_flops
 from autoaccel.core.clock import seconds_since_process_start
 from autoaccel.core.paths import usable
@@ -63,6 +64,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More lines, and 
 
 @app.command()
 def tune(
+    context: typer.Context,
     target: Target,
     budget: BudgetText = "",
     flops: Annotated[str, typer.Option(help="A budget in operations, such as 2e18")] = "",
@@ -76,6 +78,10 @@ def tune(
     ] = False,
     devices: Devices = "",
     workers: Annotated[int | None, typer.Option(help="Trials side by side; one on each GPU when missing")] = None,
+    executor: Annotated[str, typer.Option(help="local, or slurm: submit the run as one job")] = executors.DEFAULT,
+    slurm: Annotated[
+        list[str] | None, typer.Option(help="An option of sbatch such as partition=gpu or gpus=4; repeatable")
+    ] = None,
     inline: Annotated[bool, typer.Option("--inline", help="Train in this process, for a debugger")] = False,
     warm_start: Annotated[
         Path | None, typer.Option(help="A finished run, whose best recipes are tried early")
@@ -96,12 +102,19 @@ def tune(
 ) -> None:
     """Search for a recipe and train the model with it, all within the budget."""
     whole = _budget(budget, flops)
-    trains_in = "inline" if inline else executors.DEFAULT
+    runs_as_job = executor == executors.SLURM
+    if slurm and not runs_as_job:
+        raise UsageError("--slurm needs --executor slurm")
+    # The job trains on the machine that it gets.
+    trains_in = "inline" if inline else executors.DEFAULT if runs_as_job else executor
     known = not no_memory, warm_start, max_epochs
     goal = aim, tuple(subject_to or ()), objective
     options = Options(
         space, metric, out, seed, again, devices, workers, *known, *goal, executor=trains_in, fork=fork
     )
+    if runs_as_job:
+        submit(context, target, whole, options, slurm or (), as_json)
+        return
     if dry_run:
         lines = api.plan(target, whole, options=options, elapsed=seconds_since_process_start())
         print("\n".join(lines))

@@ -11,6 +11,7 @@ from autoaccel.core.clock import Clock
 from autoaccel.core.parts import find_part
 from autoaccel.core.resources import Resources
 from autoaccel.core.target import task_ref
+from autoaccel.errors import UsageError
 from autoaccel.execution.base import Executor, ExecutorFactory
 from autoaccel.execution.local.supervisor import Supervisor
 
@@ -29,6 +30,8 @@ def inline(task: Any, resources: Resources, clock: Clock, folder: Path) -> Execu
 
 
 DEFAULT = "local"
+SLURM = "slurm"
+"""No executor: the command line submits the whole run as a job, which has the local one."""
 EXECUTORS: Mapping[str, ExecutorFactory] = MappingProxyType({DEFAULT: local, "inline": inline})
 
 
@@ -38,5 +41,7 @@ def find_executor(given: object) -> ExecutorFactory:
     Raises:
         UsageError: If it is neither.
     """
-    accepted = "a function (task, resources, clock, folder) -> Executor"
+    if given == SLURM:
+        raise UsageError("executor 'slurm' is for whole commands: autoaccel tune model.py ... --executor slurm")
+    accepted = f"{SLURM} on the command line, or a function (task, resources, clock, folder) -> Executor"
     return find_part("executor", given, EXECUTORS, accepted)
