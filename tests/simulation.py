@@ -69,8 +69,8 @@ def make(budget, seed=0, longest=None):
     return HalvingSearch(SearchSettings(SearchSpace.load("vision"), budget, seed, longest=longest))
 
 
-def simulate(budget, table=quality, workers=1, seed=0, longest=None, **options):
+def simulate(budget, table=quality, workers=1, seed=0, longest=None, gpus=False, **options):
     clock, book = SimulatedClock(2.0), Book()
     search = make(budget, seed, longest)
-    Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([Profiled(FACTS, workers)])
+    Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([Profiled(FACTS, workers, gpus)])
     return search, clock, book

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from autoaccel.core.machine import Machine
 from autoaccel.core.quantities import FLOPS, SECONDS, Cost
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.resources import Slots
-from autoaccel.core.trial import COOLDOWN, Outcome, OutcomeKind, Report, TrialRequest
+from autoaccel.core.trial import COOLDOWN, Outcome, OutcomeKind, Purpose, Report, TrialRequest
 
 Table = Callable[[TrialRequest, float], float]
 """Returns the metric of a request at progress p in [0, 1]."""
@@ -41,6 +42,7 @@ class TableExecutor:
             larger metric is better.
         measured: Returns what is measured of a request's model.
         workers: Number of trials side by side.
+        pace: Returns the seconds of a step of a request; infinity where it does not work with as many processes.
     """
 
     def __init__(
@@ -54,11 +56,13 @@ class TableExecutor:
         facts: TaskFacts | None = None,
         measured: Callable[[TrialRequest], Mapping[str, float]] = lambda _: {},
         workers: int = 1,
+        pace: Callable[[TrialRequest], float] = lambda request: 1 / request.processes,
     ):
         self.machine, self.slots = Machine(), Slots(workers)
         self._catalog = catalog or {}
         self._facts = facts
         self._measured = measured
+        self._pace = pace
         self._table = table
         self._clock = clock
         self._factor = cost_factor
@@ -96,6 +100,9 @@ class TableExecutor:
         parent = self._seconds[request.parent] if continues and request.parent is not None else 0.0
         seconds, had = self._factor * (whole - parent), self._factor * request.carried.seconds
         self._seconds[request.trial] = whole
+        if request.purpose is Purpose.PACE:
+            self._time_steps(request, seconds / 2)
+            return
         reports: list[Report] = []
         for index, p in enumerate(request.milestones or (1.0,)):
             spent = self._cost(seconds * p)
@@ -120,6 +127,12 @@ class TableExecutor:
             measured=self._measured(request),
         )
         self._push(seconds - had, Finished(request.trial, outcome))
+
+    def _time_steps(self, request: TrialRequest, seconds: float) -> None:
+        pace = self._pace(request)
+        works = pace < math.inf
+        kind, cost = OutcomeKind.COMPLETE if works else OutcomeKind.FAILED, self._cost(seconds)
+        self._push(seconds, Finished(request.trial, Outcome(kind, cost, pace=pace if works else 0.0)))
 
     def _best(self, reports: Sequence[Report]) -> Report:
         """Return the best report; of equal ones the last, which was trained longest."""

@@ -89,9 +89,9 @@ class HalvingSearch:
         self.trials.handle(event, now)
         actions: list[Action] = []
         match event:
-            case Profiled(facts, workers):
-                self._ladder = LadderTrials(self.trials, facts, self._settings.goal)
-                self._scheduler = Scheduler(self._settings, facts, workers, self._ladder, now)
+            case Profiled():
+                self._ladder = LadderTrials(self.trials, event.facts, self._settings.goal)
+                self._scheduler = Scheduler(self._settings, event, self._ladder, now)
                 self.phase = Phase.SEARCH
             case Extended(budget):
                 self._extend(budget)
@@ -146,7 +146,8 @@ class HalvingSearch:
         # The sampler knows what it has proposed, and recipes of earlier runs had their turn.
         self._settings = replace(self._settings, budget=budget, known=(), sampler=lambda *_: sampler)
         plan = self._scheduler.plan
-        self._scheduler = Scheduler(self._settings, plan.facts, plan.workers, self._ladder, self._now)
+        profiled = Profiled(plan.facts, plan.workers, plan.gpus)
+        self._scheduler = Scheduler(self._settings, profiled, self._ladder, self._now)
         self.phase = Phase.SEARCH
 
     def _on_report(self, report: Report) -> list[Action]:

@@ -13,6 +13,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import REPRODUCIBLE, Cost, format_seconds
 from autoaccel.errors import UsageError, suggestion
+from autoaccel.search.ways import Way, ways
 
 ETA = 3
 """A rung's budget is this many times that of the rung below, and one in this many recipes is promoted to it."""
@@ -67,10 +68,16 @@ class Plan:
     evidence: float = 0.0
     longest: float = math.inf
     workers: int = 1
+    gpus: bool = False
     valid_samples: int = 0
     alone: str = "plain"
     again: str = ""
     ended: str = ""
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """The ways in which a final training can use the devices."""
+        return ways(self.workers, self.gpus)
 
     @property
     def top(self) -> int:
@@ -140,11 +147,16 @@ class Plan:
             "baselines: plain in two forms, and as far up as the best recipe",
             f"search: trials of {rungs}{promoted}; no new one after {self.search_share:.0%} of the budget{more}",
             *([self.ended] if self.ended else []),
-            f"final training: the best recipe with about {self.trial_budget(self.top)}{told}",
+            f"final training: the best recipe with about {self.trial_budget(self.top)}{told}{self._devices()}",
             *self._shown_evidence(),
             f"reserve: {self.reserve:.1f} s for the report and the last files",
             self._expected(),
         ]
+
+    def _devices(self) -> str:
+        if self.workers == 1:
+            return ""
+        return f", on as many of {self.workers} GPUs as make it faster" if self.gpus else ", on all CPUs"
 
     def _shown_evidence(self) -> list[str]:
         count = int(self.evidence / self.ladder[-1])

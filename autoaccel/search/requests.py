@@ -86,9 +86,10 @@ def search_request(plan: Plan, following: Next, trial: int, seed: int) -> TrialR
     return going_on(request, following.unfinished)
 
 
-def evidence_request(plan: Plan, budget: Budget, trial: int, run: Run) -> TrialRequest:
-    """Return a request for a training that is compared with the final one, and so is like it."""
+def evidence_request(plan: Plan, budget: Budget, trial: int, run: Run, model: TrialRequest) -> TrialRequest:
+    """Return a request for a training that is compared with that of the model, and so is like it."""
     request = final_request(plan, budget, trial, Candidate(run.recipe, run.origin), run.seed)
+    request = replace(request, devices=model.devices, processes=model.processes, speed=model.speed)
     return replace(request, purpose=Purpose.EVIDENCE)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import chain
 
 from autoaccel.core.budget import Budget
-from autoaccel.core.facts import TaskFacts
+from autoaccel.core.events import Profiled
 from autoaccel.core.quantities import SECONDS, Cost
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord
@@ -26,6 +26,7 @@ from autoaccel.search.expectation import expected_plain
 from autoaccel.search.front import FrontModel
 from autoaccel.search.optuna_sampler import portfolio_proposals
 from autoaccel.search.outlook import outlook
+from autoaccel.search.pacing import shared
 from autoaccel.search.plan import make_plan
 from autoaccel.search.promotion import promotable, remaining
 from autoaccel.search.replan import plan_again
@@ -57,7 +58,8 @@ class Scheduler:
         plan: The split of the budget.
     """
 
-    def __init__(self, settings: SearchSettings, facts: TaskFacts, workers: int, ladder: LadderTrials, now: float):
+    def __init__(self, settings: SearchSettings, profiled: Profiled, ladder: LadderTrials, now: float):
+        facts, workers = profiled.facts, profiled.workers
         self._settings = settings
         self._budget = settings.budget
         self._ladder = ladder
@@ -70,7 +72,7 @@ class Scheduler:
         defaults = {self._portfolio[0].recipe} if self._portfolio else set(PLAIN.values())
         self._known = [proposal for proposal in settings.known if proposal.recipe not in shipped]
         plan = make_plan(settings.budget, facts, spent, workers, settings.reserve, settings.longest)
-        self.plan = replace(plan, alone=recommended(self._portfolio)[0].origin)
+        self.plan = replace(plan, gpus=profiled.gpus, alone=recommended(self._portfolio)[0].origin)
         self.sampler = find_sampler(settings.sampler)(space, settings.seed)
         self._set_up = settings.budget.share(facts.profile if len(self._trials) else spent)  # not if extended
         length = plan.ladder[-1] if plan.ladder else 1.0
@@ -126,8 +128,9 @@ class Scheduler:
         longest = plan.ladder[-1] if plan.evidence else plan.longest
         if longest < math.inf:
             left = left * min(1.0, longest / self._budget.share(Cost(left)))
-        request = final_request(plan, left, len(self._trials), chosen, self._settings.seed)
-        return self._add(going_on(request, again), Standing(FINAL), now)
+        request = going_on(final_request(plan, left, len(self._trials), chosen, self._settings.seed), again)
+        request = shared(request, self._trials, plan.ways, plan.facts.setup.seconds)
+        return self._add(request, Standing(FINAL), now)
 
     def next_evidence(self, now: float) -> TrialRequest | None:
         """Return a training to show how good the delivered recipe is, or None if no other fits or adds to it."""
@@ -138,9 +141,11 @@ class Scheduler:
         length, again = length_of(model), next(waiting(self._trials, Purpose.EVIDENCE), None)
         run = Run.of(again) if again else missing(self._trials, model, plain.request.recipe)
         ends = self._used(now).after(self._budget.share(Cost(length)))
-        if run is None or ends + self._budget.share(self.plan.kept) > 1:
+        taken = sum(record.request.devices for record in self._trials.running())
+        beside = taken + model.request.devices <= self.plan.workers
+        if run is None or not beside or ends + self._budget.share(self.plan.kept) > 1:
             return None
-        request = evidence_request(self.plan, length, len(self._trials), run)
+        request = evidence_request(self.plan, length, len(self._trials), run, model.request)
         return self._add(going_on(request, again), Standing(FINAL), now)
 
     def best(self) -> TrialRecord | None:
@@ -170,7 +175,9 @@ class Scheduler:
 
     def plain_at_full_length(self, now: float) -> Expectation | None:
         """See `Search`: what plain would have had is all that was spent but for the set-up."""
-        length = min(self._budget.share(self._trials.run_cost(now)) - self._set_up, self.plan.longest)
+        # Trained as the final one is, plain would have had more of the same seconds.
+        speed = max((record.request.speed for record in self._ladder.finals()), default=1.0)
+        length = speed * min(self._budget.share(self._trials.run_cost(now)) - self._set_up, self.plan.longest)
         return expected_plain(self._trials, self._budget, self._valuation.belief, length)
 
     def _chosen(self) -> Candidate | None:
