@@ -15,7 +15,8 @@ def why_end(plan: Plan, valuation: Valuation, promised: float, start: int, left:
 
     What another recipe may bring is its expected improvement over the best one, as if it were then known exactly.
     To know it takes trials on all rungs from its first one up, which cost about the same each, since one recipe in
-    `ETA` is promoted. While the longest useful training fits anyway, nothing is lost.
+    `ETA` is promoted; side by side, each costs its part. While the longest useful training fits anyway, nothing is
+    lost.
 
     Args:
         plan: The plan of the run.
@@ -25,7 +26,7 @@ def why_end(plan: Plan, valuation: Valuation, promised: float, start: int, left:
         left: What is left for the final training now, as a share of the budget.
         new: Number of recipes that were tried besides the recommended ones.
     """
-    cost = plan.ladder[start] * (plan.top - start)
+    cost = plan.ladder[start] * (plan.top - start) / plan.at_once
     if new < FEWEST_NEW or not 0 < cost < left:
         return ""
     gain = valuation.gained(promised)

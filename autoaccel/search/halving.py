@@ -77,6 +77,7 @@ class HalvingSearch:
         self._scheduler: Scheduler | None = None
         self._now = 0.0
         self._short: float | None = None
+        self._asked: set[int] = set()
 
     @property
     def plan(self) -> Plan | None:
@@ -98,7 +99,7 @@ class HalvingSearch:
             case Reported(report):
                 actions += self._on_report(report)
             case Finished(trial, outcome):
-                self._on_end(self.trials[trial], outcome)
+                actions += self._on_end(self.trials[trial], outcome)
                 if self._ladder.limits.reaches(self.trials[trial]):
                     actions += self._end()
             case Measured(seconds) if self._scheduler is not None:
@@ -171,14 +172,22 @@ class HalvingSearch:
         assert self.trials.facts is not None
         return falls_behind(self.trials.facts.score(report)[0], self._ladder.rivals(record, report.milestone))
 
-    def _on_end(self, record: TrialRecord, outcome: Outcome) -> None:
+    def _on_end(self, record: TrialRecord, outcome: Outcome) -> list[Action]:
         assert self._scheduler is not None
+        actions: list[Action] = []
         self._ladder.observe(record, self._settings.budget)
         if self.phase is Phase.SEARCH:
-            self._scheduler.plan_again(record, self._now)
+            actions += map(Stop, self._scheduler.plan_again(record, self._now))
         if (outcome.kind is OutcomeKind.FAILED and self._is_first(record)) or self._hangs(record):
             # If plain training raises an error, nothing else will train either: the task is at fault.
-            self.failure, self.phase = outcome, Phase.DONE
+            self.failure = outcome
+            actions += self._end()
+        self._tell(record, outcome)
+        return actions
+
+    def _tell(self, record: TrialRecord, outcome: Outcome) -> None:
+        """Tell the sampler what became of its proposal."""
+        assert self._scheduler is not None
         proposal = self._ladder.proposal(record)
         if proposal is None or record.unfinished:
             return
@@ -214,15 +223,16 @@ class HalvingSearch:
         actions: list[Action] = []
         if self.phase is Phase.SEARCH and self._short is None:
             actions += self._start(self._scheduler.next_trial)
+        actions += self._make_way()
         # What is short may be there again soon. If not, the final training, for which room is kept, comes early.
         waits = self._short is not None and self._now < self._short + self._scheduler.plan.waiting
-        if self.phase is Phase.SEARCH and not self.trials.running() and not waits:
+        if self.phase is Phase.SEARCH and not self._before_the_final() and not waits:
             self.phase = Phase.FINAL
             if self._settings.budget.seconds and self._scheduler.plan.ladder:
                 # What is decided takes time, and the final training gets what is left when that is over.
                 self._scheduler.look_again(at_once=True)
                 return [*actions, Wake(self._now)]
-        if self.phase is Phase.FINAL and not self.trials.running():
+        if self.phase is Phase.FINAL and not self._before_the_final():
             actions += self._final_actions()
         if self.phase is Phase.EVIDENCE:
             actions += self._start(self._scheduler.next_evidence)
@@ -231,8 +241,25 @@ class HalvingSearch:
         if self.phase is Phase.DONE and not self.trials.running():
             actions.append(Finish())
         else:
-            actions.append(Wake(self._now + PATIENCE))
+            late = self._now + PATIENCE
+            due = self._scheduler.ends_at if self.phase is Phase.SEARCH else late
+            actions.append(Wake(min(late, due) if due > self._now else late))
         return actions
+
+    def _before_the_final(self) -> list[TrialRecord]:
+        """Return the running trials that a final training would wait for; it may be one itself."""
+        settled = self._scheduler is not None and self._scheduler.settled
+        return [one for one in self.trials.running() if not (settled and one.purpose is Purpose.EVIDENCE)]
+
+    def _make_way(self) -> list[Action]:
+        """Stop the trials that a final training would wait for once it is due, or only evidence is left."""
+        assert self._scheduler is not None
+        before = self._before_the_final() if self.phase in (Phase.SEARCH, Phase.FINAL) else []
+        due = self.phase is Phase.SEARCH and self._now >= self._scheduler.ends_at
+        due = due or all(one.purpose is Purpose.EVIDENCE for one in before)
+        asked = [one.number for one in before if due and one.number not in self._asked]
+        self._asked.update(asked)
+        return [Stop(number) for number in asked]
 
     def _start(self, following: Callable[[float], TrialRequest | None]) -> list[Action]:
         """Start trials while a worker is free and another one fits."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
-from autoaccel.core.quantities import REPRODUCIBLE, Cost, format_seconds
+from autoaccel.core.quantities import REPRODUCIBLE, SECONDS, Cost, format_seconds
 from autoaccel.errors import UsageError, suggestion
 from autoaccel.search.ways import Way, ways
 
@@ -29,6 +29,8 @@ FEWEST_STEPS = (30, 30, 100, 1000)
 the final one the less it says, and short ones favor recipes that start fast."""
 WIDTHS = (6, 5, 4)
 """Numbers of trials that the search should be able to pay on the lowest rung; without the last, it is not begun."""
+FEWEST_ROUNDS = 3
+"""Fewest trials one after the other, however many run side by side: later ones learn from the first."""
 SETUPS = 4
 """The smallest trial budget covers this many set-ups, so that set-up does not dominate a trial."""
 WAITING = 60.0
@@ -80,6 +82,15 @@ class Plan:
         return ways(self.workers, self.gpus)
 
     @property
+    def shares_final(self) -> bool:
+        """Whether the final training may have more devices than a trial of the search, which then is no such one.
+
+        Where what is useful is known, a trial may have all of it; and CPUs that are divided among trials, since so
+        they finish more, are not much faster together.
+        """
+        return self.gpus and self.workers > 1 and self.longest == math.inf
+
+    @property
     def top(self) -> int:
         """The rung whose trials are as long as the final training."""
         return len(self.ladder) - 1
@@ -87,6 +98,11 @@ class Plan:
     def reserving(self, seconds: float) -> Plan:
         """Return the plan with at least so many seconds reserved for the end, where seconds are limited."""
         return replace(self, reserve=max(self.reserve, seconds)) if self.budget.seconds else self
+
+    @property
+    def at_once(self) -> int:
+        """How many trials side by side the same share of the budget pays: seconds pass once, the rest adds up."""
+        return _at_once(self.budget, self.workers)
 
     @property
     def waiting(self) -> float:
@@ -120,7 +136,7 @@ class Plan:
             return self
         ladder = self.ladder[: rung + 2]
         left = 1 - self.budget.share(Cost(seconds=self.reserve))
-        evidence = _evidence(left, ladder[-1], self.facts)
+        evidence = _evidence(left, ladder[-1], self.facts, self.at_once)
         share = max(self.search_share, left - ladder[-1] - evidence)
         return replace(self, ladder=ladder, search_share=share, evidence=evidence)
 
@@ -132,7 +148,8 @@ class Plan:
 
     def describe(self) -> list[str]:
         """Return the plan for display, one decision per line."""
-        lines = [*([self.again] if self.again else []), f"budget: {self.budget}, everything included"]
+        total = f", on {self.at_once} slots {self.budget * self.at_once} in all" if self.at_once > 1 else ""
+        lines = [*([self.again] if self.again else []), f"budget: {self.budget}, everything included{total}"]
         if not self.ladder:
             short = self.longest < 1
             length = f"about {self.budget * self.longest} (the longest useful one)" if short else "the whole budget"
@@ -159,7 +176,7 @@ class Plan:
         return f", on as many of {self.workers} GPUs as make it faster" if self.gpus else ", on all CPUs"
 
     def _shown_evidence(self) -> list[str]:
-        count = int(self.evidence / self.ladder[-1])
+        count = int(self.evidence / self.ladder[-1]) * self.at_once
         what = "recipe and plain with other seeds, and the recipe without each of its parts"
         return [f"evidence: {count} trainings as long: {what}"] if count else []
 
@@ -167,7 +184,7 @@ class Plan:
         trials = 1
         if self.ladder:
             each = self.ladder[0] * max(1, self.top)  # a rung's trials cost as much as those of the one below
-            trials += int(self.workers * self.search_share / each)
+            trials += int(self.at_once * self.search_share / each)
         seconds = self.expected_seconds(self.budget)
         end = f", the end {format_seconds(seconds)} after the start" if math.isfinite(seconds) else ""
         return f"expected: about {trials} trials{end}"
@@ -202,8 +219,9 @@ def make_plan(
     most = _share(budget, facts, longest)
     # What is told to be useful is trained in full; else the search may take its share of it.
     final = most if most < left else left * (1 - SEARCH_SHARE) if most == math.inf else left
-    evidence = _evidence(left, final, facts) if final < left else 0.0
-    ladder = _ladder(final, left - final - evidence, least)
+    at_once = _at_once(budget, workers)
+    evidence = _evidence(left, final, facts, at_once) if final < left else 0.0
+    ladder = _ladder(final, left - final - evidence, least, at_once)
     return Plan(
         budget=budget,
         facts=facts,
@@ -217,10 +235,10 @@ def make_plan(
     )
 
 
-def _evidence(left: float, final: float, facts: TaskFacts) -> float:
+def _evidence(left: float, final: float, facts: TaskFacts, at_once: int) -> float:
     """Return the share to keep for evidence, if that pays a pair of trainings as long as the final one."""
-    most = min(EVIDENCE_SHARE * left, MOST_EVIDENCE * final)
-    return most if most >= 2 * final and not facts.folds else 0.0
+    most = min(EVIDENCE_SHARE * left, math.ceil(MOST_EVIDENCE / at_once) * final)
+    return most if most >= math.ceil(2 / at_once) * final and not facts.folds else 0.0
 
 
 def _share(budget: Budget, facts: TaskFacts, longest: Budget | None) -> float:
@@ -244,13 +262,18 @@ def _least(budget: Budget, facts: TaskFacts, steps: int) -> float:
     return budget.share(training * trainings)
 
 
-def _ladder(final: float, search: float, least: Sequence[float]) -> tuple[float, ...]:
+def _at_once(budget: Budget, workers: int) -> int:
+    return workers if set(budget) == {SECONDS} else 1
+
+
+def _ladder(final: float, search: float, least: Sequence[float], at_once: int) -> tuple[float, ...]:
     """Return the rungs up to the final's length; empty if the search could not pay a few trials."""
     below = [final / ETA**depth for depth in range(1, len(least) + 1)]
     ladder = (*(rung for rung, fewest in reversed([*zip(below, least, strict=True)]) if rung >= fewest), final)
-    if search >= WIDTHS[-1] * ladder[0]:
+    rounds = [max(FEWEST_ROUNDS, math.ceil(width / at_once)) for width in WIDTHS]
+    if search >= rounds[-1] * ladder[0]:
         return ladder
-    shorter = (search / width for width in WIDTHS)
+    shorter = (search / count for count in rounds)
     return next(((rung, final) for rung in shorter if least[0] <= rung < final), ())
 
 

@@ -7,12 +7,23 @@ instead of by what they reached on the rung, and a rung never holds more than a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord
 from autoaccel.search.plan import ETA
+from autoaccel.search.requests import Next, longer
 from autoaccel.search.trials import LadderTrials
+from autoaccel.search.usage import Room
+
+
+def promotion(room: Room, earned: Iterable[TrialRecord]) -> Next | None:
+    """Return the next longer training that fits, of those that trials have earned for their recipes."""
+    for record in earned:
+        following = longer(room.ladder, record, room.ladder.rung(record) + 1)
+        if room.fits(following.rung, following.parent):
+            return following
+    return None
 
 
 def promotable(trials: LadderTrials, top: int, predicted: Mapping[Recipe, float]) -> Iterator[TrialRecord]:

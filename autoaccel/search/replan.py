@@ -10,7 +10,8 @@ from dataclasses import replace
 from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import REPRODUCIBLE, Cost
-from autoaccel.core.records import TrialRecord
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.errors import UsageError
 from autoaccel.search.plan import Plan, make_plan
 
@@ -18,15 +19,21 @@ CLEARLY = 2.0
 """Factor between what was measured and what a trial cost from which the plan is made again."""
 
 
-def plan_again(plan: Plan, record: TrialRecord, spent: Cost, longest: Budget | None = None) -> Plan:
-    """Return the plan that the cost of a plain trial suggests: the same one if it cost about what was expected.
+def plan_again(plan: Plan, trials: Trials, record: TrialRecord, now: float, longest: Budget | None = None) -> Plan:
+    """Return the plan that the cost of a trial suggests: the same one if it cost about what was expected.
+
+    Only the first, plain trials are asked, and a plan is made again once.
 
     Args:
         plan: The current plan.
-        record: A complete trial of plain training.
-        spent: What the run has spent so far.
+        trials: All trials of the run.
+        record: A trial that has ended.
+        now: Seconds since the start of the run.
         longest: See `make_plan`.
     """
+    # On a busy machine two short trials may contradict each other, and the later one is the shorter.
+    if record.number >= len(PLAIN) or not record.final or plan.again:
+        return plan
     ratio = _ratios(plan.facts, record)
     wrong = {name: factor for name, factor in ratio.items() if not 1 / CLEARLY <= factor <= CLEARLY}
     if plan.budget.deterministic or not wrong:  # what a machine's speed cannot change is exact
@@ -35,7 +42,7 @@ def plan_again(plan: Plan, record: TrialRecord, spent: Cost, longest: Budget | N
     factors = ", ".join(f"{factor:.2g} times the {name}" for name, factor in wrong.items())
     line = f"planned again: plain training takes {factors} that the profile measured"
     try:
-        made = make_plan(plan.budget, facts, spent, plan.workers, plan.reserve, longest)
+        made = make_plan(plan.budget, facts, trials.run_cost(now), plan.workers, plan.reserve, longest)
     except UsageError:  # too little is left for a search; the final training gets it
         made = replace(plan, facts=facts, ladder=(), search_share=0.0)
     if len(made.ladder) == len(plan.ladder):

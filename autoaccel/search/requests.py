@@ -57,6 +57,13 @@ def unfinished(trials: LadderTrials) -> Iterator[Next]:
             yield Next(request.recipe, rung, request.origin, request.purpose, proposal, parent, record)
 
 
+def longer(trials: LadderTrials, record: TrialRecord, rung: int) -> Next:
+    """Return the trial on a higher rung of a recipe that was trained."""
+    proposal, request = trials.proposal(record), record.request
+    again = proposal and Proposal(proposal.recipe, proposal.origin)
+    return Next(request.recipe, rung, request.origin, request.purpose, again, record if record.final else None)
+
+
 def search_request(plan: Plan, following: Next, trial: int, seed: int) -> TrialRequest:
     """Return a request for a trial on a rung of the ladder; see `TrialRequest` for the arguments."""
     recipe, rung = following.recipe, following.rung

@@ -13,7 +13,7 @@ from itertools import chain
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.events import Profiled
-from autoaccel.core.quantities import SECONDS, Cost
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord
 from autoaccel.core.trial import Purpose, Reference, TrialRequest
@@ -24,24 +24,22 @@ from autoaccel.search.delivery import compared, delivered
 from autoaccel.search.evidence import Run, length_of, missing
 from autoaccel.search.expectation import expected_plain
 from autoaccel.search.front import FrontModel
+from autoaccel.search.guard import guard, plain_first
 from autoaccel.search.optuna_sampler import portfolio_proposals
 from autoaccel.search.outlook import outlook
 from autoaccel.search.pacing import shared
 from autoaccel.search.plan import make_plan
-from autoaccel.search.promotion import promotable, remaining
+from autoaccel.search.promotion import promotable, promotion, remaining
 from autoaccel.search.replan import plan_again
 from autoaccel.search.requests import Next, evidence_request, final_request, going_on, search_request, unfinished
 from autoaccel.search.retries import waiting
 from autoaccel.search.samplers import find_sampler
 from autoaccel.search.trials import FINAL, LadderTrials, Standing
-from autoaccel.search.usage import Used
+from autoaccel.search.usage import Room, Used
 from autoaccel.search.valuation import Valuation
 
 LEADERS = 5
 """Number of best recipes that a sampler may mutate."""
-GUARD = 0.1
-"""Largest share of the budget that plain training may take to be compared with the best recipe on a rung."""
-TOLERANCE = 1e-9
 
 
 class Scheduler:
@@ -49,8 +47,7 @@ class Scheduler:
 
     Args:
         settings: The space, budget, seed and sampler.
-        facts: The facts of the task.
-        workers: Number of parallel trials.
+        profiled: The facts of the task, and how many trials run side by side.
         ladder: The trials of the run.
         now: Seconds since the start of the run.
 
@@ -59,7 +56,7 @@ class Scheduler:
     """
 
     def __init__(self, settings: SearchSettings, profiled: Profiled, ladder: LadderTrials, now: float):
-        facts, workers = profiled.facts, profiled.workers
+        facts = profiled.facts
         self._settings = settings
         self._budget = settings.budget
         self._ladder = ladder
@@ -71,7 +68,7 @@ class Scheduler:
         self._elsewhere = {*shipped, *PLAIN.values()}
         defaults = {self._portfolio[0].recipe} if self._portfolio else set(PLAIN.values())
         self._known = [proposal for proposal in settings.known if proposal.recipe not in shipped]
-        plan = make_plan(settings.budget, facts, spent, workers, settings.reserve, settings.longest)
+        plan = make_plan(settings.budget, facts, spent, profiled.workers, settings.reserve, settings.longest)
         self.plan = replace(plan, gpus=profiled.gpus, alone=recommended(self._portfolio)[0].origin)
         self.sampler = find_sampler(settings.sampler)(space, settings.seed)
         self._set_up = settings.budget.share(facts.profile if len(self._trials) else spent)  # not if extended
@@ -82,21 +79,29 @@ class Scheduler:
         self._front = FrontModel(space, settings.goal, settings.seed)
         self._outlook = ""
 
-    def plan_again(self, record: TrialRecord, now: float) -> None:
-        """Make the plan again, once, if one of the first, plain trials cost clearly more or less than planned."""
-        early = not self._proposed and record.number < len(PLAIN)
-        # On a busy machine two short trials may contradict each other, and the later one is the shorter.
-        if not early or not record.final or self.plan.again:
-            return
-        made = plan_again(self.plan, record, self._trials.run_cost(now), self._settings.longest)
-        if made.ladder != self.plan.ladder:
-            self._ladder.new_ladder()
-        self.plan = made
+    def plan_again(self, record: TrialRecord, now: float) -> list[int]:
+        """Make the plan again, once, if one of the first, plain trials cost clearly more or less than planned.
+
+        Returns:
+            The running trials that have no place on a new ladder and are to be stopped.
+        """
+        before, longest = self.plan.ladder, self._settings.longest
+        self.plan = plan_again(self.plan, self._ladder.records, record, now, longest)
+        if self.plan.ladder == before:
+            return []
+        self._ladder.new_ladder()
+        # Alone, the second plain trial has hardly begun.
+        stopped = self._trials.running() if self.plan.at_once > 1 else []
+        begun = (self._ladder.proposal(one) for one in stopped)
+        self._known[:0] = [Proposal(found.recipe, found.origin) for found in begun if found]
+        return [one.number for one in stopped]
 
     def next_trial(self, now: float) -> TrialRequest | None:
         """Return the next trial of the search, or None if it must wait or no other fits."""
-        if not self.plan.ladder or (found := self._next(now)) is None:
+        if not self.plan.ladder:
             return None
+        if (found := self._next(now)) is None:
+            return self._seed(now)
         request = search_request(self.plan, found, len(self._trials), self._settings.seed)
         return self._add(request, Standing(found.rung, found.proposal), now)
 
@@ -106,14 +111,19 @@ class Scheduler:
             name, recipe = list(PLAIN.items())[len(baselines)]
             return Next(recipe, 0, name, Purpose.BASELINE)
         self.look_again()
-        used = self._used(now)
-        again = (found for found in unfinished(self._ladder) if self._fits(found.rung, used))
-        if found := next(again, None) or self._guard(used) or self._promotion(used):
+        room = self._room(now)
+        if self.plan.at_once > 1 and self._ladder.fruitless():
+            self._exhausted, room = True, room.until_what_runs_has_ended()
+            self.plan = room.plan
+        again = (found for found in unfinished(self._ladder) if room.fits(found.rung))
+        if found := next(again, None) or guard(room) or promotion(room, self._earned(room)):
             return found
-        may_replan = not self._budget.deterministic and all(record.running for record in baselines)
+        # What is begun on a plan that may change is for nothing, and so is an idle slot, which alone costs nothing.
+        adds_up = self.plan.at_once == 1 and not self._budget.deterministic
+        may_replan = adds_up and all(record.running for record in baselines)
         if may_replan or self._exhausted or self._ladder.fruitless():
             return None
-        return self._new(used)
+        return self._new(room)
 
     def final_training(self, now: float) -> TrialRequest | None:
         """Return the final training, or None if too little is left, or the best recipe has been trained so long."""
@@ -132,6 +142,15 @@ class Scheduler:
         request = shared(request, self._trials, plan.ways, plan.facts.setup.seconds)
         return self._add(request, Standing(FINAL), now)
 
+    def _seed(self, now: float) -> TrialRequest | None:
+        """Return a training for evidence for a slot that would idle while the last trials of the search end.
+
+        If they change what is to be trained in the end, it is stopped for that.
+        """
+        searching = any(record.purpose is not Purpose.EVIDENCE for record in self._trials.running())
+        wanted = self.plan.at_once > 1 and self.settled and searching
+        return self.next_evidence(now) if wanted else None
+
     def next_evidence(self, now: float) -> TrialRequest | None:
         """Return a training to show how good the delivered recipe is, or None if no other fits or adds to it."""
         model = delivered(self._ladder.final(), self.best(), self._ladder.limits)
@@ -140,7 +159,7 @@ class Scheduler:
             return None
         length, again = length_of(model), next(waiting(self._trials, Purpose.EVIDENCE), None)
         run = Run.of(again) if again else missing(self._trials, model, plain.request.recipe)
-        ends = self._used(now).after(self._budget.share(Cost(length)))
+        ends = Used.of(self._budget, self._ladder, now).after(self._budget.share(Cost(length)))
         taken = sum(record.request.devices for record in self._trials.running())
         beside = taken + model.request.devices <= self.plan.workers
         if run is None or not beside or ends + self._budget.share(self.plan.kept) > 1:
@@ -175,9 +194,9 @@ class Scheduler:
 
     def plain_at_full_length(self, now: float) -> Expectation | None:
         """See `Search`: what plain would have had is all that was spent but for the set-up."""
-        # Trained as the final one is, plain would have had more of the same seconds.
-        speed = max((record.request.speed for record in self._ladder.finals()), default=1.0)
-        length = speed * min(self._budget.share(self._trials.run_cost(now)) - self._set_up, self.plan.longest)
+        length = min(self._budget.share(self._trials.run_cost(now)) - self._set_up, self.plan.longest)
+        # On as many devices as the final training, plain would have had more in the same seconds.
+        length *= max((record.request.speed for record in self._ladder.finals()), default=1.0)
         return expected_plain(self._trials, self._budget, self._valuation.belief, length)
 
     def _chosen(self) -> Candidate | None:
@@ -191,6 +210,16 @@ class Scheduler:
         if found is None or not self.plan.ladder or self.plan.longest == math.inf:
             return found
         return None if self._trained_in_full(found.recipe) else found
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is left to train in the end: the recipe for it has been trained as long as is useful."""
+        return self.plan.longest < math.inf and self._trained_in_full(self._first)
+
+    @property
+    def ends_at(self) -> float:
+        """Seconds into the run at which trials beside others have to be over; infinity for no limit."""
+        return self._room(0.0).ends_at if self.plan.ladder else math.inf
 
     def _trained_in_full(self, recipe: Recipe | None) -> bool:
         """Return whether a recipe has been trained as long as in the end."""
@@ -207,82 +236,49 @@ class Scheduler:
             line = outlook(target, self.plan.facts, self._valuation, self.plan.ladder[-1])
             self._outlook = self._outlook if line and self._outlook else line  # said once, until it changes
 
-    def _guard(self, used: Used) -> Next | None:
-        """Return a trial of plain training on the highest rung on which a recipe has to be compared with it."""
-        plain, best = self._ladder.baseline(), next(iter(self._ladder.ranked(baseline=False)), None)
-        if plain is None or best is None:
-            return None
-        rung, below = self._ladder.rung(best), self._ladder.rung(plain)
-        costly = rung <= below or self.plan.cost_to(rung, below) > GUARD
-        if costly or not self._may_follow(plain, rung) or not self._fits(rung, used, plain):
-            return None
-        return self._longer(plain, rung)
-
-    def _may_follow(self, plain: TrialRecord, rung: int) -> bool:
-        """Return whether plain may go up to a rung: not while one is running, and not if it failed there."""
-        waits = any(record.running for record in self._ladder.baselines())
-        return not waits and plain.request.recipe not in self._ladder.recipes_on(rung)
-
-    def _promotion(self, used: Used) -> Next | None:
-        for record in self._earned(used):
-            following = self._longer(record, self._ladder.rung(record) + 1)
-            if self._fits(following.rung, used, following.parent):
-                return following
-        return None
-
-    def _earned(self, used: Used) -> Iterable[TrialRecord]:
+    def _earned(self, room: Room) -> Iterable[TrialRecord]:
         """Return the trials whose recipes may be trained longer: all where there is no other recipe to try."""
         top, order = self.plan.top, self._front.order() if self._front.searched else self._valuation.mean
         if not self._exhausted or self.plan.ended:
             return promotable(self._ladder, top, order)
-        room = (1 - used.spent) / self.plan.ladder[-1] - (0 if self._trained_in_full(self._first) else 1)
-        hopes = order if self._front.searched else self._valuation.hopes(room)
+        rounds = (1 - room.used.spent) / self.plan.ladder[-1] - (0 if room.settled else 1)
+        hopes = order if self._front.searched else self._valuation.hopes(rounds * self.plan.at_once)
         return remaining(self._ladder, top, hopes, self._first)
 
-    def _longer(self, record: TrialRecord, rung: int) -> Next:
-        """Return the trial on a higher rung of a recipe that was trained."""
-        proposal, request = self._ladder.proposal(record), record.request
-        again = proposal and Proposal(proposal.recipe, proposal.origin)
-        return Next(request.recipe, rung, request.origin, request.purpose, again, record if record.final else None)
+    def _room(self, now: float) -> Room:
+        used = Used.of(self._budget, self._ladder, now)
+        settled = self._trained_in_full(self._first) and not self.plan.shares_final
+        return Room(self.plan, self._ladder, used, self._first, settled)
 
-    def _fits(self, rung: int, used: Used, parent: TrialRecord | None = None) -> bool:
-        """Return whether a trial on a rung ends within the search's share and leaves enough to train in the end."""
-        plan, budget = self.plan, self._budget
-        cost = plan.cost_to(rung, self._ladder.rung(parent) if parent else None)
-        ends, first = used.after(cost), self._first
-        # A trial of the recipe that would be trained in the end, as long as that, takes its place.
-        is_final = rung == plan.top and parent is not None and parent.request.recipe == first
-        final = 0.0 if is_final or self._trained_in_full(first) else plan.ladder[-1]
-        return ends <= plan.search_share + TOLERANCE and ends + final + budget.share(plan.kept) <= 1 + TOLERANCE
-
-    def _used(self, now: float) -> Used:
-        spent = self._budget.share(self._trials.run_cost(now))
-        return Used(spent, self._ladder.running_length(self._budget, now), set(self._budget) == {SECONDS})
-
-    def _new(self, used: Used) -> Next | None:
+    def _new(self, room: Room) -> Next | None:
         """Return a trial of a new recipe, or of plain training if that is needed to compare it with."""
-        fitting = [rung for rung in range(self.plan.top + 1) if self._fits(rung, used)]
+        fitting = [rung for rung in range(self.plan.top + 1) if room.fits(rung)]
         if not fitting:
             return None
-        left = 1 - used.spent - self.plan.ladder[-1]
+        left = (1 - room.used.spent - self.plan.ladder[-1]) * self.plan.at_once
         rung = fitting[self._valuation.start([self.plan.ladder[rung] for rung in fitting], left)]
+        if first := plain_first(self._ladder, rung):
+            return first
         plain = self._ladder.baseline()
-        known = self._ladder.rung(plain) if plain else 0
-        if plain and known < rung and self._may_follow(plain, rung):
-            return self._longer(plain, rung)
+        rung = min(rung, self._ladder.rung(plain) if plain else 0)
         proposal = self._proposal()
         if proposal is None:
             self._exhausted = True
-            return self._promotion(used)
-        if proposal.promised is not None and not self._trained_in_full(self._first):
-            free = 1 - used.spent - used.running - self._budget.share(self.plan.kept)
+            return promotion(room, self._earned(room))
+        if proposal.promised is not None and not room.settled and not self.plan.ended:
+            free = 1 - room.used.spent - room.used.running - self._budget.share(self.plan.kept)
             new = len(self._valuation.mean.keys() - self._elsewhere)
-            ended = why_end(self.plan, self._valuation, proposal.promised, min(rung, known), free, new)
+            ended = why_end(self.plan, self._valuation, proposal.promised, rung, free, new)
+            if ended and self.plan.at_once > 1:
+                self._known.insert(0, proposal)
+                room = room.until_what_runs_has_ended(ended)
+                self.plan = room.plan
+                return self._new(room)
             if ended:
                 self.plan, self._exhausted = replace(self.plan, ended=ended), True
                 return None
         self._proposed += 1
-        return Next(proposal.recipe, min(rung, known), proposal.origin, proposal=proposal)
+        return Next(proposal.recipe, rung, proposal.origin, proposal=proposal)
 
     def _proposal(self) -> Proposal | None:
         if self._known and self._proposed:  # the portfolio's first has its turn before
@@ -295,13 +291,9 @@ class Scheduler:
         return self.sampler.propose(Findings(best, self.best() is not None, promise, spoiled))
 
     def _add(self, request: TrialRequest, standing: Standing, now: float) -> TrialRequest:
-        measure = self._settings.goal.measures
         if request.resumes is None:
-            request = replace(request, reference=self._reference(request.recipe), measure=measure)
+            best = self.best() if self._settings.space.learns(request.recipe) else None
+            reference = Reference(best.request.recipe, best.number) if best else None
+            request = replace(request, reference=reference, measure=self._settings.goal.measures)
         self._ladder.add(request, standing, now)
         return request
-
-    def _reference(self, recipe: Recipe) -> Reference | None:
-        """Return the best model so far if the recipe learns from one."""
-        found = self.best() if self._settings.space.learns(recipe) else None
-        return Reference(found.request.recipe, found.number) if found else None

@@ -1,9 +1,15 @@
 """How busy a search keeps many slots, and what its decisions cost.
 
     python -m benchmarks.search.slots --space vision --slots 1,8,256 --trials 5000
+    python -m benchmarks.search.slots --space plain --slots 1,2,8,64 --budget 4h --seeds 5
 
 Trials are simulated, their cost is noisy, and the processor time of each decision passes on the simulated clock, in
 which all slots that wait for it are idle. A trial of the lowest rung takes `--seconds`.
+
+With `--budget`, runs are planned as with that budget, and end when the final training would start. Until then
+slots count as busy or idle. What is reached is by how much the chosen recipe's loss is above the best one's, in
+thousandths and without noise; beside it is what one slot reaches in as many device-seconds, before a final training
+as long.
 """
 
 from __future__ import annotations
@@ -12,36 +18,27 @@ import argparse
 import cProfile
 import math
 import pstats
-import random
 import resource
 import time
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
-from autoaccel.core.budget import Budget
-from autoaccel.core.catalog import Domain
+from autoaccel.core.budget import Budget, parse_budget
 from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.events import Action, Event, Finish, Finished, Profiled, Start
-from autoaccel.core.facts import TaskFacts
-from autoaccel.core.quantities import Cost
-from autoaccel.core.trial import Purpose, TrialRequest
-from autoaccel.execution.simulated import TableExecutor
+from autoaccel.core.trial import Purpose
 from autoaccel.search.base import SearchSettings
 from autoaccel.search.halving import HalvingSearch
-from autoaccel.spaces.space import SearchSpace
-from autoaccel.techniques.registry import catalog
-from autoaccel.training.data.capabilities import CAPABILITIES
 from autoaccel.tuner.loop import Loop
-from benchmarks.search.ours import SPACE
+from benchmarks.search.simulated_task import Machine, facts_of, loss, spaces
+from benchmarks.search.slots_in_budget import COLUMNS, line
 
-NOISE = 0.2
 RUNGS = 27
 """The final training's length in trials of the lowest rung."""
 MEAN = 1.8
 """Mean length of a trial of the search in those of the lowest rung, to plan a run of so many trials."""
-NUMBERS = 20
-"""Hyperparameters of the plain space."""
 
 
 @dataclass
@@ -75,49 +72,11 @@ class Watched:
         return [Finish()] if self.started >= self.most else actions
 
 
-class Machine(TableExecutor):
-    """Trials take more or less than their budget, and the seconds of all that ended are added up."""
-
-    busy = 0.0
-
-    def start(self, request: TrialRequest) -> None:
-        """Schedule the events of a trial."""
-        self._factor = max(0.2, random.Random(request.trial).gauss(1.0, NOISE))
-        super().start(request)
-
-    def poll(self, timeout: float) -> list[Event]:
-        """Return the next event."""
-        events = super().poll(timeout)
-        ended = [event.outcome for event in events if isinstance(event, Finished)]
-        self.busy += sum(outcome.cost.seconds for outcome in ended)
-        return events
-
-
-def spaces(name: str) -> SearchSpace:
-    """Return a shipped space, or one of `NUMBERS` plain hyperparameters by the name `plain`."""
-    if name != "plain":
-        return SearchSpace.load(name)
-    domains = {f"x{index}": Domain(0.0, 1.0) for index in range(NUMBERS)}
-    return SearchSpace.from_data(SPACE, catalog(), lambda _: {}).with_model(domains, dict.fromkeys(domains, 0.5))
-
-
-def loss(request: TrialRequest, progress: float) -> float:
-    """Return a loss in which each number of the recipe has its own best value, and longer trainings are better."""
-    flat = request.recipe.flat()
-    numbers = [value for key, value in sorted(flat.items()) if isinstance(value, float) and 0 <= value <= 1]
-    lucky = random.Random(request.trial).gauss(0.0, 0.01)
-    far = sum((value - 0.3) ** 2 for value in numbers) / max(1, len(numbers))
-    return 1.0 + far + lucky + (max(1e-3, progress) * (request.budget.seconds or 1.0)) ** -0.3
-
-
 def simulate(space: str, slots: int, trials: int, lowest: float, profile: cProfile.Profile | None) -> str:
     """Return a line of the table."""
     longest = RUNGS * lowest
     budget = Budget(seconds=longest + 2 * trials * MEAN * lowest / slots)
-    facts = TaskFacts(
-        kind="image", capabilities=frozenset(CAPABILITIES), metric="loss", maximize=False, n_train=64_000,
-        n_valid=10_000, train=Cost(seconds=longest / 640_000),
-    )  # fmt: skip
+    facts = facts_of(longest)
     settings = SearchSettings(spaces(space), budget, 0, 0.0, longest=Budget(seconds=longest))
     search, clock = HalvingSearch(settings), SimulatedClock(0.0)
     watched, machine = Watched(search, clock, trials), Machine(loss, clock, facts=facts)
@@ -144,16 +103,25 @@ def main() -> None:
     parser.add_argument("--slots", default="1,8,256")
     parser.add_argument("--trials", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=30.0, help="Of a trial on the lowest rung")
+    parser.add_argument("--budget", help="Of a run, such as 4h; else a run has so many trials")
+    parser.add_argument("--seeds", type=int, default=1, help="Runs with the budget")
+    parser.add_argument("--alone", action="store_true", help="With the budget, compare with one slot")
     parser.add_argument("--profile", action="store_true", help="Show the functions that take most")
     given = parser.parse_args()
+    slots = [*map(int, given.slots.split(","))]
+    if given.budget:
+        print(f"| {' | '.join(COLUMNS)} |\n|" + " --- |" * len(COLUMNS))
+        for name, count in product(given.space.split(","), slots):
+            longest = RUNGS * given.seconds
+            print(line(name, parse_budget(given.budget), count, longest, given.seeds, given.alone), flush=True)
+        return
     names = ("ms a trial", "a decision: median", "99 %", "most", "a trial, last fifth", "MB")
     print(f"| space | slots | trials | slots busy | {' | '.join(names)} |\n|" + " --- |" * 10)
-    for space in given.space.split(","):
-        for slots in map(int, given.slots.split(",")):
-            profile = cProfile.Profile() if given.profile else None
-            print(simulate(space, slots, given.trials, given.seconds, profile), flush=True)
-            if profile:
-                pstats.Stats(profile).sort_stats("tottime").print_stats(18)
+    for space, count in product(given.space.split(","), slots):
+        profile = cProfile.Profile() if given.profile else None
+        print(simulate(space, count, given.trials, given.seconds, profile), flush=True)
+        if profile:
+            pstats.Stats(profile).sort_stats("tottime").print_stats(18)
 
 
 if __name__ == "__main__":

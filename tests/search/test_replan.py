@@ -25,7 +25,8 @@ def run(budget, slower, workers=1, profile=1.0):
 
 def used(search):
     """The number of rungs that the search has used, by the budgets of its trials."""
-    return len({record.request.budget for record in search.trials if record.purpose is Purpose.SEARCH})
+    ended = [r for r in search.trials.of(Purpose.SEARCH) if r.reports or r.complete]  # not stopped at once
+    return len({record.request.budget for record in ended})
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -34,7 +35,9 @@ def test_a_wrong_profile_is_corrected_by_the_first_plain_trial(slower, profile, 
     """As many rungs as with a right profile, whether that was too slow or too fast."""
     right, _, _ = run(Budget(seconds=3600), slower, workers, slower)
     search, clock, book = run(Budget(seconds=3600), slower, workers, profile)
-    assert len(search.plan.ladder) == len(right.plan.ladder) and used(search) == used(right)
+    assert len(search.plan.ladder) == len(right.plan.ladder)
+    # Beside others, a little more time may be enough for another rung.
+    assert used(search) == used(right) if workers == 1 else used(search) >= used(right)
     assert search.plan.facts.train.seconds == pytest.approx(slower * FACTS.train.seconds, rel=0.3)
     assert "planned again: plain training takes" in search.describe()[0] and not right.plan.again
     assert search.comparison().budget in [search.plan.trial_budget(rung) for rung in (0, 1, 2)]
