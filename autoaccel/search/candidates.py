@@ -66,5 +66,6 @@ def candidates(
 
 
 def _fails(record: TrialRecord) -> bool:
-    """Return whether a trial's recipe is at fault."""
-    return record.outcome is not None and record.outcome.kind in AT_FAULT
+    """Return whether a trial's recipe is at fault, and not how many processes it was measured in."""
+    at_fault = record.outcome is not None and record.outcome.kind in AT_FAULT
+    return at_fault and record.purpose is not Purpose.PACE
