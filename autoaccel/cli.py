@@ -78,7 +78,9 @@ def tune(
     ] = False,
     devices: Devices = "",
     workers: Annotated[int | None, typer.Option(help="Trials side by side; one on each GPU when missing")] = None,
-    executor: Annotated[str, typer.Option(help="local, or slurm: submit the run as one job")] = executors.DEFAULT,
+    executor: Annotated[
+        str, typer.Option(help="local; ray: the cluster at RAY_ADDRESS; or slurm: submit the run as one job")
+    ] = executors.DEFAULT,
     slurm: Annotated[
         list[str] | None, typer.Option(help="An option of sbatch such as partition=gpu or gpus=4; repeatable")
     ] = None,
@@ -102,6 +104,8 @@ def tune(
 ) -> None:
     """Search for a recipe and train the model with it, all within the budget."""
     whole = _budget(budget, flops)
+    if inline and executor != executors.DEFAULT:
+        raise UsageError(f"--inline trains in this process, so --executor cannot be {executor}")
     runs_as_job = executor == executors.SLURM
     if slurm and not runs_as_job:
         raise UsageError("--slurm needs --executor slurm")

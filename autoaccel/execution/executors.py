@@ -29,10 +29,26 @@ def inline(task: Any, resources: Resources, clock: Clock, folder: Path) -> Execu
     return InlineExecutor(task, resources, clock, folder)
 
 
+def ray(task: Any, resources: Resources, clock: Clock, folder: Path) -> Executor:
+    """Run trials on the nodes of the Ray cluster at RAY_ADDRESS, or of one on this machine.
+
+    Raises:
+        UsageError: If Ray is not installed.
+    """
+    # Imported here: Ray is an extra.
+    try:
+        from autoaccel.execution.ray.executor import RayExecutor
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "ray":
+            raise
+        raise UsageError("the executor ray needs Ray: pip install 'autoaccel[ray]'") from error
+    return RayExecutor(task_ref(task, folder), resources, clock, folder)
+
+
 DEFAULT = "local"
 SLURM = "slurm"
 """No executor: the command line submits the whole run as a job, which has the local one."""
-EXECUTORS: Mapping[str, ExecutorFactory] = MappingProxyType({DEFAULT: local, "inline": inline})
+EXECUTORS: Mapping[str, ExecutorFactory] = MappingProxyType({DEFAULT: local, "inline": inline, "ray": ray})
 
 
 def find_executor(given: object) -> ExecutorFactory:

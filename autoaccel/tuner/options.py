@@ -50,8 +50,9 @@ class Options:
         sampler: The source of recipes: a name (`mixed`, `tpe`, `random`), any Optuna sampler with its own seed, or
             a function `(space, seed) -> Sampler`; see `autoaccel.search.base`. `mixed` if None.
         search: The search algorithm: a name (`halving`), or a function `SearchSettings -> Search`.
-        executor: Where to train: `local` (processes on this machine), `inline` (this process, one trial at a time,
-            for debugging; hung trials are not killed), or a factory; see `autoaccel.execution.base`.
+        executor: Where to train: `local` (processes on this machine), `ray` (the nodes of a Ray cluster), `inline`
+            (this process, one trial at a time, for debugging; hung trials are not killed), or a factory; see
+            `autoaccel.execution.base`.
     """
 
     space: str | None = None

@@ -1,0 +1,169 @@
+"""A place as the driver sees it: a placement group, the actor in it, and whether it answers."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util import placement_group, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from autoaccel.core.machine import Gpu
+from autoaccel.core.quantities import format_seconds
+from autoaccel.core.trial import Report, TrialRequest
+from autoaccel.execution.ray.layout import Layout
+from autoaccel.execution.ray.messages import Said, Told
+from autoaccel.execution.ray.place import CALLS, Place
+
+HEARTBEAT = 5.0
+"""Seconds after which a place says that it has nothing to say."""
+QUIET = 30.0
+"""Seconds of silence after which a place counts as lost."""
+STARTING = 300.0
+"""Seconds that it has for its first word: the files of the task may be sent to its node."""
+LONGEST_GLANCE = 2.0
+"""Seconds of silence that one look may add: a driver that was stopped itself has not listened."""
+
+
+class LostPlaceError(Exception):
+    """A place is gone, or does not answer. The message is one line."""
+
+
+@dataclass
+class Running:
+    """A trial in a place.
+
+    Args:
+        request: Its request.
+        started: The driver's clock when it was started.
+        limit: Seconds after which its place ends it; None for never.
+        preempted: Whether it was asked to leave a checkpoint and stop.
+        overdue: Whether its place should have ended it, and did not.
+        latest: Its last evaluation.
+    """
+
+    request: TrialRequest
+    started: float
+    limit: float | None
+    preempted: bool = False
+    overdue: bool = False
+    latest: Report | None = None
+
+
+@dataclass
+class Handle:
+    """A place that has been asked for.
+
+    Args:
+        told: What it is told at its beginning.
+        layout: The resources that it needs.
+
+    Attributes:
+        ref: What Ray is waited for next: room for it, or what it says.
+        placed: Whether there was room for it.
+        up: Whether it has loaded the task.
+        node: Ray's name of the node that it is on, once there was room.
+        gpus: Its GPUs, once it is up.
+        running: The trial that it runs.
+        silent: Seconds for which it was listened to in vain.
+        waited: Seconds for which it was waited for room.
+    """
+
+    told: Told
+    layout: Layout
+    placed: bool = False
+    up: bool = False
+    node: str = ""
+    gpus: tuple[Gpu, ...] = ()
+    running: Running | None = None
+    silent: float = 0.0
+    waited: float = 0.0
+    ref: Any = None
+    _group: Any = None
+    _actor: Any = None
+    _sent: int = 0
+    _looked: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._group = placement_group([self.layout.bundle], strategy="STRICT_PACK")
+        self.ref = self._group.ready()
+
+    def hear(self) -> list[Said]:
+        """Return what the place has said, once `ref` is there, and go on listening.
+
+        Raises:
+            LostPlaceError: If it is lost.
+        """
+        try:
+            heard = ray.get(self.ref)
+            self.silent = 0.0
+            if not self.placed:
+                self.placed, heard = True, []
+                self._start()
+                self.node = placement_group_table(self._group)["bundles_to_node_id"][0]
+            self.ref = self._actor.hear.remote(HEARTBEAT)
+        except RayError as error:
+            raise LostPlaceError(self._why(error)) from error
+        return list(heard)
+
+    def tell(self, *command: Any) -> None:
+        """Send a command; if the place is gone, `hear` says so."""
+        self._actor.tell.remote(self._sent, *command)
+        self._sent += 1
+
+    def look(self, now: float) -> None:
+        """Note that time has passed.
+
+        Raises:
+            LostPlaceError: If it does not answer any more.
+        """
+        passed = min(LONGEST_GLANCE, now - (now if self._looked is None else self._looked))
+        self._looked = now
+        if not self.placed:
+            self.waited += passed
+            return
+        self.silent += passed
+        if self.silent > (QUIET if self.up else STARTING):
+            raise LostPlaceError(f"{self._name} has not answered for {format_seconds(self.silent)}")
+
+    def end(self) -> None:
+        """Kill the actor, and free what is reserved."""
+        with suppress(RayError, ValueError):
+            if self._actor is not None:
+                ray.kill(self._actor)
+        with suppress(RayError, ValueError):
+            remove_placement_group(self._group)
+
+    @property
+    def _name(self) -> str:
+        return f"the place on node {self.node:.8}" if self.node else "a place"
+
+    def _start(self) -> None:
+        layout = self.layout
+        self._actor = (
+            ray.remote(Place)
+            .options(
+                num_cpus=layout.reserved,
+                num_gpus=layout.gpus,
+                max_restarts=0,  # the only rule for trying again is that of the search
+                max_task_retries=0,
+                max_concurrency=CALLS,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, 0),
+            )
+            .remote(self.told)
+        )
+
+    def _why(self, error: RayError) -> str:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cause = lines[-1] if lines else type(error).__name__
+        return f"{self._name} was lost: {cause}"
+
+    def closes(self) -> bool:
+        """Return whether the place has ended everything, once `ref` is there; else go on listening."""
+        try:
+            return any(said.kind == "closed" for said in self.hear())
+        except LostPlaceError:
+            return True

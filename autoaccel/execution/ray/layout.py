@@ -1,0 +1,120 @@
+"""How the places of a run are laid over the nodes of a cluster."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from autoaccel.core.machine import Gpu, Machine
+from autoaccel.core.resources import Resources
+from autoaccel.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node of a cluster has, as Ray knows it.
+
+    Args:
+        name: Ray's name of it.
+        cpus: How many CPUs.
+        gpus: How many whole GPUs.
+        model: What Ray calls them.
+        address: Its address, for display.
+    """
+
+    name: str
+    cpus: int
+    gpus: int = 0
+    model: str = "GPU"
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The places of a run.
+
+    Args:
+        count: How many there are, each for one trial at a time.
+        threads: CPU threads of each; as many CPUs are reserved for it.
+        gpus: Whole GPUs of each.
+        idle: GPUs of the cluster that are not used.
+        reserved: CPUs that are reserved for each; 0 where the cluster has fewer of them than GPUs.
+    """
+
+    count: int
+    threads: int
+    gpus: int
+    idle: int
+    reserved: int
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """The resources of a place, by Ray's names."""
+        asked = {"CPU": float(self.reserved), "GPU": float(self.gpus)}
+        return {name: amount for name, amount in asked.items() if amount}
+
+    def __str__(self) -> str:
+        """Return it for display, such as `4 places, each with 1 GPU and 8 CPUs`."""
+        gpus = [_number(self.gpus, "GPU")] if self.gpus else []
+        each = " and ".join([*gpus, _number(self.reserved, "CPU")])
+        return f"{_number(self.count, 'place')}, {'each ' if self.count > 1 else ''}with {each}"
+
+
+def lay_out(nodes: Sequence[Node], resources: Resources) -> Layout:
+    """Divide the nodes among trials: a whole GPU each, and as many threads as all can have.
+
+    Raises:
+        UsageError: If there is not enough, or devices were chosen by number.
+    """
+    if resources.devices:
+        raise UsageError("--devices numbers the GPUs of one machine; of a Ray cluster, --workers uses that many")
+    total = 0 if resources.cpu else sum(node.gpus for node in nodes)
+    gpus = 1 if total else 0
+    count = resources.workers or total or 1
+    if gpus and count > total:
+        raise UsageError(f"--workers {count}: each trial needs a GPU of its own, and Ray has {describe(nodes)}")
+    most = max((node.cpus for node in nodes), default=0)
+    threads = next((n for n in range(most, 0, -1) if _room(nodes, gpus, n) >= count), 0)
+    if not threads and not gpus:
+        raise UsageError(f"--workers {count}: each trial needs a CPU of its own, and Ray has {describe(nodes)}")
+    # No more than the user sets with OMP_NUM_THREADS.
+    told = Resources(cpu=True, workers=1).slots(Machine(cpus=max(1, threads))).threads
+    return Layout(count, told, gpus, total - gpus * count, min(threads, told))
+
+
+def describe(nodes: Sequence[Node]) -> str:
+    """Return what a cluster has, such as `2 nodes with 4 x H200, 32 CPUs`."""
+    gpus = Counter[str]()
+    for node in nodes:
+        gpus[node.model] += node.gpus
+    models = [f"{count} x {model}" for model, count in gpus.items() if count]
+    cpus = _number(sum(node.cpus for node in nodes), "CPU")
+    return f"{_number(len(nodes), 'node')} with {', '.join([*models, cpus])}"
+
+
+def whole_machine(nodes: Sequence[Node], used: Iterable[tuple[str, Gpu]]) -> Machine:
+    """Return what a cluster has as one machine.
+
+    Args:
+        nodes: Its nodes.
+        used: The GPUs of the places, which have seen them, by node.
+    """
+    gpus = []
+    seen = list(used)
+    for node in nodes:
+        here = [gpu for name, gpu in seen if name == node.name]
+        model = here[0].model if here else node.model
+        others = (Gpu(f"{node.address}/unused {number}", model) for number in range(node.gpus - len(here)))
+        gpus += [*here, *others]
+    return Machine(tuple(gpus), max(1, sum(node.cpus for node in nodes)))
+
+
+def _room(nodes: Sequence[Node], gpus: int, threads: int) -> int:
+    by_gpus = (node.gpus // gpus if gpus else math.inf for node in nodes)
+    return int(sum(min(most, node.cpus // threads) for most, node in zip(by_gpus, nodes, strict=True)))
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
