@@ -5,3 +5,8 @@ placement group of its own: it hosts the supervisor of `execution.local` with on
 node. Whatever concerns processes is known there and nowhere else. When a trial ends, its folder comes back through
 the object store. An actor is lost with its node, and never restarted: the search alone tries trials again.
 """
+
+from autoaccel.execution.ray.environment import QUIET, unless_set
+
+with unless_set(QUIET):
+    import ray  # noqa: F401  # before any module of this package does

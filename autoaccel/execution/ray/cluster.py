@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 from autoaccel.core.machine import usable_cpus
 from autoaccel.core.resources import Resources
 from autoaccel.errors import MachineError, UsageError
+from autoaccel.execution.ray.environment import unless_set
 from autoaccel.execution.ray.layout import Node
 
 ADDRESS, LOCAL = "RAY_ADDRESS", "local"
@@ -52,7 +53,7 @@ def connect(resources: Resources, runtime_env: Mapping[str, Any]) -> None:
     settings = {NICENESS: "0"} if place == LOCAL else {SUBMITTED: "1"}
     own = _local(resources) if place == LOCAL else {}
     try:
-        with _environment(settings), _handlers():
+        with unless_set(settings), _handlers():
             ray.init(place, runtime_env=dict(runtime_env) or None, **own, **QUIETLY)
     except ValueError as error:
         raise UsageError(f"Ray: {_one_line(error)}") from error
@@ -90,20 +91,6 @@ def _node(data: Mapping[str, Any]) -> Node:
     model = next((name.removeprefix(TYPE) for name in has if name.startswith(TYPE)), "GPU")
     cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
     return Node(data["NodeID"], cpus, gpus, model, data["NodeManagerAddress"])
-
-
-@contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Set what the user has not set, while Ray starts, and afterwards leave everything as it was."""
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update({name: value for name, value in settings.items() if before[name] is None})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 @contextmanager

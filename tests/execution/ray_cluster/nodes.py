@@ -1,7 +1,6 @@
 """A Ray cluster of logical nodes on this machine, for tests: `python ray_nodes.py NODES`.
 
-It prints its address, then obeys: a line with a number kills the raylet of that node and what runs below it. It ends
-with its input.
+It prints its address, then obeys: a line with the name of a node kills that node. It ends with its input.
 """
 
 import sys
@@ -11,10 +10,10 @@ from ray.cluster_utils import Cluster
 
 def main():
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(int(sys.argv[1]))]
+    nodes = {node.node_id: node for node in [cluster.add_node(num_cpus=1) for _ in range(int(sys.argv[1]))]}
     print(cluster.address, flush=True)
     for line in sys.stdin:
-        cluster.remove_node(nodes[int(line)], allow_graceful=False)
+        cluster.remove_node(nodes.pop(line.strip()), allow_graceful=False)
         print("killed", flush=True)
     cluster.shutdown()
 
