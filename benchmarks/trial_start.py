@@ -3,10 +3,12 @@
     python benchmarks/trial_start.py digits
     python benchmarks/trial_start.py shakespeare
     python benchmarks/trial_start.py large
+    python benchmarks/trial_start.py digits --executor ray
 
 Trials run in processes that the fork server forks, after the profile, as in a run. The clock stops in the first
-forward of training, so that the fork, the messages, the set-up and the first batch are in it. For an example, a
-fresh process is measured too: the cost for a tuner that starts an interpreter per trial.
+forward of training, so that the fork, the messages, the set-up and the first batch are in it. Then as many trials
+are asked for at once, and trained one after another. For an example, a fresh process is measured too: the cost for
+a tuner that starts an interpreter per trial.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -28,11 +31,12 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset, WeightedRandomS
 from autoaccel import Task
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SystemClock
+from autoaccel.core.events import Finished
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.resources import Resources
-from autoaccel.core.target import TaskRef
 from autoaccel.core.trial import TrialRequest
-from autoaccel.execution.local.supervisor import Supervisor
+from autoaccel.execution.base import Executor
+from autoaccel.execution.executors import DEFAULT, find_executor
 from autoaccel.training.data.discovery import load_target, resolve
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -132,28 +136,39 @@ def shakespeare() -> Task:
     return example("shakespeare")
 
 
-def warm(task: str, trials: int) -> tuple[list[float], int]:
-    """Return the seconds to the first step of each trial with the fork server, and the samples read for it."""
+def run(executor: Executor, trials: range) -> None:
+    """Start trials of one step, and wait until all have ended."""
+    for trial in trials:
+        executor.start(TrialRequest(trial, PLAIN["plain"], Budget(steps=1), valid_samples=64))
+    left = len(trials)
+    while left:
+        for event in executor.poll(10.0):
+            if isinstance(event, Finished):
+                left -= 1
+                if (outcome := event.outcome).kind.value != "complete":
+                    raise SystemExit(f"{outcome.reason} {outcome.where}")
+
+
+def warm(task: str, trials: int, name: str) -> tuple[list[float], int, float]:
+    """Return the seconds to the first step of each trial, the samples read for it, and trials a second."""
     clock, seconds, read = SystemClock(), [], 0
     with tempfile.TemporaryDirectory() as folder:
         marks = Path(folder) / "marks"
         os.environ[MARKS] = str(marks)
-        supervisor = Supervisor(TaskRef(f"{__file__}:{task}"), Resources(), clock, Path(folder))
-        supervisor.load(None)
-        supervisor.profile(None)
-        for trial in range(trials):
-            marks.write_text("")
-            asked = time.monotonic()
-            supervisor.start(TrialRequest(trial, PLAIN["plain"], Budget(steps=1), valid_samples=64))
-            while not (events := supervisor.poll(10.0)) or not hasattr(events[-1], "outcome"):
-                pass
-            if (outcome := events[-1].outcome).kind.value != "complete":
-                raise SystemExit(f"{task}: {outcome.reason} {outcome.where}")
-            reads, first, *_ = marks.read_text().split(" ")
-            seconds.append(float(first) - asked)
-            read = max(read, len(reads))
-        supervisor.close()
-    return seconds, read
+        with closing(find_executor(name)(f"{__file__}:{task}", Resources(), clock, Path(folder))) as executor:
+            executor.load(None)
+            executor.profile(None)
+            for trial in range(trials):
+                marks.write_text("")
+                asked = time.monotonic()
+                run(executor, range(trial, trial + 1))
+                reads, first, *_ = marks.read_text().split(" ")
+                seconds.append(float(first) - asked)
+                read = max(read, len(reads))
+            begun = time.monotonic()
+            run(executor, range(trials, 2 * trials))
+            rate = trials / (time.monotonic() - begun)
+    return seconds, read, rate
 
 
 def fresh(task: str, trials: int) -> list[float]:
@@ -177,11 +192,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=("digits", "shakespeare", "large"))
     parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--executor", default=DEFAULT, help="local, or ray on one machine")
     given = parser.parse_args()
     for task in LARGE if given.task == "large" else (given.task,):
-        seconds, read = warm(task, given.trials)
-        show(task, seconds, f", {read} samples read for a batch of {BATCH}" if task == "divided_dataset" else "")
-    if given.task != "large":
+        seconds, read, rate = warm(task, given.trials, given.executor)
+        samples = f", {read} samples read for a batch of {BATCH}" if task == "divided_dataset" else ""
+        show(task, seconds, f", {rate:.2f} trials a second{samples}")
+    if given.task != "large" and given.executor == DEFAULT:
         show(f"{given.task}, fresh process", fresh(given.task, 5))
 
 

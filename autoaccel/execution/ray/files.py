@@ -17,6 +17,8 @@ from autoaccel.storage.files import write_atomically
 Bytes = NDArray[np.uint8]
 PREFIX = "autoaccel-place-"
 LOCK = ".lock"
+YOUNG = 60.0
+"""Seconds in which a folder may be new and not locked yet."""
 
 
 def read(path: Path) -> Bytes:
@@ -50,12 +52,20 @@ def unpack(base: Path, files: Mapping[str, Bytes]) -> None:
 @contextmanager
 def scratch() -> Iterator[Path]:
     """Make a folder for what is needed on this node only; what places that were killed have left there goes too."""
-    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError, Timeout), FileLock(old / LOCK, timeout=0):  # nobody holds it
-            shutil.rmtree(old, ignore_errors=True)
     made = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
         with FileLock(made / LOCK):
+            _sweep(made)
             yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _sweep(made: Path) -> None:
+    """Delete the folders beside a new one that nobody holds."""
+    now = made.stat().st_mtime
+    for old in made.parent.glob(f"{PREFIX}*"):
+        with suppress(OSError, Timeout):
+            if now - old.stat().st_mtime > YOUNG:
+                with FileLock(old / LOCK, timeout=0):
+                    shutil.rmtree(old, ignore_errors=True)

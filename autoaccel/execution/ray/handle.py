@@ -62,10 +62,10 @@ class Handle:
         layout: The resources that it needs.
 
     Attributes:
-        ref: What Ray is waited for next: room for it, or what it says.
-        placed: Whether there was room for it.
+        ref: What it says next.
+        placed: Whether there is room for it.
         up: Whether it has loaded the task.
-        node: Ray's name of the node that it is on, once there was room.
+        node: Ray's name of the node that it is on, once there is room.
         gpus: Its GPUs, once it is up.
         running: The trial that it runs.
         silent: Seconds for which it was listened to in vain.
@@ -88,8 +88,21 @@ class Handle:
     _looked: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._group = placement_group([self.layout.bundle], strategy="STRICT_PACK")
-        self.ref = self._group.ready()
+        layout = self.layout
+        self._group = placement_group([layout.bundle], strategy="STRICT_PACK")
+        self._actor = (
+            ray.remote(Place)
+            .options(
+                num_cpus=layout.reserved,
+                num_gpus=layout.gpus,
+                max_restarts=0,  # the only rule for trying again is that of the search
+                max_task_retries=0,
+                max_concurrency=CALLS,
+                scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, 0),
+            )
+            .remote(self.told)
+        )
+        self.ref = self._actor.hear.remote(HEARTBEAT)
 
     def hear(self) -> list[Said]:
         """Return what the place has said, once `ref` is there, and go on listening.
@@ -100,10 +113,7 @@ class Handle:
         try:
             heard = ray.get(self.ref)
             self.silent = 0.0
-            if not self.placed:
-                self.placed, heard = True, []
-                self._start()
-                self.node = placement_group_table(self._group)["bundles_to_node_id"][0]
+            self._find()
             self.ref = self._actor.hear.remote(HEARTBEAT)
         except RayError as error:
             raise LostPlaceError(self._why(error)) from error
@@ -124,6 +134,7 @@ class Handle:
         self._looked = now
         if not self.placed:
             self.waited += passed
+            self._find()
             return
         self.silent += passed
         if self.silent > (QUIET if self.up else STARTING):
@@ -132,8 +143,7 @@ class Handle:
     def end(self) -> None:
         """Kill the actor, and free what is reserved."""
         with suppress(RayError, ValueError):
-            if self._actor is not None:
-                ray.kill(self._actor)
+            ray.kill(self._actor)
         with suppress(RayError, ValueError):
             remove_placement_group(self._group)
 
@@ -141,20 +151,12 @@ class Handle:
     def _name(self) -> str:
         return f"the place on node {self.node:.8}" if self.node else "a place"
 
-    def _start(self) -> None:
-        layout = self.layout
-        self._actor = (
-            ray.remote(Place)
-            .options(
-                num_cpus=layout.reserved,
-                num_gpus=layout.gpus,
-                max_restarts=0,  # the only rule for trying again is that of the search
-                max_task_retries=0,
-                max_concurrency=CALLS,
-                scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, 0),
-            )
-            .remote(self.told)
-        )
+    def _find(self) -> None:
+        """Find out whether there is room for it, and where."""
+        if not self.placed:
+            table = placement_group_table(self._group)
+            if table.get("state") == "CREATED":
+                self.placed, self.node = True, table["bundles_to_node_id"][0]
 
     def _why(self, error: RayError) -> str:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

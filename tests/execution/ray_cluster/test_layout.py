@@ -1,0 +1,68 @@
+"""How places are laid over nodes: whole GPUs, as many threads as all can have, and one line if there is not enough."""
+
+import pytest
+
+from autoaccel.core.machine import Gpu
+from autoaccel.core.resources import Resources
+from autoaccel.errors import UsageError
+
+layout = pytest.importorskip("autoaccel.execution.ray.layout", reason="Ray is not installed", exc_type=ImportError)
+Node, lay_out = layout.Node, layout.lay_out
+H200 = Node("a", 32, 4, "H200", "10.0.0.1")
+PLAIN = Node("b", 16, address="10.0.0.2")
+
+
+@pytest.fixture(autouse=True)
+def no_limit_of_threads(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "made"),
+    [
+        ([H200, H200], Resources(), (8, 8, 1, 0)),
+        ([H200, H200], Resources(workers=3), (3, 16, 1, 5)),
+        ([H200, PLAIN], Resources(), (4, 8, 1, 0)),
+        ([Node("a", 2, 4)], Resources(), (4, 1, 1, 0)),
+        ([H200, PLAIN], Resources(cpu=True), (1, 32, 0, 0)),
+        ([H200, PLAIN], Resources(cpu=True, workers=3), (3, 16, 0, 0)),
+        ([Node("a", 3), Node("b", 3)], Resources(workers=3), (3, 1, 0, 0)),
+        ([Node("a", 0), Node("b", 4)], Resources(workers=4), (4, 1, 0, 0)),
+    ],
+)
+def test_places_share_the_nodes(nodes, asked, made):
+    laid = lay_out(nodes, asked)
+    assert (laid.count, laid.threads, laid.gpus, laid.idle) == made
+
+
+def test_no_more_threads_than_the_user_sets(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert lay_out([PLAIN], Resources()).bundle == {"CPU": 2.0}
+
+
+def test_gpus_without_cpus_are_used_all_the_same():
+    laid = lay_out([Node("a", 0, 2)], Resources())
+    assert laid.bundle == {"GPU": 1.0} and laid.threads == 1
+    assert str(laid) == "2 places, each with 1 GPU and 0 CPUs"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "says"),
+    [
+        ([H200, PLAIN], Resources(workers=5), "Ray has 2 nodes with 4 x H200, 48 CPUs"),
+        ([PLAIN], Resources(workers=17), "needs a CPU of its own, and Ray has 1 node with 16 CPUs"),
+        ([], Resources(), "Ray has 0 nodes with 0 CPUs"),
+        ([H200], Resources(devices=(1,)), "--devices numbers the GPUs of one machine"),
+    ],
+)
+def test_what_is_not_there_is_refused_in_one_line(nodes, asked, says):
+    with pytest.raises(UsageError) as refused:
+        lay_out(nodes, asked)
+    assert says in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_cluster_is_described_as_one_machine():
+    seen = [("a", Gpu("10.0.0.1/2", "NVIDIA H200", 10))]
+    machine = layout.whole_machine([H200, PLAIN, Node("c", 1, 1, "A100", "10.0.0.3")], seen)
+    assert str(machine) == "4 x NVIDIA H200, 1 x A100, 49 CPUs"
+    assert len({gpu.name for gpu in machine.gpus}) == 5 and seen[0][1] in machine.gpus
