@@ -14,11 +14,19 @@ from autoaccel.core.trial import Outcome, Report, TrialRequest
 
 @dataclass(frozen=True)
 class Profiled:
-    """Event: the task's facts are known; `workers` trials can run in parallel, on GPUs or on shares of the CPUs."""
+    """Event: the task's facts are known.
+
+    Args:
+        facts: The facts.
+        workers: How many trials can run in parallel.
+        gpus: Whether each has a GPU, and not a share of the CPUs.
+        together: How many of these places one trial may have; 0 for all.
+    """
 
     facts: TaskFacts
     workers: int = 1
     gpus: bool = False
+    together: int = 0
 
 
 @dataclass(frozen=True)

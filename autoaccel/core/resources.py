@@ -24,6 +24,7 @@ class Slots:
         gpus: The GPUs, one for each trial; empty on the CPU, or on an accelerator that is no GPU.
         idle: Number of GPUs that are not used.
         most: CPU threads that one process may have at most.
+        together: How many of the places one trial may have; 0 for all.
     """
 
     count: int = 1
@@ -31,10 +32,11 @@ class Slots:
     gpus: tuple[Gpu, ...] = ()
     idle: int = 0
     most: int = 1
+    together: int = 0
 
     def profiled(self, facts: TaskFacts) -> Profiled:
         """Return the event that a task's facts are known, and how many trials run side by side here."""
-        return Profiled(facts, self.count, bool(self.gpus))
+        return Profiled(facts, self.count, bool(self.gpus), self.together)
 
     def threads_of(self, devices: int, processes: int) -> int:
         """Return the CPU threads of each process of a trial that has several of these places."""

@@ -71,6 +71,7 @@ class Plan:
     longest: float = math.inf
     workers: int = 1
     gpus: bool = False
+    together: int = 0
     valid_samples: int = 0
     alone: str = "plain"
     again: str = ""
@@ -79,7 +80,7 @@ class Plan:
     @property
     def ways(self) -> tuple[Way, ...]:
         """The ways in which a final training can use the devices."""
-        return ways(self.workers, self.gpus)
+        return ways(self.together or self.workers, self.gpus)
 
     @property
     def shares_final(self) -> bool:
@@ -88,7 +89,7 @@ class Plan:
         Where what is useful is known, a trial may have all of it; and CPUs that are divided among trials, since so
         they finish more, are not much faster together.
         """
-        return self.gpus and self.workers > 1 and self.longest == math.inf
+        return self.gpus and len(self.ways) > 1 and self.longest == math.inf
 
     @property
     def top(self) -> int:
@@ -171,9 +172,10 @@ class Plan:
         ]
 
     def _devices(self) -> str:
-        if self.workers == 1:
+        most = self.ways[-1].devices
+        if most == 1:
             return ""
-        return f", on as many of {self.workers} GPUs as make it faster" if self.gpus else ", on all CPUs"
+        return f", on as many of {most} GPUs as make it faster" if self.gpus else ", on all CPUs"
 
     def _shown_evidence(self) -> list[str]:
         count = int(self.evidence / self.ladder[-1]) * self.at_once

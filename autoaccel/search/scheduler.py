@@ -69,7 +69,8 @@ class Scheduler:
         defaults = {self._portfolio[0].recipe} if self._portfolio else set(PLAIN.values())
         self._known = [proposal for proposal in settings.known if proposal.recipe not in shipped]
         plan = make_plan(settings.budget, facts, spent, profiled.workers, settings.reserve, settings.longest)
-        self.plan = replace(plan, gpus=profiled.gpus, alone=recommended(self._portfolio)[0].origin)
+        alone = recommended(self._portfolio)[0].origin
+        self.plan = replace(plan, gpus=profiled.gpus, together=profiled.together, alone=alone)
         self.sampler = find_sampler(settings.sampler)(space, settings.seed)
         self._set_up = settings.budget.share(facts.profile if len(self._trials) else spent)  # not if extended
         length = plan.ladder[-1] if plan.ladder else 1.0

@@ -90,7 +90,8 @@ class RayExecutor:
             for gpu in place.gpus
         ]
         self.machine = whole_machine(nodes, gpus)
-        self.slots = Slots(layout.count, layout.threads, tuple(gpu for _, gpu in gpus), layout.idle)
+        names = tuple(gpu for _, gpu in gpus)
+        self.slots = Slots(layout.count, layout.threads, names, layout.idle, layout.threads, together=1)
         return {data["name"]: from_data(TechniqueInfo, data) for data in fleet.catalog}
 
     def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
