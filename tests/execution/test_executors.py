@@ -1,6 +1,7 @@
 """Every executor keeps the same contract, one from outside among them."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -118,3 +119,11 @@ def test_an_executor_that_finishes_twice_is_found_out(tmp_path):
 def test_an_unknown_executor_is_refused():
     with pytest.raises(UsageError, match="accepted is local, inline"):
         find_executor("ray")
+
+
+def test_ray_that_is_not_installed_is_one_line(model, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("autoaccel.execution.ray")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"the executor ray needs Ray: pip install 'autoaccel\[ray\]'"):
+        find_executor("ray")(model, Resources(), SystemClock(), tmp_path)
