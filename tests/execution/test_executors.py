@@ -118,7 +118,7 @@ def test_an_executor_that_finishes_twice_is_found_out(tmp_path):
 
 def test_an_unknown_executor_is_refused():
     with pytest.raises(UsageError, match="accepted is local, inline"):
-        find_executor("ray")
+        find_executor("cloud")
 
 
 def test_ray_that_is_not_installed_is_one_line(model, tmp_path, monkeypatch):
