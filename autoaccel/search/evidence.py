@@ -9,6 +9,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import COMPONENTS, PLAIN, Recipe
 from autoaccel.core.records import TrialRecord, Trials
+from autoaccel.core.trial import OutcomeKind
 from autoaccel.search.ways import Way
 
 SEEDS = 5
@@ -73,7 +74,8 @@ def missing(trials: Trials, model: TrialRecord, plain: Recipe) -> Run | None:
         plain: The plain recipe to compare it with.
     """
     length = length_of(model)
-    like = [record for record in trials if Way.of(record.request) == Way.of(model.request)]
+    way = Way.of(model.request)
+    like = [record for record in trials if Way.of(record.request) == way and record.state != OutcomeKind.PRUNED]
     had = {(record.request.recipe, record.request.seed) for record in like if as_long(record, length)}
     wanted = _wanted(model.request.recipe, plain, model.request.seed)
     return next((run for run in wanted if (run.recipe, run.seed) not in had), None)

@@ -44,16 +44,19 @@ class Shown:
     error: float
 
 
-def expected_plain(trials: Trials, budget: Budget, beliefs: Beliefs, length: float) -> Expectation | None:
+def expected_plain(
+    trials: Trials, budget: Budget, beliefs: Beliefs, share: float, speed: float = 1.0
+) -> Expectation | None:
     """Return what plain training reaches at a length; None if no plain recipe was trained at two shorter lengths.
 
     Args:
         trials: All trials of the run.
         budget: The budget of the run.
         beliefs: What the search believes of a recipe.
-        length: A share of the run's budget.
+        share: The length, as a share of the run's budget.
+        speed: How many times as fast it would be trained as trials of the search are.
     """
-    facts = trials.facts
+    facts, length = trials.facts, share * speed
     if facts is None:
         return None
     # A trial in folds trains as many models, each with its share.
@@ -70,7 +73,7 @@ def expected_plain(trials: Trials, budget: Budget, beliefs: Beliefs, length: flo
     measured, scale, *levels = min(found, key=lambda each: (not each[0], each[2]))
     sign = -1 if facts.maximize else 1
     metric, *ends = (sign * scale.score(level) for level in levels)
-    return Expectation(budget * length, metric, min(ends), max(ends), measured)
+    return Expectation(budget * share, metric, min(ends), max(ends), measured)
 
 
 def _reached(own: list[Shown], belief: Belief, length: float) -> tuple[float, float, float] | None:

@@ -6,20 +6,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autoaccel.core.budget import Budget
-from autoaccel.core.quantities import Cost
+from autoaccel.core.quantities import SECONDS, Cost
 from autoaccel.core.records import Trials
 from autoaccel.core.trial import PACED, Purpose, TrialRequest
 from autoaccel.search.ways import Paces, Way
 
 SHARE = 0.01
 """Largest share of a training's budget for the measurement of one way to run it."""
+SETUP = 5.0
+"""Seconds that a set-up is taken to last where none was measured."""
 LEAST = 2.0
 """Seconds of that, at least, and how many times as long as its set-up and its steps are expected to take."""
 FEWEST = 32
 """Fewest samples of a batch for each process, where no measurement may say whether fewer are of use."""
 
 
-def shared(request: TrialRequest, trials: Trials, ways: Sequence[Way], setup: float = 0.0) -> TrialRequest:
+def shared(
+    request: TrialRequest,
+    trials: Trials,
+    ways: Sequence[Way],
+    setup: float = SETUP,
+    longest: Budget | None = None,
+) -> TrialRequest:
     """Return a training in the best way that is known, or the next measurement that finds it out.
 
     Args:
@@ -27,16 +35,21 @@ def shared(request: TrialRequest, trials: Trials, ways: Sequence[Way], setup: fl
         trials: The trials of the run, with the measurements.
         ways: The ways to use the devices, those with the fewest processes first.
         setup: Seconds that a set-up is expected to take.
+        longest: The longest useful training, in what does not depend on the devices; None if unknown.
     """
-    if request.resumes is not None and Way.of(request) in ways:  # it goes on as it began
+    if request.rescue or (request.resumes is not None and Way.of(request) in ways):  # it goes on as it began
         return request
     timed = not request.budget.deterministic
     paces = Paces(trials, request.recipe, ways if timed else _large_enough(request, ways), timed)
     way = paces.missing()
     if way is not None and _affordable(request, setup):
         return pace_request(request, way)
-    best = paces.best()
-    return replace(request, devices=best.devices, processes=best.processes, speed=paces.speed())
+    best, budget = paces.best(), request.budget
+    # Other quantities than time bring as much on any number of devices.
+    speed = paces.speed() if set(budget) == {SECONDS} else 1.0
+    if longest is not None and speed > 1:
+        budget = Budget({**longest, **budget})
+    return replace(request, budget=budget, devices=best.devices, processes=best.processes, speed=speed)
 
 
 def pace_request(request: TrialRequest, way: Way) -> TrialRequest:
@@ -53,6 +66,8 @@ def pace_request(request: TrialRequest, way: Way) -> TrialRequest:
         grace=LEAST if request.budget.seconds else None,
         keep_best=False,
         measure=(),
+        resumes=None,
+        carried=Cost(),
         devices=way.devices,
         processes=way.processes,
     )

@@ -133,11 +133,11 @@ class Plan:
 
         The final training still gets the length of the next rung, to be sure; the search gets what that leaves.
         """
-        if rung + 2 > len(self.ladder):
+        if rung + 2 > len(self.ladder) or (self.ended and self.at_once > 1):
             return self
         ladder = self.ladder[: rung + 2]
         left = 1 - self.budget.share(Cost(seconds=self.reserve))
-        evidence = _evidence(left, ladder[-1], self.facts, self.at_once)
+        evidence = _evidence(left, ladder[-1], self.facts, 1 if self.gpus else self.at_once)
         share = max(self.search_share, left - ladder[-1] - evidence)
         return replace(self, ladder=ladder, search_share=share, evidence=evidence)
 
@@ -178,7 +178,7 @@ class Plan:
         return f", on as many of {most} GPUs as make it faster" if self.gpus else ", on all CPUs"
 
     def _shown_evidence(self) -> list[str]:
-        count = int(self.evidence / self.ladder[-1]) * self.at_once
+        count = int(self.evidence / self.ladder[-1]) * (1 if self.gpus else self.at_once)
         what = "recipe and plain with other seeds, and the recipe without each of its parts"
         return [f"evidence: {count} trainings as long: {what}"] if count else []
 
@@ -193,7 +193,13 @@ class Plan:
 
 
 def make_plan(
-    budget: Budget, facts: TaskFacts, spent: Cost, workers: int, reserve: float, longest: Budget | None = None
+    budget: Budget,
+    facts: TaskFacts,
+    spent: Cost,
+    workers: int,
+    reserve: float,
+    longest: Budget | None = None,
+    gpus: bool = False,
 ) -> Plan:
     """Split what is left of a budget after the profile.
 
@@ -204,6 +210,7 @@ def make_plan(
         workers: Number of parallel trials.
         reserve: Seconds to reserve for the end.
         longest: Longest useful training of one model; None if unknown.
+        gpus: Whether each trial has a GPU, and longer ones may have all.
 
     Raises:
         UsageError: If no meter measures what the budget is in, or it is too small to train anything; says how much
@@ -222,7 +229,7 @@ def make_plan(
     # What is told to be useful is trained in full; else the search may take its share of it.
     final = most if most < left else left * (1 - SEARCH_SHARE) if most == math.inf else left
     at_once = _at_once(budget, workers)
-    evidence = _evidence(left, final, facts, at_once) if final < left else 0.0
+    evidence = _evidence(left, final, facts, 1 if gpus else at_once) if final < left else 0.0
     ladder = _ladder(final, left - final - evidence, least, at_once)
     return Plan(
         budget=budget,
@@ -233,6 +240,7 @@ def make_plan(
         reserve=reserve,
         longest=most,
         workers=workers,
+        gpus=gpus,
         valid_samples=_valid_samples(budget * ladder[0], facts) if ladder else 0,
     )
 

@@ -42,12 +42,12 @@ def plan_again(plan: Plan, trials: Trials, record: TrialRecord, now: float, long
     factors = ", ".join(f"{factor:.2g} times the {name}" for name, factor in wrong.items())
     line = f"planned again: plain training takes {factors} that the profile measured"
     try:
-        made = make_plan(plan.budget, facts, trials.run_cost(now), plan.workers, plan.reserve, longest)
+        made = make_plan(plan.budget, facts, trials.run_cost(now), plan.workers, plan.reserve, longest, plan.gpus)
     except UsageError:  # too little is left for a search; the final training gets it
         made = replace(plan, facts=facts, ladder=(), search_share=0.0)
     if len(made.ladder) == len(plan.ladder):
         made = replace(plan, facts=facts)  # a few percent less per rung are not worth new baselines
-    return replace(made, gpus=plan.gpus, together=plan.together, alone=plan.alone, again=line)
+    return replace(made, together=plan.together, alone=plan.alone, again=line)
 
 
 def _ratios(facts: TaskFacts, record: TrialRecord) -> dict[str, float]:

@@ -46,8 +46,7 @@ def rescue_request(record: TrialRecord, trial: int, left: float | None) -> Trial
     """
     assert record.checkpoint is not None
     number, carried = record.checkpoint
-    alone = replace(record.request, devices=1, processes=1)
-    request = replace(alone, trial=trial, resumes=number, carried=carried, rescue=True, grace=None)
+    request = replace(record.request, trial=trial, resumes=number, carried=carried, rescue=True, grace=None)
     if not request.budget.seconds or left is None:
         return request
     if left < STARTING + (request.evaluation * 2 + request.finalization).seconds:

@@ -68,9 +68,9 @@ class Scheduler:
         self._elsewhere = {*shipped, *PLAIN.values()}
         defaults = {self._portfolio[0].recipe} if self._portfolio else set(PLAIN.values())
         self._known = [proposal for proposal in settings.known if proposal.recipe not in shipped]
-        plan = make_plan(settings.budget, facts, spent, profiled.workers, settings.reserve, settings.longest)
-        alone = recommended(self._portfolio)[0].origin
-        self.plan = replace(plan, gpus=profiled.gpus, together=profiled.together, alone=alone)
+        there = profiled.workers, settings.reserve, settings.longest, profiled.gpus
+        plan = make_plan(settings.budget, facts, spent, *there)
+        self.plan = replace(plan, together=profiled.together, alone=recommended(self._portfolio)[0].origin)
         self.sampler = find_sampler(settings.sampler)(space, settings.seed)
         self._set_up = settings.budget.share(facts.profile if len(self._trials) else spent)  # not if extended
         length = plan.ladder[-1] if plan.ladder else 1.0
@@ -140,8 +140,8 @@ class Scheduler:
         if longest < math.inf:
             left = left * min(1.0, longest / self._budget.share(Cost(left)))
         request = going_on(final_request(plan, left, len(self._trials), chosen, self._settings.seed), again)
-        request = shared(request, self._trials, plan.ways, plan.facts.setup.seconds)
-        return self._add(request, Standing(FINAL), now)
+        known = plan.facts.setup.seconds, self._settings.longest
+        return self._add(shared(request, self._trials, plan.ways, *known), Standing(FINAL), now)
 
     def _seed(self, now: float) -> TrialRequest | None:
         """Return a training for evidence for a slot that would idle while the last trials of the search end.
@@ -196,9 +196,8 @@ class Scheduler:
     def plain_at_full_length(self, now: float) -> Expectation | None:
         """See `Search`: what plain would have had is all that was spent but for the set-up."""
         length = min(self._budget.share(self._trials.run_cost(now)) - self._set_up, self.plan.longest)
-        # On as many devices as the final training, plain would have had more in the same seconds.
-        length *= max((record.request.speed for record in self._ladder.finals()), default=1.0)
-        return expected_plain(self._trials, self._budget, self._valuation.belief, length)
+        speed = max((record.request.speed for record in self._trials.of(Purpose.FINAL)), default=1.0)
+        return expected_plain(self._trials, self._budget, self._valuation.belief, length, speed)
 
     def _chosen(self) -> Candidate | None:
         """Return the recipe of the final training; None if there is none, or it has been trained at that length."""
@@ -247,7 +246,7 @@ class Scheduler:
         return remaining(self._ladder, top, hopes, self._first)
 
     def _room(self, now: float) -> Room:
-        used = Used.of(self._budget, self._ladder, now)
+        used = Used.of(self._budget, self._ladder, now, Purpose.EVIDENCE)
         settled = self._trained_in_full(self._first) and not self.plan.shares_final
         return Room(self.plan, self._ladder, used, self._first, settled)
 

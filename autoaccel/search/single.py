@@ -90,9 +90,9 @@ class Single:
         if self._ending or any(record.request.rescue and not record.unfinished for record in self.trials):
             return None
         if self._may_go_on(last):
-            request = shared(going_on(request, last), self.trials, self._ways)
+            request = going_on(request, last)
             if budget := self._budget(request.carried, now):
-                return replace(request, budget=budget)
+                return shared(replace(request, budget=budget), self.trials, self._ways)
         return self._rescue(now)
 
     def _may_go_on(self, last: TrialRecord) -> bool:
@@ -100,7 +100,8 @@ class Single:
         assert last.outcome is not None
         if last.number < self._session:
             return last.unfinished or (last.outcome.kind in CUT_OFF and last.checkpoint is not None)
-        lost = [other for other in self.trials if other.outcome and other.outcome.kind is OutcomeKind.LOST]
+        tried = [other for other in self.trials if other.purpose is not Purpose.PACE]
+        lost = [other for other in tried if other.outcome and other.outcome.kind is OutcomeKind.LOST]
         died = [other for other in lost if other.number >= self._session and other.checkpoint == last.checkpoint]
         return last.unfinished and len(died) <= RETRIES
 

@@ -109,7 +109,8 @@ class LadderTrials:
         self.new_ladder()
 
     def _observed(self, record: TrialRecord, budget: Budget) -> Observation:
-        return Observation(record.request.recipe, budget.share(Cost(record.request.budget)), self.score(record)[0])
+        length = budget.share(Cost(record.request.budget)) * record.request.speed
+        return Observation(record.request.recipe, length, self.score(record)[0])
 
     def _given(self, rung: int) -> list[TrialRecord]:
         """Return the trials on a rung, in their order."""
@@ -152,12 +153,12 @@ class LadderTrials:
         """Return each recipe's longest complete trial."""
         return {record.request.recipe: record for record in reversed(self.ranked())}
 
-    def running_length(self, budget: Budget, now: float) -> float:
+    def running_length(self, budget: Budget, now: float, *without: Purpose) -> float:
         """Return what running trials will still use at most, as a share of a budget, and for how long.
 
-        Seconds pass once for all of them; the rest adds up.
+        Seconds pass once for all of them; the rest adds up. Those `without` are left out.
         """
-        running = self.records.running()
+        running = [record for record in self.records.running() if record.purpose not in without]
         if set(budget) == {SECONDS}:
             ends = [record.started + self.cost(record).seconds for record in running]
             return budget.share(Cost(seconds=max(0.0, max(ends, default=now) - now)))
@@ -246,7 +247,8 @@ class LadderTrials:
 
     def fruitless(self) -> bool:
         """Return whether the last `FRUITLESS` proposals all failed, so that more would probably fail too."""
-        outcomes = [record.outcome.kind for record in self.records if record.outcome and self.proposal(record)]
+        ended = [record for record in self.records if not record.unfinished and self.proposal(record)]
+        outcomes = [record.outcome.kind for record in ended if record.outcome]
         return len(outcomes) >= FRUITLESS and not any(kind in LEARNED for kind in outcomes[-FRUITLESS:])
 
     def normalized(self, record: TrialRecord, report: Report) -> float:

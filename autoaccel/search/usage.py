@@ -9,6 +9,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import SECONDS
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.records import TrialRecord
+from autoaccel.core.trial import Purpose
 from autoaccel.search.plan import Plan
 from autoaccel.search.trials import LadderTrials
 
@@ -33,10 +34,10 @@ class Used:
     at_once: bool
 
     @classmethod
-    def of(cls, budget: Budget, ladder: LadderTrials, now: float) -> Used:
-        """Return what the trials of a run have used of its budget."""
+    def of(cls, budget: Budget, ladder: LadderTrials, now: float, *without: Purpose) -> Used:
+        """Return what the trials of a run have used of its budget; running ones `without` are left out."""
         spent = budget.share(ladder.records.run_cost(now))
-        return cls(spent, ladder.running_length(budget, now), set(budget) == {SECONDS})
+        return cls(spent, ladder.running_length(budget, now, *without), set(budget) == {SECONDS})
 
     def after(self, cost: float) -> float:
         """Return what share will be used once a trial that costs a share has ended, and those that run."""
@@ -74,7 +75,7 @@ class Room:
 
     def until_what_runs_has_ended(self, why: str = "") -> Room:
         """Return what is left if the search is over once all that runs now has ended; `why` is for display."""
-        share = min(self.plan.search_share, self.used.after(0.0))
+        share = min(self.plan.search_share, self.used.spent + self.used.running * (1 + OVERRUN))
         return replace(self, plan=replace(self.plan, search_share=share, ended=why or self.plan.ended))
 
     @property

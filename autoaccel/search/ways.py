@@ -76,7 +76,7 @@ class Paces:
                 self._note(Way.of(record.request), record.outcome.kind, record.outcome.pace)
 
     def _note(self, way: Way, kind: OutcomeKind, pace: float) -> None:
-        if kind is OutcomeKind.PREEMPTED:
+        if kind in (OutcomeKind.PREEMPTED, OutcomeKind.PRUNED):
             return
         self._lost[way] = self._lost.get(way, 0) + (kind is OutcomeKind.LOST)
         if kind is not OutcomeKind.LOST or self._lost[way] >= TRIES:

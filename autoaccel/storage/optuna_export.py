@@ -57,8 +57,8 @@ class StudyFile:
         self._written = {trial.user_attrs.get("trial") for trial in self._study(name).get_trials(deepcopy=False)}
 
     def add(self, record: TrialRecord) -> None:
-        """Write a finished trial, with its cost and outcome, unless it was written before."""
-        if record.outcome is None or record.number in self._written:
+        """Write a finished trial, with its cost and outcome, unless it was written before, or trained no model."""
+        if record.outcome is None or record.number in self._written or record.purpose is Purpose.PACE:
             return
         self._written.add(record.number)
         made = self._trial(record)

@@ -194,6 +194,9 @@ def _paced(context: TrainingContext, request: TrialRequest, environment: TrialEn
     # It ends before its budget does, and is not evaluated.
     milestones = Milestones((math.inf,), 0, lambda *_: True, lambda: context.p >= FAR or environment.stopped())
     train(context, _progress(context, request, environment.finishing), milestones, request.seed, pacer)
+    if context.p < FAR or environment.finishing():  # that says nothing of how long steps take
+        kind = OutcomeKind.PREEMPTED if environment.preempted() else OutcomeKind.PRUNED
+        return Outcome(kind, context.meter.spent(), reason="stopped")
     reason = f"{1000 * pacer.pace:.3g} ms a step" if pacer.pace else "too few steps to tell how long they take"
     return Outcome(OutcomeKind.COMPLETE, context.meter.spent(), reason=reason, pace=pacer.pace)
 

@@ -12,6 +12,7 @@ from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.search.evidence import as_long, length_of, without_each
 from autoaccel.search.expectation import SURE
+from autoaccel.search.ways import Way
 
 COVERED = 0.95
 """Probability of the interval of a gain."""
@@ -66,10 +67,10 @@ def parts_data(trials: Trials, model: TrialRecord | None) -> list[dict[str, Any]
 
 
 def _alike(trials: Trials, model: TrialRecord) -> list[TrialRecord]:
-    """Return the complete trainings as long as the model's, itself included, that were scored as it was."""
-    length = length_of(model)
+    """Return the complete trainings as long as the model's, on as much, itself included, and scored as it was."""
+    length, way = length_of(model), Way.of(model.request)
     scored = (each for each in trials if each.final is not None and not each.request.valid_samples)
-    return [each for each in scored if as_long(each, length)]
+    return [each for each in scored if as_long(each, length) and Way.of(each.request) == way]
 
 
 def _by_seed(records: Iterable[TrialRecord], recipe: Recipe) -> dict[int, TrialRecord]:

@@ -37,7 +37,7 @@ class Options:
         add_budget: What to add to the budget of the run that is resumed, which may be complete, such as `1h`.
         fork: Begin anew in another folder, and try the best recipes of the last run there early.
         devices: Numbers of GPUs such as `0,1`, among those that torch sees, or `cpu`; empty for all.
-        workers: Number of trials side by side; None for one on each GPU, and on the CPU for one.
+        workers: Number of trials side by side; None for one on each GPU, and on CPUs for what finishes most.
         memory: Try recipes of earlier runs early, and remember those of this run that beat plain.
         warm_start: The folder of a finished run, whose best recipes are tried early.
         max_epochs: Passes over the training data after which training one model longer is of no use; what they

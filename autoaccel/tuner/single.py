@@ -75,6 +75,7 @@ class Training:
     ):
         self._target, self._recipe, self._seed, self._devices = target, recipe, seed, devices
         self._given, self._budget = budget, budget.plus(more) if more else budget
+        self._place = devices
         self._reference, self._folder, self._view = reference, folder, view
         self._old = read_config(folder.path) if resume else {}
         entries = scan_log(folder.path / LOG).entries if resume else ()
@@ -93,6 +94,8 @@ class Training:
             KeyboardInterrupt: If it is interrupted before its first step, or a second time.
         """
         self._check(executor.load(self._left()))
+        if len(executor.slots.gpus) > 1:  # another number of them would be another training
+            self._place = f"{self._devices or 'all'}, {len(executor.slots.gpus)} GPUs"
         names = self._begin(executor)
         record = self._train(executor)
         data = self._result(record, names)
@@ -137,7 +140,7 @@ class Training:
         return max(least, seconds - self.clock.now() - RESERVE) if seconds else None
 
     def _identity(self, budget: Budget, data: str, files: Mapping[str, str]) -> dict[str, Any]:
-        return training_identity(self._recipe, budget, self._seed, self._devices, self._reference, data, files)
+        return training_identity(self._recipe, budget, self._seed, self._place, self._reference, data, files)
 
     def _train(self, executor: Supervisor) -> TrialRecord:
         """Train, in as many processes as it takes; return the try that is complete."""

@@ -141,7 +141,7 @@ def failures(records: Iterable[TrialRecord]) -> list[str]:
     """List failed trials by kind and reason, with counts and the lines in the user's code."""
     found: dict[str, int] = {}
     for record in records:
-        outcome = record.outcome
+        outcome = record.outcome if record.purpose is not Purpose.PACE else None
         if outcome and outcome.kind not in (OutcomeKind.COMPLETE, OutcomeKind.PRUNED):
             where = f" ({outcome.where})" if outcome.where else ""
             line = f"{record.state}: {outcome.reason}{where}"
@@ -232,7 +232,8 @@ def _final(record: TrialRecord | None) -> dict[str, Any] | None:
 
 def why_nothing(search: Search) -> str:
     """Return why a run has no result, as one line."""
-    failed = [record for record in search.trials if record.outcome and record.outcome.reason]
+    trained = (record for record in search.trials if record.purpose is not Purpose.PACE)
+    failed = [record for record in trained if record.outcome and record.outcome.reason]
     if not failed:
         return "the budget ended before one trial was completed"
     outcome = failed[0].outcome

@@ -12,7 +12,7 @@ from autoaccel.core.catalog import Catalog
 from autoaccel.core.clock import SystemClock, slowdown
 from autoaccel.core.events import Extended, Profiled
 from autoaccel.core.facts import TaskFacts
-from autoaccel.core.quantities import SECONDS, Cost
+from autoaccel.core.quantities import Cost
 from autoaccel.core.resources import Resources
 from autoaccel.errors import TaskError, UsageError
 from autoaccel.execution.base import Executor
@@ -45,6 +45,7 @@ from autoaccel.tuner.replay import replay
 from autoaccel.tuner.reserve import RESUMING, reserve, warm_up
 from autoaccel.tuner.result import Result
 from autoaccel.tuner.room import Room
+from autoaccel.tuner.slots import asked
 from autoaccel.tuner.space import DEFAULT_SPACES, run_space
 from autoaccel.tuner.summary import delivery
 
@@ -52,8 +53,6 @@ LOADING_SHARE = 0.75
 """Largest share of the budget for importing torch and the task, which is aborted beyond it."""
 PROFILE_SHARE = 0.5
 """Largest share of the budget for the profile, which is aborted beyond it."""
-CHOOSING_SHARE = 0.01
-"""Share of the budget that finding out how many trials to run side by side on CPUs may take."""
 STARTING = 1.5
 """Seconds that a run takes to start, beside its profile."""
 SCORING_SECONDS = 1.2
@@ -77,10 +76,8 @@ class Tuner:
         self._task, self._target, self._options = task, target, options
         more = parse_budget(options.add_budget) if options.add_budget else None
         self._given, self._budget = budget, budget.plus(more) if more else budget
-        # Where not only time is limited, what is spent adds up over trials, and more of them at a time are no gain.
-        choosing = CHOOSING_SHARE * self._budget[SECONDS] if set(self._budget) == {SECONDS} else 0.0
-        self._folder, self._resources = folder, replace(resources, choosing=choosing)
         self._old = read_config(folder.path) if options.resume else {}
+        self._folder, self._resources = folder, asked(resources, self._budget, self._old)
         log = scan_log(folder.path / LOG)
         self._entries = log.replayable() if options.resume else []
         before = seconds_spent(folder.path, self._entries)
