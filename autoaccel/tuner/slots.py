@@ -14,7 +14,7 @@ SHARE = 0.01
 """Share of the budget that finding out how many trials to run side by side on CPUs may take."""
 
 
-def asked(resources: Resources, budget: Budget, config: Mapping[str, Any]) -> Resources:
+def requested(resources: Resources, budget: Budget, config: Mapping[str, Any]) -> Resources:
     """Return what a run asks for.
 
     Args:

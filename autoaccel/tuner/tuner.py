@@ -45,7 +45,7 @@ from autoaccel.tuner.replay import replay
 from autoaccel.tuner.reserve import RESUMING, reserve, warm_up
 from autoaccel.tuner.result import Result
 from autoaccel.tuner.room import Room
-from autoaccel.tuner.slots import asked
+from autoaccel.tuner.slots import requested
 from autoaccel.tuner.space import DEFAULT_SPACES, run_space
 from autoaccel.tuner.summary import delivery
 
@@ -77,7 +77,7 @@ class Tuner:
         more = parse_budget(options.add_budget) if options.add_budget else None
         self._given, self._budget = budget, budget.plus(more) if more else budget
         self._old = read_config(folder.path) if options.resume else {}
-        self._folder, self._resources = folder, asked(resources, self._budget, self._old)
+        self._folder, self._resources = folder, requested(resources, self._budget, self._old)
         log = scan_log(folder.path / LOG)
         self._entries = log.replayable() if options.resume else []
         before = seconds_spent(folder.path, self._entries)

@@ -105,6 +105,11 @@ def test_slots_train_until_the_final_training_which_starts_in_time(workers, seed
     assert replay(make(Budget(seconds=SECONDS), seed), book.entries) == ([], [])
 
 
+def committed(search):
+    """When the search is over, and the final training is measured or begins."""
+    return min(record.started for record in search.trials if record.purpose in (Purpose.PACE, Purpose.FINAL))
+
+
 @pytest.mark.parametrize("workers", [2, 16])
 def test_a_wrong_profile_stops_what_was_begun_and_tries_it_again(workers):
     clock, search = SimulatedClock(2.0), make(Budget(seconds=SECONDS))
@@ -130,7 +135,7 @@ def test_a_wrong_profile_stops_what_was_begun_and_tries_it_again(workers):
     first = {r.request.recipe for r in others if r.ended == known and not r.complete}
     again = {r.request.recipe for r in others if r.started >= known}
     assert first <= again and (first or workers == 2)
-    assert search.trials.of(Purpose.FINAL)[0].started <= search.plan.search_share * SECONDS + 1e-6
+    assert committed(search) <= search.plan.search_share * SECONDS + 1e-6
 
 
 def small(workers, seed=0, fails=0.0, table=loss, budget=12 * FULL, worst=1.0):
@@ -196,7 +201,6 @@ def test_a_search_that_ends_early_goes_on_until_what_runs_has_ended():
 
     search, _, book = simulate(Budget(seconds=3000), steep, workers=4)
     assert search.plan.ended
-    (final,) = search.trials.of(Purpose.FINAL)
-    assert final.started == pytest.approx(search.plan.search_share * 3000, abs=1e-6)
+    assert 0.95 * search.plan.search_share * 3000 < committed(search) <= search.plan.search_share * 3000 + 1e-6
     starts = [now for now, entry in book.entries if isinstance(entry, Start)]
     assert len(starts) == len(search.trials)
