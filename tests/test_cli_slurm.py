@@ -19,7 +19,7 @@ task = Task(model=lambda: nn.Linear(2, 1), train=(torch.randn(80, 2), torch.rand
 """
 SBATCH = '#!/bin/sh\ncp "$1" submitted.sh\necho "Submitted batch job 7"\n'
 REFUSED = [
-    ("tune m.py --executor slurm --budget 4h --inline", "does not go with --inline"),
+    ("tune m.py --executor slurm --budget 4h --inline", "--executor cannot be slurm"),
     ("tune m.py --executor slurm --budget 4h --dry-run", "does not go with --dry-run"),
     ("tune m.py --executor slurm --budget 4h --fork", "--warm-start RUN does the same"),
     ("tune m.py --executor slurm --flops 1e18", "add --slurm time=8h"),

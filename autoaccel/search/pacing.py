@@ -80,6 +80,8 @@ def _affordable(request: TrialRequest, setup: float) -> bool:
 
 
 def _large_enough(request: TrialRequest, ways: Sequence[Way]) -> Sequence[Way]:
+    if ways[0].devices > 1:  # on CPUs one process has all threads
+        return ways[:1]
     size = request.recipe.batch_size.parameters.get("size")
     samples = size if isinstance(size, int | float) else FEWEST  # of a schedule the smallest size counts, maybe
     return [way for way in ways if way.processes == 1 or samples >= FEWEST * way.processes]
