@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 
 from autoaccel.core.clock import Clock
 from autoaccel.errors import UsageError
@@ -88,11 +88,7 @@ def set_up(context: TrainingContext, cpu: bool = False) -> None:
         technique.setup(context)
     # Built after the techniques' setup, which may set the precision.
     on_cpu = cpu or context.device.type == "cpu"
-    # Each process keeps its own buffers until an evaluation: those of the first one count then.
-    wrapping = DistributedDataParallelKwargs(broadcast_buffers=False)
-    context.accelerator = Accelerator(
-        mixed_precision=context.mixed_precision, cpu=on_cpu, kwargs_handlers=[wrapping]
-    )
+    context.accelerator = Accelerator(mixed_precision=context.mixed_precision, cpu=on_cpu)
     context.prepare()
     if rank := context.accelerator.process_index:
         set_seed(context.seed + rank)  # or each would draw the same dropout

@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import convert_to_fp32
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from autoaccel.errors import UsageError
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
@@ -208,7 +209,11 @@ class TrainingContext:
         # Without a gradient scaler, the wrapper only checks for optional packages at every step.
         self.optimizer = prepared.optimizer if prepared.scaler is None else prepared
         if self.accelerator.num_processes > 1:
-            self.network = self.accelerator.prepare_model(self.model)
+            # Not by Accelerate, which would leave its autocast in the model, and keep each wrapper. Each process keeps
+            # its buffers until an evaluation, and not all may use a parameter.
+            device = [self.device] if self.device.type == "cuda" else None
+            wrap = partial(DistributedDataParallel, broadcast_buffers=False, find_unused_parameters=True)
+            self.network = wrap(self.model, device_ids=device)
 
     def training_batches(self, samples: int) -> Iterator[Any]:
         """Yield the inputs of `samples` random training samples, the same at every call, without augmentation."""
@@ -282,8 +287,8 @@ class TrainingContext:
         if workers < 0:
             measure = partial(seconds_per_batch, source, self.batch_size, now=self.meter.seconds)
             workers = enough_workers(measure, torch.get_num_threads())
-        pinned = self.device.type == "cuda"
-        self.loader = BackgroundLoader(source, workers, pinned, self.seed) if workers else None
+        pinned, seed = self.device.type == "cuda", self.seed + PartialState().process_index
+        self.loader = BackgroundLoader(source, workers, pinned, seed) if workers else None
         return True
 
     def deliverable(self) -> bool:

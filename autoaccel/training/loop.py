@@ -193,8 +193,8 @@ class Step:
         context.optimizer.zero_grad()
         context.seen += drawn * self._ranks.world
         self._count += 1
-        if self._count % CHECK_EVERY == 1:
-            _check_finite(losses, context.p)
+        if self._count % CHECK_EVERY == 1 and not self._ranks.all(bool(torch.isfinite(losses).all())):
+            raise NotFiniteError(f"the training loss is not finite at {context.p:.0%} of the budget")
 
     def _gradients(self, batch: Batch) -> Tensor | None:
         """Add the gradients of a batch; return the losses of its last micro-batch, or None if memory ran out.
@@ -233,11 +233,6 @@ def _overriding(techniques: Sequence[Technique], hook: str) -> list[Technique]:
     return [t for t in techniques if getattr(type(t), hook) is not getattr(Technique, hook)]
 
 
-def _check_finite(losses: Tensor, p: float) -> None:
-    if not bool(torch.isfinite(losses).all()):
-        raise NotFiniteError(f"the training loss is not finite at {p:.0%} of the budget")
-
-
 class Sizes:
     """Which batches memory suffices for.
 
@@ -266,6 +261,7 @@ def _agreed(progress: Progress, context: TrainingContext, ranks: Ranks) -> float
     p = progress.read(context.meter.spent())
     if ranks.world > 1 and progress.timed:
         p, early = ranks.largest(p, float(progress.finishing_early))
+        progress.p = p
         if early:
             progress.finish_early()
     return p

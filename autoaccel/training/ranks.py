@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
 from torch import Tensor, distributed, nn
 
 T = TypeVar("T")
@@ -57,7 +56,10 @@ class Ranks:
 
     def gathered(self, found: T) -> list[T]:
         """Return what each process has found, in the order of the ranks."""
-        gathered: list[T] = gather_object([found])
+        if self.world == 1:
+            return [found]
+        gathered: list[Any] = [None] * self.world
+        distributed.all_gather_object(gathered, found, _on_the_cpu())
         return gathered
 
     def share_buffers(self, model: nn.Module) -> None:

@@ -124,8 +124,9 @@ def spent_by_phase(trials: Trials, now: float) -> dict[str, dict[str, float]]:
 
 
 def outcomes(records: Iterable[TrialRecord]) -> dict[str, int]:
-    """Return the number of trials by outcome."""
-    kinds = [record.outcome.kind.value for record in records if record.outcome]
+    """Return the number of trials by outcome, without measurements, which train no model."""
+    trials = (record for record in records if record.purpose is not Purpose.PACE)
+    kinds = [record.outcome.kind.value for record in trials if record.outcome]
     return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
 
