@@ -209,8 +209,8 @@ class TrainingContext:
         # Without a gradient scaler, the wrapper only checks for optional packages at every step.
         self.optimizer = prepared.optimizer if prepared.scaler is None else prepared
         if self.accelerator.num_processes > 1:
-            # Not by Accelerate, which would leave its autocast in the model, and keep each wrapper. Each process keeps
-            # its buffers until an evaluation, and not all may use a parameter.
+            # Not by Accelerate, which would leave its autocast in the model, and keep each wrapper. Each process
+            # keeps its buffers until an evaluation, and not all may use a parameter.
             device = [self.device] if self.device.type == "cuda" else None
             wrap = partial(DistributedDataParallel, broadcast_buffers=False, find_unused_parameters=True)
             self.network = wrap(self.model, device_ids=device)
