@@ -26,7 +26,9 @@ import optuna
 from benchmarks.faults import optuna_storages, optuna_trials  # noqa: F401  they fill FAULTS
 from benchmarks.faults.table import FAULTS
 
-if importlib.util.find_spec("ray"):
+# Ray alone has no Tune, which needs more.
+TUNE = all(map(importlib.util.find_spec, ("ray", "pyarrow")))
+if TUNE:
     from benchmarks.faults import ray_trials  # noqa: F401  too
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +76,7 @@ def main() -> None:
         fault = FAULTS[name]
         print(f"| {fault.row} | {name} | {fault.promise} | {'kept' if kept else 'not kept'} | {seen} |", flush=True)
     print(f"Optuna {optuna.__version__}")
-    print(f"Ray {version('ray')}" if importlib.util.find_spec("ray") else "Ray Tune: not run, ray is not installed")
+    print(f"Ray {version('ray')}" if TUNE else "Ray Tune: not run, ray[tune] is not installed")
 
 
 if __name__ == "__main__":
