@@ -25,6 +25,7 @@ EXTRAS: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
         "text": (("transformers",), "models and tokenizers of Hugging Face, and their own losses"),
         "optim": (("pytorch_optimizer", "schedulefree"), "more optimizers, such as schedule-free ones"),
         "slurm": (("submitit",), "tune --executor slurm"),
+        "ray": (("ray",), "tune --executor ray"),
         "compress": (("torch-pruning",), "smaller models by structured pruning"),
         "lowbit": (("torchao",), "quantized weights and 8-bit optimizers"),
         "pandas": (("pandas",), "DataFrames as data and as leaderboard"),

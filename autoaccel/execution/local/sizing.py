@@ -15,6 +15,8 @@ MORE = 1.1
 """How many times as many steps more trials at a time have to finish: each of them takes longer."""
 ROOM = 3.0
 """How many times as long as its steps should take a measurement may be: others compute beside it."""
+LONG = 3.0
+"""How many times as long as the shortest measurement one is at most."""
 MEMORY = 0.5
 """Share of the available memory that trials side by side may take."""
 
@@ -60,7 +62,7 @@ def choose(
     least = ROOM * (facts.setup.seconds + PACED * step)
     if resources.choosing < least * len(counts):
         counts = counts[:1] + counts[-1:]
-    each = resources.choosing / len(counts)
+    each = min(resources.choosing / len(counts), LONG * least)  # a month's budget has hours for it
     if each < least or len(counts) < 2:
         return alone, 1.0
     best, most, first = alone, 0.0, 0.0
