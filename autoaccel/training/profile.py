@@ -33,6 +33,7 @@ from autoaccel.training.identity import data_digest
 from autoaccel.training.loop import Step
 from autoaccel.training.metrics.choosing import is_common
 from autoaccel.training.rehearsal import described, rehearse_delivery, rehearse_training
+from autoaccel.training.too_large import one_device
 
 SIZES = (16, 32, 64, 128, 256, 512)
 FEW_STEPS = 5
@@ -58,6 +59,7 @@ class StepCost:
     bytes: int
 
 
+@one_device()
 def profile_task(
     task: Task,
     clock: Clock,
@@ -79,7 +81,7 @@ def profile_task(
         measured: What trials will measure of their models; see `footprint.measure`.
 
     Raises:
-        TaskError: If the task cannot be trained.
+        TaskError: If the task cannot be trained, or its model does not fit on one device.
     """
     _check_space(task)
     context = _plain(task, clock, started, split_seed, cpu)

@@ -18,6 +18,7 @@ from torch import nn
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.recipe import PLAIN
 from autoaccel.errors import TaskError
+from autoaccel.techniques.base import Batch
 from autoaccel.techniques.registry import build, catalog
 from autoaccel.training.batches import BatchSampler
 from autoaccel.training.build import assemble
@@ -29,11 +30,13 @@ from autoaccel.training.data.reading import LAST, NONE
 from autoaccel.training.data.sources import FEW, StreamSource
 from autoaccel.training.data.stages import stage
 from autoaccel.training.data.task import Task
+from autoaccel.training.device import out_of_memory
 from autoaccel.training.evaluate import score
 from autoaccel.training.finalize import speak_in_units
 from autoaccel.training.loop import Step
 from autoaccel.training.metrics.readout import BINARY, CLASSES, LABELS, OTHER
 from autoaccel.training.scores import Score
+from autoaccel.training.too_large import one_device
 
 GETS = (
     "it gets the targets and the predictions, as in scikit-learn; with metric_on='output' it gets the targets and"
@@ -61,8 +64,8 @@ def rehearse_training(task: Task, context: TrainingContext) -> None:
     with stage("reading a batch of train"):
         batch = next(iter(BatchSampler(context, 0)))
     with stage(f"the loss {context.data.objective.name}, or the forward pass before it,"):
-        losses, _ = context.losses(batch)
-    if not losses.requires_grad:
+        has_gradient = _has_gradient(context, batch)
+    if not has_gradient:
         raise TaskError(
             f"the loss {context.data.objective.name} has no gradient: it was detached, or does not depend on the"
             " parameters of the model"
@@ -85,6 +88,16 @@ def rehearse_training(task: Task, context: TrainingContext) -> None:
         raise TaskError(f"the metric {context.data.metric.name} is {found.metric} on the validation data")
 
 
+def _has_gradient(context: TrainingContext, batch: Batch) -> bool:
+    """Return whether the loss of a batch has one; of its first sample if memory does not suffice for more."""
+    try:
+        return context.losses(batch)[0].requires_grad
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+    return context.losses(context.chunks(batch, 1)[0][0])[0].requires_grad
+
+
 def rehearse_delivery(task: Task, context: TrainingContext) -> None:
     """Save, load into a new model of the user's factory, and score both; the context is spent afterwards.
 
@@ -92,6 +105,8 @@ def rehearse_delivery(task: Task, context: TrainingContext) -> None:
         TaskError: If the weights cannot be saved or loaded, or the loaded model scores otherwise.
     """
     valid = context.data.valid
+    context.optimizer.zero_grad()
+    context.optimizer.state.clear()  # or a second model may not fit
     with stage("scaling the targets back", "Task(target_scaling=False) does without"):
         speak_in_units(context)
     before = score(context, valid, FEW, error=False)
@@ -157,6 +172,7 @@ class Rehearsal:
         return list(self.understood)
 
 
+@one_device()
 def rehearse(task: Task, seed: int = 0, cpu: bool = False, save: Path | None = None) -> Rehearsal:
     """Rehearse a task with the plain recipe.
 
@@ -167,7 +183,7 @@ def rehearse(task: Task, seed: int = 0, cpu: bool = False, save: Path | None = N
         save: File for what was understood; None writes none.
 
     Raises:
-        TaskError: If a step fails.
+        TaskError: If a step fails, or the model does not fit on one device.
     """
     clock = SystemClock()
     context = assemble(task, build(PLAIN["plain"].chosen()), {}, seed, seed, clock, clock.now(), cpu)

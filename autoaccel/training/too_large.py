@@ -1,0 +1,39 @@
+"""Say what is missing where a model does not fit on one device, on which each training begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from autoaccel.errors import TaskError
+from autoaccel.training.device import out_of_memory
+
+
+@contextmanager
+def one_device() -> Iterator[None]:
+    """Turn a lack of memory, which comes only after a sample at a time was tried, into one line.
+
+    Raises:
+        TaskError: Instead of the error of the library that found no memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, TaskError) else error
+        if not isinstance(cause, Exception) or not out_of_memory(cause):
+            raise
+        said = error.message if isinstance(error, TaskError) else " ".join(str(error).split()) or "out of memory"
+        raise TaskError(
+            f"the model does not fit in {_memory()}, not even a sample at a time ({said}); autoaccel does not shard"
+            " a model over several devices (FSDP): train a smaller one, shorter inputs, or fewer of its weights",
+            error.where if isinstance(error, TaskError) else None,
+        ) from error
+
+
+def _memory() -> str:
+    if not torch.cuda.is_initialized():  # asking would start it
+        return "the memory of this machine"
+    found = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return f"the {found.total_memory / 2**30:.0f} GiB of one {found.name}"
