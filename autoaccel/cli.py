@@ -77,7 +77,9 @@ def tune(
         bool, typer.Option("--fork", help="Begin anew in another folder, and try the last run's best recipes early")
     ] = False,
     devices: Devices = "",
-    workers: Annotated[int | None, typer.Option(help="Trials side by side; when missing one on each GPU, or as measured on CPUs")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Trials side by side; one on each GPU, or as measured, if missing")
+    ] = None,
     executor: Annotated[
         str, typer.Option(help="local; ray: the cluster at RAY_ADDRESS; or slurm: submit the run as one job")
     ] = executors.DEFAULT,
