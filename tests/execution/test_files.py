@@ -1,5 +1,6 @@
 """What users' files do when they are imported, with real processes."""
 
+import sys
 from contextlib import closing
 
 import pytest
@@ -90,6 +91,26 @@ def test_threads_of_a_file_are_not_forked(tmp_path, start):
     assert len(processes) == 4 and processes[0] == ["import"]
     assert all(words[:5] == ["import", "task", "data", "data", "data"] for words in processes[1:])
     assert outcomes[0].final.loss == outcomes[1].final.loss
+
+
+JEMALLOC = """
+import ctypes
+started = threading.Event()
+def named():
+    ctypes.CDLL(None).prctl(15, b"jemalloc_bg_thd", 0, 0, 0)  # PR_SET_NAME
+    started.set()
+    threading.Event().wait()
+threading.Thread(target=named, daemon=True).start()
+started.wait()
+"""
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.skipif(sys.platform != "linux", reason="libraries' threads have names on Linux")
+def test_a_thread_that_its_library_starts_anew_is_no_reason_not_to_fork(tmp_path):
+    _, _, (template, *workers) = run(tmp_path, JEMALLOC + FUNCTIONS)
+    assert template[0] == "import" and "data" in template
+    assert len(workers) == 3 and all(set(words) == {"1"} for words in workers)
 
 
 @pytest.mark.timeout(100)

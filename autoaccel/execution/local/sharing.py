@@ -17,6 +17,10 @@ from autoaccel.training.data.opening import open_task
 from autoaccel.training.metrics.choosing import needs_scikit_learn
 
 
+SELF_MADE = frozenset({"jemalloc_bg_thd"})
+"""Names of threads that their library starts anew in a forked process: pyarrow has one, and so has pandas with it."""
+
+
 class _NeedsGpuError(BaseException):
     """The user's function uses the GPU. Not an `Exception`, which that function might catch."""
 
@@ -52,12 +56,18 @@ def share(target: Any, seed: int, metrics: Sequence[str | None] = ()) -> Any:
 
 
 def threads() -> set[str]:
-    """Return the threads of this process: those of Python, and on Linux those of libraries too."""
+    """Return the threads of this process that a fork would lose: Python's, and on Linux those of libraries too."""
     known = {str(thread.native_id): type(thread).__name__ for thread in threading.enumerate()}
     tasks = Path("/proc/self/task")
-    found = {task.name for task in tasks.iterdir()} if tasks.is_dir() else set(known)
+    found = {task.name: _name(task) for task in tasks.iterdir()} if tasks.is_dir() else dict.fromkeys(known, "")
     # The monitor of a progress bar only redraws it.
-    return {thread for thread in found if known.get(thread) != "TMonitor"}
+    return {thread for thread, name in found.items() if known.get(thread) != "TMonitor" and name not in SELF_MADE}
+
+
+def _name(task: Path) -> str:
+    with suppress(OSError):  # it has just ended
+        return (task / "comm").read_text().strip()
+    return ""
 
 
 def _open_files() -> set[tuple[str, Path]]:
