@@ -16,9 +16,8 @@ from autoaccel.training.data.discovery import with_data
 from autoaccel.training.data.opening import open_task
 from autoaccel.training.metrics.choosing import needs_scikit_learn
 
-
 SELF_MADE = frozenset({"jemalloc_bg_thd"})
-"""Names of threads that their library starts anew in a forked process: pyarrow has one, and so has pandas with it."""
+"""Names of threads that their library starts anew in a forked process: pandas has one where it finds pyarrow."""
 
 
 class _NeedsGpuError(BaseException):
