@@ -60,6 +60,11 @@ class BatchSampler:
         self._place = Place()
         self._counts: deque[int] = deque()
 
+    @property
+    def drawn(self) -> int:
+        """Samples of the batch that was yielded last, over all ranks."""
+        return self._counts[0]
+
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the data before the batch that was yielded last; the same on all ranks."""
         return dict(vars(self._place))

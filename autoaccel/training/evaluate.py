@@ -47,6 +47,7 @@ def score(context: TrainingContext, source: ReadSource, samples: int = 0, error:
     ranks.share_buffers(context.model)
     with evaluating(context.model), torch.inference_mode():
         found = on_cpu(_run(context, source, ranks.part(indices) if shared else indices))
+    context.meter.settle()
     return scored(context.data, Kept.together(ranks.gathered(found)) if shared else found, error)
 
 

@@ -84,6 +84,7 @@ def _attempt(task: Task, request: TrialRequest, environment: TrialEnvironment) -
             with context.meter.setting_up(request.budget.resolve(len(context.data.train))):
                 set_up(context, environment.cpu)
                 check_shares(context)
+            context.meter.settle()
             first_step = context.meter.seconds() - request.carried.seconds
             if request.purpose is Purpose.PACE:
                 return _paced(context, request, environment)

@@ -20,8 +20,10 @@ from autoaccel import Task
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.codec import to_data
+from autoaccel.core.quantities import Cost
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import TrialRequest
+from autoaccel.training.ranks import Ranks
 from autoaccel.training.run_trial import run_trial
 from autoaccel.training.trial_environment import TrialEnvironment
 
@@ -120,6 +122,18 @@ def cut(run):
     return run.train(task(run.model), replace(REQUEST, recipe=sized(65), micro_batch=32))
 
 
+def uneven(run):
+    """Batches of 13 do not divide by two, and the budget is one of samples."""
+    return run.train(task(run.model, samples=157), replace(REQUEST, recipe=sized(13), budget=Budget(samples=390)))
+
+
+def counted(run):
+    """The budget is one of FLOPs."""
+    budget, evaluation = Budget(flops=5e6), Cost(flops=2e4)
+    request = replace(REQUEST, recipe=sized(13), budget=budget, evaluation=evaluation)
+    return run.train(task(run.model, samples=157), request)
+
+
 def branches(run):
     """Not every batch uses every parameter."""
     return run.train(task(lambda: run.model(branches=True)), REQUEST)
@@ -173,7 +187,7 @@ def resumed(run):
     first = run.train(task(run.model), REQUEST, preempt=7)
     AcceleratorState._reset_state()
     run.steps = 0
-    again = replace(REQUEST, trial=1, resumes=0, carried=first.saved)
+    again = replace(REQUEST, trial=1, resumes=0, carried=Ranks().gathered(first.saved)[0])
     return run.train(task(run.model), again)
 
 

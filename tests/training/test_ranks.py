@@ -14,7 +14,7 @@ from autoaccel.training.ranks import Ranks
 
 pytestmark = pytest.mark.slow
 RUN = str(Path(__file__).parent / "ranks_run.py")
-BOTH = ("plain", "cut", "short", "resumed")
+BOTH = ("plain", "cut", "short", "resumed", "uneven", "counted")
 TWO = (*BOTH, "branches", "normed", "buffers", "contrastive", "stopped", "timed", "early")
 
 
@@ -47,7 +47,14 @@ def test_two_processes_train_what_one_does(results, name):
                 expected = alone["outcome"][part][value]
                 assert rank["outcome"][part][value] == pytest.approx(expected, rel=1e-4)
     assert ranks[0]["weights"] == ranks[1]["weights"]
-    assert ranks[0]["outcome"]["cost"]["samples"] == pytest.approx(alone["outcome"]["cost"]["samples"], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["plain", "cut", "resumed", "uneven", "counted"])
+def test_two_processes_book_what_one_does(results, name):
+    [alone], ranks = results[1, name], results[2, name]
+    for quantity in ("steps", "samples", "flops"):
+        for rank in ranks:
+            assert rank["outcome"]["cost"][quantity] == alone["outcome"]["cost"][quantity], quantity
 
 
 def test_a_parameter_that_only_one_uses_gets_the_same_gradient_on_both(results):
@@ -111,6 +118,7 @@ def test_one_process_agrees_with_itself():
     ranks = Ranks()
     assert (ranks.rank, ranks.world) == (0, 1)
     assert ranks.largest(1.0, 2.0) == [1.0, 2.0]
+    assert ranks.summed(1.0, 2.0) == [1.0, 2.0]
     assert ranks.any(True)
     assert not ranks.all(False)
     assert ranks.gathered("all") == ["all"]
