@@ -29,8 +29,9 @@ from autoaccel.training.loop import Keeper, Milestones, NotFiniteError, train
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
 from autoaccel.training.pacer import Pacer
-from autoaccel.training.prepare_trial import check_shares, prepare_trial
+from autoaccel.training.prepare_trial import prepare_trial
 from autoaccel.training.scores import Score
+from autoaccel.training.shares import check_shares
 from autoaccel.training.snapshot import SnapshotError
 from autoaccel.training.trial_environment import TrialEnvironment
 

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState, PartialState
 from torch import nn
+from torch.utils.data import DataLoader, Sampler
 
 from autoaccel import Task
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.codec import to_data
 from autoaccel.core.quantities import Cost
-from autoaccel.core.recipe import PLAIN
+from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.trial import TrialRequest
 from autoaccel.training.ranks import Ranks
 from autoaccel.training.run_trial import run_trial
@@ -33,9 +34,10 @@ STEPS = 12
 class Net(nn.Module):
     """A small net; one of its branches may be left out, by what the batch is."""
 
-    def __init__(self, branches=False, most=1000):
+    def __init__(self, branches=False, most=1000, normed=False):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 3))
+        norm = nn.BatchNorm1d(16) if normed else nn.Identity()
+        self.body = nn.Sequential(nn.Linear(6, 16), norm, nn.GELU(), nn.Linear(16, 3))
         self.side = nn.Linear(6, 3) if branches else None
         self.most = most
         self.sizes = []
@@ -65,6 +67,26 @@ def task(model=Net, samples=301, **more):
     return Task(
         model=model, train=(x[57:], y[57:]), valid=valid, test=valid, metric=in_order, direction="max", **more
     )
+
+
+class Batches(Sampler):
+    """A user's own batches, the last of which is smaller."""
+
+    def __init__(self, count, size):
+        self.batches = list(torch.arange(count).split(size))
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        return (batch.tolist() for batch in self.batches)
+
+
+def with_batches(model, samples, size):
+    """Return a task with batches of the user's own."""
+    own = task(model, samples=samples + 57)
+    rows = list(zip(*own.train, strict=True))
+    return replace(own, train=DataLoader(rows, batch_sampler=Batches(samples, size)))
 
 
 class Running:
@@ -150,6 +172,32 @@ def normed(run):
     return run.train(task(model), replace(REQUEST, recipe=sized(32)))
 
 
+def lone(run):
+    """Every other batch of the user's own has one sample."""
+    return run.train(with_batches(run.model, 9, 8), REQUEST)
+
+
+def last(run):
+    """The last batch of each pass is too small to be shared by a model with BatchNorm."""
+    return run.train(with_batches(lambda: run.model(normed=True), 84, 64), REQUEST)
+
+
+def small(run):
+    """All batches of the user's own are too small for BatchNorm."""
+    return run.train(with_batches(lambda: run.model(normed=True), 84, 16), REQUEST)
+
+
+def few(run):
+    """There are fewer samples than a batch has."""
+    return run.train(task(lambda: run.model(normed=True), samples=107), REQUEST)
+
+
+def filtered(run):
+    """A technique trains on half of each batch."""
+    recipe = PLAIN["plain_constant"].to_data() | {"techniques": {"selective_backprop": {"keep": 0.5}}}
+    return run.train(task(lambda: run.model(normed=True)), replace(REQUEST, recipe=Recipe.from_data(recipe)))
+
+
 def buffers(run):
     """BatchNorm sees other batches in each process, and the weights that are saved are those that are scored."""
     model = lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))  # noqa: E731
@@ -195,7 +243,7 @@ def sized(size):
     """Return plain training with batches of a size."""
     data = json.loads(json.dumps(PLAIN["plain_constant"].to_data()))
     data["batch_size"]["size"] = size
-    return type(PLAIN["plain_constant"]).from_data(data)
+    return Recipe.from_data(data)
 
 
 def main():

@@ -14,8 +14,9 @@ from autoaccel.training.ranks import Ranks
 
 pytestmark = pytest.mark.slow
 RUN = str(Path(__file__).parent / "ranks_run.py")
-BOTH = ("plain", "cut", "short", "resumed", "uneven", "counted")
-TWO = (*BOTH, "branches", "normed", "buffers", "contrastive", "stopped", "timed", "early")
+BOTH = ("plain", "cut", "short", "resumed", "uneven", "counted", "lone")
+BATCHES = ("last", "small", "few", "filtered")
+TWO = (*BOTH, "branches", "normed", "buffers", "contrastive", "stopped", "timed", "early", *BATCHES)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,24 @@ def test_where_one_lacks_memory_all_halve(results):
 def test_a_share_too_small_for_batch_norm_is_refused(results):
     for rank in results[2, "normed"]:
         assert "batches of 32 are too small for 2 processes, as BatchNorm needs 32" in rank["outcome"]["reason"]
+
+
+def test_a_batch_too_small_for_batch_norm_is_whole_on_each(results):
+    for rank in results[2, "last"]:
+        assert rank["sizes"] == [32, 20] * 6
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("small", "most batches of your Batches are too small for 2 processes, as BatchNorm needs 32 samples each"),
+        ("few", "batches of 50 are too small for 2 processes, as BatchNorm needs 32 samples each"),
+        ("filtered", "batches of 64 are too small for 2 processes, as BatchNorm needs 32 samples each"),
+    ],
+)
+def test_batches_that_are_all_too_small_for_batch_norm_are_refused(results, name, said):
+    for rank in results[2, name]:
+        assert rank["outcome"]["kind"] == "failed" and rank["outcome"]["reason"].startswith(said)
 
 
 def test_a_loss_of_whole_batches_is_not_shared(results):
