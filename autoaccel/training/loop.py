@@ -22,6 +22,7 @@ from autoaccel.training.best import Best
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.device import out_of_memory
 from autoaccel.training.evaluate import evaluated_weights, score
+from autoaccel.training.failures import NotFiniteError
 from autoaccel.training.gradients import accumulate, average
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
@@ -43,10 +44,6 @@ class Keeper:
 
     def before_step(self) -> None:
         """Called before each step, after progress was read."""
-
-
-class NotFiniteError(ArithmeticError):
-    """Raised when the loss is infinite or NaN: the recipe diverged."""
 
 
 @dataclass(frozen=True)

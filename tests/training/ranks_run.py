@@ -47,6 +47,8 @@ class Net(nn.Module):
             self.sizes.append(len(x))
             if len(x) > self.most:
                 raise torch.OutOfMemoryError("out of memory")
+        if (largest := float(x.max())) >= 99:
+            raise ValueError(f"sample {largest - 99:.0f} is broken")
         out = self.body(x)
         if self.side is not None and float(x[0, 0]) > 0:
             out = out + self.side(x)
@@ -180,6 +182,56 @@ def lone(run):
 def last(run):
     """The last batch of each pass is too small to be shared by a model with BatchNorm."""
     return run.train(with_batches(lambda: run.model(normed=True), 84, 64), REQUEST)
+
+
+def marked(part, *samples):
+    """Return samples of which some are read as they are, and make the model fail."""
+    x, y = part
+    x = x.clone()
+    x[list(samples), 0] = torch.tensor([99.0 + sample for sample in samples])
+    return x, y
+
+
+def unreadable(run):
+    """The second process fails on one of its part of the validation set."""
+    own = task(run.model)
+    return run.train(replace(own, valid=marked(own.valid, 40)), REQUEST)
+
+
+def untestable(run):
+    """Both fail on one of their parts of the test set."""
+    own = task(run.model)
+    return run.train(replace(own, test=marked(own.test, 3, 40)), REQUEST)
+
+
+def unscored(run):
+    """The metric fails in the second process, which has read all."""
+
+    def metric(y, predicted):
+        if run.rank == 1:
+            raise ArithmeticError("no such thing")
+        return 0.5
+
+    return run.train(replace(task(run.model), metric=metric), REQUEST)
+
+
+def late(run):
+    """Only the first process has time left for the test set by its clock."""
+    run.cost, own = 0.1, task(run.model)
+    test = tuple(torch.cat([part] * 3) for part in own.test)
+    evaluation = Cost(seconds=0.3)
+    return run.train(replace(own, test=test), replace(REQUEST, budget=Budget(seconds=4.0), evaluation=evaluation))
+
+
+def unmeasured(run):
+    """It comes without a profile, and the clocks differ."""
+    run.cost = 0.1
+    return run.train(task(run.model), replace(REQUEST, budget=Budget(seconds=4.0), milestones=()))
+
+
+def measured(run):
+    """Another metric of the delivered model is asked for."""
+    return run.train(task(run.model), replace(REQUEST, measure=("accuracy",)))
 
 
 def small(run):

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 RUN = str(Path(__file__).parent / "ranks_run.py")
 BOTH = ("plain", "cut", "short", "resumed", "uneven", "counted", "lone")
 BATCHES = ("last", "small", "few", "filtered")
-TWO = (*BOTH, "branches", "normed", "buffers", "contrastive", "stopped", "timed", "early", *BATCHES)
+ENDS = ("unreadable", "untestable", "unscored", "late", "unmeasured", "measured")
+TWO = (*BOTH, "branches", "normed", "buffers", "contrastive", "stopped", "timed", "early", *BATCHES, *ENDS)
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,41 @@ def test_they_end_at_the_same_step_where_time_passes_differently(results, name):
     assert one["weights"] == two["weights"]
     if name == "early":
         assert one["outcome"]["cost"]["steps"] < 30
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("unreadable", "ValueError: sample 40 is broken"), ("unscored", "ArithmeticError: no such thing")],
+)
+def test_what_fails_in_the_evaluation_of_one_is_told_by_both(results, name, said):
+    for rank in results[2, name]:
+        assert rank["outcome"]["kind"] == "failed" and rank["outcome"]["reason"] == said
+        assert rank["outcome"]["where"].startswith(RUN)
+
+
+def test_what_fails_in_the_test_of_both_is_told_as_the_first_one_says(results):
+    for rank in results[2, "untestable"]:
+        assert rank["outcome"]["kind"] == "complete" and not rank["outcome"]["test"]
+        assert rank["outcome"]["untested"] == "ValueError: sample 3 is broken"
+        assert rank["outcome"]["where"].startswith(RUN)
+
+
+def test_the_first_one_decides_whether_there_is_time_for_the_test(results):
+    for rank in results[2, "late"]:
+        assert rank["outcome"]["kind"] == "complete", rank["outcome"]["reason"]
+        assert rank["outcome"]["test"] and not rank["outcome"]["untested"]
+
+
+def test_they_evaluate_at_the_same_steps_without_a_profile(results):
+    one, two = results[2, "unmeasured"]
+    assert one["outcome"]["kind"] == "complete", one["outcome"]["reason"]
+    assert one["outcome"]["final"]["progress"] == two["outcome"]["final"]["progress"]
+
+
+def test_another_metric_is_measured_once_and_known_to_both(results):
+    one, two = results[2, "measured"]
+    assert 0 < one["outcome"]["measured"]["accuracy"] == two["outcome"]["measured"]["accuracy"] <= 1
+    assert one["outcome"]["cost"] == two["outcome"]["cost"]
 
 
 def test_one_process_agrees_with_itself():
