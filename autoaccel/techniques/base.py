@@ -69,6 +69,10 @@ class Technique:
         """Return how many training samples `evaluate` runs through the model; their cost is reserved."""
         return 0
 
+    def keeps(self) -> float:
+        """Return the smallest share of a batch's samples that `batch` keeps: BatchNorm needs enough of them."""
+        return 1.0
+
     def deliverable(self, context: Context) -> bool:
         """Return whether the weights that are evaluated now could be delivered: their change has reached its end.
 

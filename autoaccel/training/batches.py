@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from autoaccel.errors import TaskError
 from autoaccel.techniques.base import Batch, Technique
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.sources import StreamSource
+from autoaccel.training.shares import check_own_batches, least_share, share_of
 
 T = TypeVar("T")
 
@@ -53,12 +54,17 @@ class BatchSampler:
     def __init__(self, context: TrainingContext, seed: int, rank: int = 0, world: int = 1):
         self._context = context
         self._order = torch.Generator().manual_seed(seed)
-        self._rank, self._world = rank, world
+        self._rank, self._world, self._least = rank, world, least_share(context)
         self._shared = context.sample_loss.clone()
         self._selectors = [t for t in context.techniques if type(t).select is not Technique.select]
         self._own = context.data.weights.get("train")
         self._place = Place()
         self._counts: deque[int] = deque()
+
+    @property
+    def drawn(self) -> int:
+        """Samples of the batch that was yielded last, over all ranks."""
+        return self._counts[0]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the data before the batch that was yielded last; the same on all ranks."""
@@ -79,6 +85,7 @@ class BatchSampler:
 
         Raises:
             TaskError: If a pass has no sample.
+            UsageError: If batches of the user's own are too small to be shared.
         """
         source = self._context.data.train.source
         while True:
@@ -106,7 +113,7 @@ class BatchSampler:
         """Yield this rank's share of each batch, and note the whole batch's size; a loader asks ahead for them."""
         for index in indices:
             self._counts.append(len(index))
-            yield index[self._rank :: self._world]
+            yield index[share_of(len(index), self._rank, self._world, self._least)]
 
     def _indices(self, weight: Tensor | None) -> Iterable[Tensor]:
         """Return the indices of each batch of a pass over all ranks."""
@@ -129,10 +136,12 @@ class BatchSampler:
                 return  # a short last batch would have a noisier gradient; its samples come in other passes
             yield index
 
-    def _own_batches(self, sampler: Any) -> Iterator[Tensor]:
-        for indices in self._drawn(sampler, list):
-            if len(kept := self._positions(torch.tensor(list(indices)))):
-                yield kept
+    def _own_batches(self, sampler: Any) -> Sequence[Tensor]:
+        drawn = [self._positions(torch.tensor(list(indices))) for indices in self._drawn(sampler, list)]
+        batches = [kept for kept in drawn if len(kept)]
+        if not self._place.number:
+            check_own_batches([len(batch) for batch in batches], self._context, self._world)
+        return batches
 
     def _drawn(self, sampler: Any, gather: Callable[[Iterator[Any]], T]) -> T:
         """Return what the user's sampler yields in a pass, gathered; the same on all ranks.
@@ -163,7 +172,7 @@ class BatchSampler:
         return (context.to_device(*loaded) for loaded in context.loader(indices))
 
     def _of_stream(self, source: StreamSource) -> Iterator[Batch]:
-        """Yield batches of a stream. Every rank reads all of it and keeps its part, so none gets a sample twice."""
+        """Yield batches of a stream. Every rank reads all of it and keeps its share of each batch."""
         if hasattr(source.stream, "set_epoch"):  # streams that shuffle themselves do so by this number
             source.stream.set_epoch(self._place.number)
         done = self._place.done
@@ -171,8 +180,9 @@ class BatchSampler:
         while drawn := list(islice(samples, self._context.batch_size)):
             if len(drawn) < self._context.batch_size and done:
                 return
-            own = torch.arange(done, done + len(drawn))[self._rank :: self._world]
-            inputs, targets = self._context.data.train.reader(source.collate(drawn[self._rank :: self._world]))
+            share = share_of(len(drawn), self._rank, self._world, self._least)
+            own = torch.arange(done, done + len(drawn))[share]
+            inputs, targets = self._context.data.train.reader(source.collate(drawn[share]))
             done += len(drawn)
             self._counts.append(len(drawn))
             batch = self._context.to_device(own, inputs, targets)

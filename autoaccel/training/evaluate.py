@@ -14,6 +14,7 @@ from autoaccel.techniques.shared.modules import evaluating
 from autoaccel.training.context import BATCH, TrainingContext
 from autoaccel.training.data.reading import ReadSource
 from autoaccel.training.device import out_of_memory
+from autoaccel.training.failures import together
 from autoaccel.training.ranks import Ranks
 from autoaccel.training.scores import BatchScore, Kept, Score, batch_size, on_cpu, score_batch, scored
 
@@ -41,13 +42,27 @@ def evaluated_weights(context: TrainingContext) -> Iterator[None]:
 
 
 def score(context: TrainingContext, source: ReadSource, samples: int = 0, error: bool = True) -> Score:
-    """Score the current weights; see `evaluate`. Several processes score a part of the samples each."""
+    """Score the current weights; see `evaluate`. Several processes score a part of the samples each.
+
+    All of them return the score that the first one computes of that, and fail where one fails.
+    """
     ranks, indices = Ranks(), _indices(len(source), samples)
     shared = _shared(context, ranks, len(indices))
     ranks.share_buffers(context.model)
+    parts = together(lambda: _kept(context, source, ranks.part(indices) if shared else indices))
+    context.meter.settle()
+    kept = Kept.together(parts) if shared else parts[0]
+    return together(lambda: scored(context.data, kept, error))[0]
+
+
+def score_alone(context: TrainingContext, source: ReadSource, samples: int) -> Score:
+    """Score the current weights in this process, whatever others do, without a standard error that takes time."""
+    return scored(context.data, _kept(context, source, _indices(len(source), samples)))
+
+
+def _kept(context: TrainingContext, source: ReadSource, indices: Tensor) -> Kept:
     with evaluating(context.model), torch.inference_mode():
-        found = on_cpu(_run(context, source, ranks.part(indices) if shared else indices))
-    return scored(context.data, Kept.together(ranks.gathered(found)) if shared else found, error)
+        return on_cpu(_run(context, source, indices))
 
 
 def _shared(context: TrainingContext, ranks: Ranks, count: int) -> bool:

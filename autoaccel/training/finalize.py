@@ -11,7 +11,6 @@ from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.prepare import in_units
 from autoaccel.training.evaluate import evaluated_weights, score
 from autoaccel.training.loop import check_finite
-from autoaccel.training.ranks import Ranks
 from autoaccel.training.scores import Score
 
 
@@ -31,7 +30,7 @@ def finalize(
         test: Whether to score on the test set.
         best: Weights to deliver instead of the last ones, if they are better; gets the score of what is delivered.
         samples: Number of validation samples that the score is of; 0 for all.
-        saved: Called once the weights are saved; returns whether the test set may be scored.
+        saved: Called once the weights are saved; returns whether the test set may be scored, the same on all ranks.
 
     Returns:
         The score on the test set, or None if it was not scored.
@@ -46,7 +45,7 @@ def finalize(
         if path is not None and (context.accelerator is None or context.accelerator.is_main_process):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_weights(context.model, path)
-        may_test = Ranks().all(saved() and test)
+        may_test = saved() and test
         return score(context, context.data.test) if may_test and context.data.test is not None else None
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from autoaccel.core.quantities import SECONDS, Cost, format_amount
 from autoaccel.core.trial import Outcome, OutcomeKind, Report, TrialRequest
 from autoaccel.training.best import Best
+from autoaccel.training.checkpointer import log
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.data.discovery import user_line
 from autoaccel.training.data.task import Task
+from autoaccel.training.failures import failure_of, together
 from autoaccel.training.finalize import finalize
 from autoaccel.training.footprint import measure
 from autoaccel.training.ranks import Ranks
@@ -60,7 +60,10 @@ def finish(
         outcome = trained.outcome(context.meter.spent(), metric)
         if not request.test or context.data.test is None:
             return False
-        outcome = replace(outcome, untested=_unaffordable(context, request, trained.evaluation))
+        # Each reads its own clock, and the first one's decides.
+        outcome = replace(
+            outcome, untested=together(lambda: _unaffordable(context, request, trained.evaluation))[0]
+        )
         if not outcome.untested:
             environment.finished(replace(outcome, untested="scoring it did not come to its end"))
         return not outcome.untested
@@ -70,13 +73,15 @@ def finish(
     except Exception as error:  # the data and metric of the test set are the user's too
         if outcome is None:
             raise
-        traceback.print_exc()
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
-        return replace(outcome, cost=context.meter.spent(), untested=why, where=user_line(error))
+        failure = failure_of(error)
+        if failure.trace:
+            log(failure.trace)
+        return replace(outcome, cost=context.meter.spent(), untested=failure.reason, where=failure.where)
     assert outcome is not None
     test = {} if tested is None else asdict(tested)
     own = request.measure and path is not None and Ranks().rank == 0
-    measured = measure(task, request, path, context) if own and path else {}
+    measured = together(lambda: measure(task, request, path, context) if own and path else {})[0]
+    context.meter.settle()
     return replace(outcome, cost=context.meter.spent(), test=test, measured=measured)
 
 

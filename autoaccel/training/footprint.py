@@ -29,7 +29,7 @@ from autoaccel.training.checkpoint import load_weights, save_weights
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.prepare import Data, build_model
 from autoaccel.training.data.task import Task
-from autoaccel.training.evaluate import score
+from autoaccel.training.evaluate import score_alone
 from autoaccel.training.metrics.choosing import make_metric
 from autoaccel.training.metrics.metric import Metric
 
@@ -70,7 +70,7 @@ def measure(task: Task, request: TrialRequest, path: Path, context: TrainingCont
             data = replace(context.data, metric=other_metric(name, context.data))
             judged = TrainingContext(model, data, (), context.meter, request.seed, context.device)
             judged.micro_batch = context.micro_batch
-            found[name] = score(judged, data.valid, request.valid_samples, error=False).metric
+            found[name] = score_alone(judged, data.valid, request.valid_samples).metric
     return found
 
 

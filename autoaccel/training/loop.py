@@ -22,6 +22,7 @@ from autoaccel.training.best import Best
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.device import out_of_memory
 from autoaccel.training.evaluate import evaluated_weights, score
+from autoaccel.training.failures import NotFiniteError
 from autoaccel.training.gradients import accumulate, average
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
@@ -43,10 +44,6 @@ class Keeper:
 
     def before_step(self) -> None:
         """Called before each step, after progress was read."""
-
-
-class NotFiniteError(ArithmeticError):
-    """Raised when the loss is infinite or NaN: the recipe diverged."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def train(
         if ranks.any(milestones.stopped()):
             return None
         keeper.before_step()
-        take_step(batch)
+        take_step(batch, sampler.drawn)
     raise AssertionError("passes over the data never end")
 
 
@@ -172,9 +169,15 @@ class Step:
         self._ranks = Ranks()
         self._sizes = Sizes()
 
-    def __call__(self, batch: Batch) -> None:
-        """Train on one batch."""
-        context, drawn = self._context, len(batch.index)
+    def __call__(self, batch: Batch, drawn: int | None = None) -> None:
+        """Train on one batch.
+
+        Args:
+            batch: This process's share of it.
+            drawn: Samples of the whole batch; None if the share is all of it.
+        """
+        context, share = self._context, len(batch.index)
+        drawn = share if drawn is None else drawn
         for technique in self._batchers:
             batch = technique.batch(context, batch)
         # Until a size has proved to fit, processes average gradients only when all have them: one that lacks memory
@@ -189,9 +192,9 @@ class Step:
         with ExitStack() as stack:
             for technique in self._steppers:
                 stack.enter_context(technique.step(context))
-            context.meter.step(drawn, context.update, self._period)
+            context.meter.step(drawn, context.update, self._period, share)
         context.optimizer.zero_grad()
-        context.seen += drawn * self._ranks.world
+        context.seen += drawn
         self._count += 1
         if self._count % CHECK_EVERY == 1 and not self._ranks.all(bool(torch.isfinite(losses).all())):
             raise NotFiniteError(f"the training loss is not finite at {context.p:.0%} of the budget")
@@ -258,6 +261,7 @@ class Sizes:
 
 def _agreed(progress: Progress, context: TrainingContext, ranks: Ranks) -> float:
     """Return the progress of the rank that is furthest: ranks that disagreed would deadlock at different steps."""
+    context.meter.settle()
     p = progress.read(context.meter.spent())
     if ranks.world > 1 and progress.timed:
         p, early = ranks.largest(p, float(progress.finishing_early))

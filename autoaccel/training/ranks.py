@@ -36,10 +36,17 @@ class Ranks:
 
     def largest(self, *values: float) -> list[float]:
         """Return the largest of each value over all processes."""
+        return self._reduced(values, distributed.ReduceOp.MAX)
+
+    def summed(self, *values: float) -> list[float]:
+        """Return the sum of each value over all processes."""
+        return self._reduced(values, distributed.ReduceOp.SUM)
+
+    def _reduced(self, values: Sequence[float], how: Any) -> list[float]:
         if self.world == 1:
             return list(values)
         found = torch.tensor(values, dtype=torch.float64)
-        distributed.all_reduce(found, distributed.ReduceOp.MAX, _on_the_cpu())
+        distributed.all_reduce(found, how, _on_the_cpu())
         return [float(value) for value in found]
 
     def any(self, flag: bool) -> bool:

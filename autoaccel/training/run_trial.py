@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import gc
 import math
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
-
-import torch
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import COUNTS, Cost
@@ -18,19 +15,18 @@ from autoaccel.training.best import Best
 from autoaccel.training.build import set_up
 from autoaccel.training.checkpointer import Checkpointer, log
 from autoaccel.training.context import TrainingContext
-from autoaccel.training.data.discovery import user_line
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
-from autoaccel.training.device import out_of_memory
 from autoaccel.training.evaluate import expected_cost
+from autoaccel.training.failures import NotFiniteError, failure_of, together
 from autoaccel.training.finish_trial import Trained, finish
 from autoaccel.training.folds import run_folds
-from autoaccel.training.loop import Keeper, Milestones, NotFiniteError, train
-from autoaccel.training.meters.meters import OverspentError
+from autoaccel.training.loop import Keeper, Milestones, train
 from autoaccel.training.meters.progress import Progress
 from autoaccel.training.pacer import Pacer
-from autoaccel.training.prepare_trial import check_shares, prepare_trial
+from autoaccel.training.prepare_trial import prepare_trial
 from autoaccel.training.scores import Score
+from autoaccel.training.shares import check_shares
 from autoaccel.training.snapshot import SnapshotError
 from autoaccel.training.trial_environment import TrialEnvironment
 
@@ -84,6 +80,7 @@ def _attempt(task: Task, request: TrialRequest, environment: TrialEnvironment) -
             with context.meter.setting_up(request.budget.resolve(len(context.data.train))):
                 set_up(context, environment.cpu)
                 check_shares(context)
+            context.meter.settle()
             first_step = context.meter.seconds() - request.carried.seconds
             if request.purpose is Purpose.PACE:
                 return _paced(context, request, environment)
@@ -94,17 +91,12 @@ def _attempt(task: Task, request: TrialRequest, environment: TrialEnvironment) -
             gc.unfreeze()
     except SnapshotError:
         raise
-    except (NotFiniteError, OverspentError, torch.OutOfMemoryError, MemoryError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "out of memory"
-        return Outcome(OutcomeKind.INFEASIBLE, _cost(spent, environment), reason=reason, first_step=first_step)
-    except (TaskError, UsageError) as error:
-        return Outcome(OutcomeKind.FAILED, _cost(spent, environment), reason=str(error), first_step=first_step)
     except Exception as error:  # user code may raise anything, and the run must go on
-        if out_of_memory(error):
-            return Outcome(OutcomeKind.INFEASIBLE, _cost(spent, environment), reason="out of memory")
-        traceback.print_exc()  # goes to the trial's log
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Outcome(OutcomeKind.FAILED, _cost(spent, environment), reason=reason, where=user_line(error))
+        failure = failure_of(error)
+        if failure.trace:
+            log(failure.trace)
+        cost = _cost(spent, environment)
+        return Outcome(failure.kind, cost, reason=failure.reason, where=failure.where, first_step=first_step)
 
 
 def _cost(spent: Cost, environment: TrialEnvironment) -> Cost:
@@ -115,7 +107,8 @@ def _measured(context: TrainingContext, request: TrialRequest) -> TrialRequest:
     """Return a request that comes without a profile with what to reserve for its evaluations and its end."""
     evaluation, finalization = request.evaluation, request.finalization
     if evaluation == Cost() and not COUNTS.issuperset(request.budget):
-        evaluation, error = expected_cost(context, context.data.valid)
+        # Each reads its own clock, and all must evaluate alike.
+        evaluation, error = together(lambda: expected_cost(context, context.data.valid))[0]
         finalization = finalization + error
         if request.test and context.data.test is not None:
             finalization = finalization + (evaluation + error) * (len(context.data.test) / len(context.data.valid))

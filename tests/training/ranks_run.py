@@ -15,13 +15,16 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState, PartialState
 from torch import nn
+from torch.utils.data import DataLoader, Sampler
 
 from autoaccel import Task
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
 from autoaccel.core.codec import to_data
-from autoaccel.core.recipe import PLAIN
+from autoaccel.core.quantities import Cost
+from autoaccel.core.recipe import PLAIN, Recipe
 from autoaccel.core.trial import TrialRequest
+from autoaccel.training.ranks import Ranks
 from autoaccel.training.run_trial import run_trial
 from autoaccel.training.trial_environment import TrialEnvironment
 
@@ -31,9 +34,10 @@ STEPS = 12
 class Net(nn.Module):
     """A small net; one of its branches may be left out, by what the batch is."""
 
-    def __init__(self, branches=False, most=1000):
+    def __init__(self, branches=False, most=1000, normed=False):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 3))
+        norm = nn.BatchNorm1d(16) if normed else nn.Identity()
+        self.body = nn.Sequential(nn.Linear(6, 16), norm, nn.GELU(), nn.Linear(16, 3))
         self.side = nn.Linear(6, 3) if branches else None
         self.most = most
         self.sizes = []
@@ -43,6 +47,8 @@ class Net(nn.Module):
             self.sizes.append(len(x))
             if len(x) > self.most:
                 raise torch.OutOfMemoryError("out of memory")
+        if (largest := float(x.max())) >= 99:
+            raise ValueError(f"sample {largest - 99:.0f} is broken")
         out = self.body(x)
         if self.side is not None and float(x[0, 0]) > 0:
             out = out + self.side(x)
@@ -63,6 +69,26 @@ def task(model=Net, samples=301, **more):
     return Task(
         model=model, train=(x[57:], y[57:]), valid=valid, test=valid, metric=in_order, direction="max", **more
     )
+
+
+class Batches(Sampler):
+    """A user's own batches, the last of which is smaller."""
+
+    def __init__(self, count, size):
+        self.batches = list(torch.arange(count).split(size))
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        return (batch.tolist() for batch in self.batches)
+
+
+def with_batches(model, samples, size):
+    """Return a task with batches of the user's own."""
+    own = task(model, samples=samples + 57)
+    rows = list(zip(*own.train, strict=True))
+    return replace(own, train=DataLoader(rows, batch_sampler=Batches(samples, size)))
 
 
 class Running:
@@ -120,6 +146,18 @@ def cut(run):
     return run.train(task(run.model), replace(REQUEST, recipe=sized(65), micro_batch=32))
 
 
+def uneven(run):
+    """Batches of 13 do not divide by two, and the budget is one of samples."""
+    return run.train(task(run.model, samples=157), replace(REQUEST, recipe=sized(13), budget=Budget(samples=390)))
+
+
+def counted(run):
+    """The budget is one of FLOPs."""
+    budget, evaluation = Budget(flops=5e6), Cost(flops=2e4)
+    request = replace(REQUEST, recipe=sized(13), budget=budget, evaluation=evaluation)
+    return run.train(task(run.model, samples=157), request)
+
+
 def branches(run):
     """Not every batch uses every parameter."""
     return run.train(task(lambda: run.model(branches=True)), REQUEST)
@@ -134,6 +172,82 @@ def normed(run):
     """Shares are too small for BatchNorm."""
     model = lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))  # noqa: E731
     return run.train(task(model), replace(REQUEST, recipe=sized(32)))
+
+
+def lone(run):
+    """Every other batch of the user's own has one sample."""
+    return run.train(with_batches(run.model, 9, 8), REQUEST)
+
+
+def last(run):
+    """The last batch of each pass is too small to be shared by a model with BatchNorm."""
+    return run.train(with_batches(lambda: run.model(normed=True), 84, 64), REQUEST)
+
+
+def marked(part, *samples):
+    """Return samples of which some are read as they are, and make the model fail."""
+    x, y = part
+    x = x.clone()
+    x[list(samples), 0] = torch.tensor([99.0 + sample for sample in samples])
+    return x, y
+
+
+def unreadable(run):
+    """The second process fails on one of its part of the validation set."""
+    own = task(run.model)
+    return run.train(replace(own, valid=marked(own.valid, 40)), REQUEST)
+
+
+def untestable(run):
+    """Both fail on one of their parts of the test set."""
+    own = task(run.model)
+    return run.train(replace(own, test=marked(own.test, 3, 40)), REQUEST)
+
+
+def unscored(run):
+    """The metric fails in the second process, which has read all."""
+
+    def metric(y, predicted):
+        if run.rank == 1:
+            raise ArithmeticError("no such thing")
+        return 0.5
+
+    return run.train(replace(task(run.model), metric=metric), REQUEST)
+
+
+def late(run):
+    """Only the first process has time left for the test set by its clock."""
+    run.cost, own = 0.1, task(run.model)
+    test = tuple(torch.cat([part] * 3) for part in own.test)
+    evaluation = Cost(seconds=0.3)
+    return run.train(replace(own, test=test), replace(REQUEST, budget=Budget(seconds=4.0), evaluation=evaluation))
+
+
+def unmeasured(run):
+    """It comes without a profile, and the clocks differ."""
+    run.cost = 0.1
+    return run.train(task(run.model), replace(REQUEST, budget=Budget(seconds=4.0), milestones=()))
+
+
+def measured(run):
+    """Another metric of the delivered model is asked for."""
+    return run.train(task(run.model), replace(REQUEST, measure=("accuracy",)))
+
+
+def small(run):
+    """All batches of the user's own are too small for BatchNorm."""
+    return run.train(with_batches(lambda: run.model(normed=True), 84, 16), REQUEST)
+
+
+def few(run):
+    """There are fewer samples than a batch has."""
+    return run.train(task(lambda: run.model(normed=True), samples=107), REQUEST)
+
+
+def filtered(run):
+    """A technique trains on half of each batch."""
+    recipe = PLAIN["plain_constant"].to_data() | {"techniques": {"selective_backprop": {"keep": 0.5}}}
+    return run.train(task(lambda: run.model(normed=True)), replace(REQUEST, recipe=Recipe.from_data(recipe)))
 
 
 def buffers(run):
@@ -173,7 +287,7 @@ def resumed(run):
     first = run.train(task(run.model), REQUEST, preempt=7)
     AcceleratorState._reset_state()
     run.steps = 0
-    again = replace(REQUEST, trial=1, resumes=0, carried=first.saved)
+    again = replace(REQUEST, trial=1, resumes=0, carried=Ranks().gathered(first.saved)[0])
     return run.train(task(run.model), again)
 
 
@@ -181,7 +295,7 @@ def sized(size):
     """Return plain training with batches of a size."""
     data = json.loads(json.dumps(PLAIN["plain_constant"].to_data()))
     data["batch_size"]["size"] = size
-    return type(PLAIN["plain_constant"]).from_data(data)
+    return Recipe.from_data(data)
 
 
 def main():

@@ -14,8 +14,10 @@ from autoaccel.training.ranks import Ranks
 
 pytestmark = pytest.mark.slow
 RUN = str(Path(__file__).parent / "ranks_run.py")
-BOTH = ("plain", "cut", "short", "resumed")
-TWO = (*BOTH, "branches", "normed", "buffers", "contrastive", "stopped", "timed", "early")
+BOTH = ("plain", "cut", "short", "resumed", "uneven", "counted", "lone")
+BATCHES = ("last", "small", "few", "filtered")
+ENDS = ("unreadable", "untestable", "unscored", "late", "unmeasured", "measured")
+TWO = (*BOTH, "branches", "normed", "buffers", "contrastive", "stopped", "timed", "early", *BATCHES, *ENDS)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,14 @@ def test_two_processes_train_what_one_does(results, name):
                 expected = alone["outcome"][part][value]
                 assert rank["outcome"][part][value] == pytest.approx(expected, rel=1e-4)
     assert ranks[0]["weights"] == ranks[1]["weights"]
-    assert ranks[0]["outcome"]["cost"]["samples"] == pytest.approx(alone["outcome"]["cost"]["samples"], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["plain", "cut", "resumed", "uneven", "counted"])
+def test_two_processes_book_what_one_does(results, name):
+    [alone], ranks = results[1, name], results[2, name]
+    for quantity in ("steps", "samples", "flops"):
+        for rank in ranks:
+            assert rank["outcome"]["cost"][quantity] == alone["outcome"]["cost"][quantity], quantity
 
 
 def test_a_parameter_that_only_one_uses_gets_the_same_gradient_on_both(results):
@@ -71,6 +80,24 @@ def test_where_one_lacks_memory_all_halve(results):
 def test_a_share_too_small_for_batch_norm_is_refused(results):
     for rank in results[2, "normed"]:
         assert "batches of 32 are too small for 2 processes, as BatchNorm needs 32" in rank["outcome"]["reason"]
+
+
+def test_a_batch_too_small_for_batch_norm_is_whole_on_each(results):
+    for rank in results[2, "last"]:
+        assert rank["sizes"] == [32, 20] * 6
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("small", "most batches of your Batches are too small for 2 processes, as BatchNorm needs 32 samples each"),
+        ("few", "batches of 50 are too small for 2 processes, as BatchNorm needs 32 samples each"),
+        ("filtered", "batches of 64 are too small for 2 processes, as BatchNorm needs 32 samples each"),
+    ],
+)
+def test_batches_that_are_all_too_small_for_batch_norm_are_refused(results, name, said):
+    for rank in results[2, name]:
+        assert rank["outcome"]["kind"] == "failed" and rank["outcome"]["reason"].startswith(said)
 
 
 def test_a_loss_of_whole_batches_is_not_shared(results):
@@ -107,10 +134,46 @@ def test_they_end_at_the_same_step_where_time_passes_differently(results, name):
         assert one["outcome"]["cost"]["steps"] < 30
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("unreadable", "ValueError: sample 40 is broken"), ("unscored", "ArithmeticError: no such thing")],
+)
+def test_what_fails_in_the_evaluation_of_one_is_told_by_both(results, name, said):
+    for rank in results[2, name]:
+        assert rank["outcome"]["kind"] == "failed" and rank["outcome"]["reason"] == said
+        assert rank["outcome"]["where"].startswith(RUN)
+
+
+def test_what_fails_in_the_test_of_both_is_told_as_the_first_one_says(results):
+    for rank in results[2, "untestable"]:
+        assert rank["outcome"]["kind"] == "complete" and not rank["outcome"]["test"]
+        assert rank["outcome"]["untested"] == "ValueError: sample 3 is broken"
+        assert rank["outcome"]["where"].startswith(RUN)
+
+
+def test_the_first_one_decides_whether_there_is_time_for_the_test(results):
+    for rank in results[2, "late"]:
+        assert rank["outcome"]["kind"] == "complete", rank["outcome"]["reason"]
+        assert rank["outcome"]["test"] and not rank["outcome"]["untested"]
+
+
+def test_they_evaluate_at_the_same_steps_without_a_profile(results):
+    one, two = results[2, "unmeasured"]
+    assert one["outcome"]["kind"] == "complete", one["outcome"]["reason"]
+    assert one["outcome"]["final"]["progress"] == two["outcome"]["final"]["progress"]
+
+
+def test_another_metric_is_measured_once_and_known_to_both(results):
+    one, two = results[2, "measured"]
+    assert 0 < one["outcome"]["measured"]["accuracy"] == two["outcome"]["measured"]["accuracy"] <= 1
+    assert one["outcome"]["cost"] == two["outcome"]["cost"]
+
+
 def test_one_process_agrees_with_itself():
     ranks = Ranks()
     assert (ranks.rank, ranks.world) == (0, 1)
     assert ranks.largest(1.0, 2.0) == [1.0, 2.0]
+    assert ranks.summed(1.0, 2.0) == [1.0, 2.0]
     assert ranks.any(True)
     assert not ranks.all(False)
     assert ranks.gathered("all") == ["all"]

@@ -122,7 +122,7 @@ class Coreset(Technique):
         return weight * self.kept
 
     def _count_visits(self) -> None:
-        """Add the scores of all ranks from the last pass; each sample was on at most one rank."""
+        """Add the scores of all ranks from the last pass; each sample was on at most one rank, or on all."""
         here = self.noted != UNSEEN
         found = summed_over_ranks(torch.where(here, self.noted, 0.0))
         seen = summed_over_ranks(here.to(found.dtype))

@@ -34,6 +34,10 @@ class BatchFilter(Technique):
         """Return the score of each sample, shape [n]; the highest are kept."""
         raise NotImplementedError
 
+    def keeps(self) -> float:
+        """Return `keep`."""
+        return self.keep
+
     def batch(self, context: Context, batch: Batch) -> Batch:
         """Keep the samples with the highest scores."""
         if not self.since <= context.p < self.until:

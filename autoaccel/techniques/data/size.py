@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from autoaccel.techniques.base import Batch, Context, Technique, parameter, technique
-from autoaccel.techniques.shared.tensors import summed_over_ranks
 
 PRICED = 0.02
 """Progress at which the cost of a sample is known well enough."""
@@ -51,8 +50,6 @@ class DataSize(Technique):
         return weight * self.kept if len(self.kept) else weight
 
     def _drawn(self, context: Context, count: int) -> Tensor:
-        # Each rank extrapolates from its own share of the batches, and these may differ by one sample.
-        total, ranks = summed_over_ranks(torch.tensor([self.affords, 1.0], device=context.device)).tolist()
-        size = max(context.batch_size, round(total / ranks / self.passes))
+        size = max(context.batch_size, round(self.affords / self.passes))
         order = torch.rand(count, generator=context.shared).argsort()
         return torch.zeros(count).index_fill(0, order[:size], 1.0)

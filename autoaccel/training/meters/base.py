@@ -17,7 +17,7 @@ class Meter:
     Attributes:
         quantity: The name of the quantity in budgets and costs.
         shared: Whether all processes of a training read the same amount, such as that of a clock or of a counter of
-            the whole machine. Otherwise each process measures its own share, and the shares are assumed equal.
+            the whole machine. Otherwise each process measures its own share, and the shares are added up.
     """
 
     quantity: ClassVar[str]
@@ -31,7 +31,7 @@ class Meter:
         """Called before each forward; `backward` says whether its backward will follow."""
 
     def step(self, samples: int) -> None:
-        """Called after each optimizer step, with this process's samples."""
+        """Called after each optimizer step: with all samples of the batch if `shared`, or those of this process."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what it needs to go on counting in another process; empty if it is told what was read instead."""

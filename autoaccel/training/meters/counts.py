@@ -62,6 +62,7 @@ class SamplesMeter(CountMeter):
     """Counts the samples that gradients were computed on, repeated ones included."""
 
     quantity: ClassVar[str] = "samples"
+    shared: ClassVar[bool] = True
 
     def step(self, samples: int) -> None:
         """Count the samples of a step."""

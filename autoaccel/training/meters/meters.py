@@ -19,6 +19,7 @@ from autoaccel.errors import TaskError, UsageError
 from autoaccel.training.meters.base import Meter
 from autoaccel.training.meters.counts import SamplesMeter, SecondsMeter, StepsMeter
 from autoaccel.training.meters.flops import FlopsMeter
+from autoaccel.training.ranks import Ranks
 
 COUNTERS: Sequence[type[Meter]] = (StepsMeter, SamplesMeter)
 """Built-in meters that need nothing to be made with."""
@@ -69,7 +70,7 @@ class Meters:
         model: The model whose forward passes are measured by default.
         clock: Measures the seconds.
         started: Time on the clock when the trial was requested.
-        world: Number of data-parallel processes; each one measures for all of them.
+        world: Number of processes that share each batch. Between two calls of `settle` each one measures for all.
 
     Attributes:
         variants: Conditions besides shapes that the cost of a forward pass depends on; see `Context`.
@@ -83,7 +84,8 @@ class Meters:
         self._flops = FlopsMeter(self.variants)
         self._meters: list[Meter] = [self._seconds, self._flops, *(make() for make in COUNTERS), *registered()]
         self._allowed: Budget | None = None
-        self._uncounted = Cost()
+        # What was spent when this process's meters read `_before`.
+        self._settled = self._before = Cost()
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> None:
         """Measure a forward pass in the model's current mode, and its backward pass if gradients are enabled.
@@ -113,19 +115,33 @@ class Meters:
             yield
         finally:
             extra = self.spent() - before
-            self._uncounted = self._uncounted + Cost({name: extra[name] for name in REPRODUCIBLE & extra.keys()})
+            self._settled = self._settled - Cost({name: extra[name] for name in REPRODUCIBLE & extra.keys()})
 
-    def step(self, samples: int, update: Callable[[], bool], period: int = 1) -> None:
-        """Make an optimizer step over `samples` samples of this process and measure it.
+    def step(self, samples: int, update: Callable[[], bool], period: int = 1, share: int | None = None) -> None:
+        """Make an optimizer step and measure it.
 
         Args:
-            samples: Number of samples in its gradient.
+            samples: Number of samples in its gradient, over all processes.
             update: Makes the step; returns whether it was made.
             period: Updates after which its matrix products repeat.
+            share: Number of this process's samples; None for all.
         """
         self._flops.update(update, period)
         for meter in self._meters:
-            meter.step(samples)
+            meter.step(samples if meter.shared or share is None else share)
+
+    def settle(self) -> None:
+        """Book what each process has measured since the last time, in place of this one's share for all of them.
+
+        All processes call it together. Shares differ where a batch does not divide by the processes, or where texts
+        in it are longer.
+        """
+        if self._world == 1:
+            return
+        own = Cost({meter.quantity: meter.read() for meter in self._meters if not meter.shared})
+        measured = Ranks().summed(*(own - self._before).values())
+        self._settled = self._settled + Cost(dict(zip(own, measured, strict=True)))
+        self._before = own
 
     def forget(self) -> None:
         """Clear the FLOP counts, because the model or the set of trained parameters has changed."""
@@ -146,13 +162,12 @@ class Meters:
 
     def spent(self) -> Cost:
         """Return the trial's cost so far over all processes; seconds count once."""
-        spent = Cost({meter.quantity: self._read(meter) for meter in self._meters})
-        return spent - self._uncounted if self._uncounted else spent
+        return Cost({meter.quantity: self._read(meter) for meter in self._meters})
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was spent, and what the meters need to go on from there."""
         meters = {meter.quantity: meter.state_dict() for meter in self._meters}
-        return {"spent": dict(self.spent()), "uncounted": dict(self._uncounted), "meters": meters}
+        return {"spent": dict(self.spent()), "meters": meters}
 
     def load_state_dict(self, state: Mapping[str, Any], carried: Cost) -> None:
         """Go on with a training.
@@ -163,19 +178,19 @@ class Meters:
         """
         for meter in self._meters:
             meter.load_state_dict(state["meters"].get(meter.quantity, {}))
-        self._uncounted = Cost(state["uncounted"])
+        # What this process measures from now on is on top, also where the state is that of another one.
+        self._before = Cost({meter.quantity: meter.read() for meter in self._meters if not meter.shared})
         self.carry(carried)
 
     def carry(self, carried: Cost) -> None:
         """Charge what a training had spent before this process, in place of what this one has; see above."""
         spent = self.spent()
         # What was spent on this set-up was spent before, and is not charged twice; seconds pass again.
-        missing = Cost({name: spent[name] - carried[name] for name in spent if name != SECONDS})
-        if any(missing.values()):
-            self._uncounted = self._uncounted + missing
+        self._settled = self._settled + Cost({n: carried[n] - spent[n] for n in spent if n != SECONDS})
 
     def _read(self, meter: Meter) -> float:
-        amount = meter.read() * (1 if meter.shared else self._world)
+        fresh = meter.read() - self._before[meter.quantity]
+        amount = self._settled[meter.quantity] + fresh * (1 if meter.shared else self._world)
         if not math.isfinite(amount):
             raise TaskError(f"the meter of {meter.quantity} reads {amount}")
         return amount
