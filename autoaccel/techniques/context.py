@@ -94,6 +94,7 @@ class Context(Protocol):
         variants: What the cost of a forward depends on besides shapes, such as the number of skipped blocks, keyed
             by the name of the technique that sets it.
         seen: Number of training samples drawn by all ranks together.
+        alone: Whether each of several ranks takes steps with the gradient of its own share of the batch.
     """
 
     p: float
@@ -113,6 +114,7 @@ class Context(Protocol):
     shared: torch.Generator
     variants: dict[str, Hashable]
     seen: int
+    alone: bool
 
     def forward(self, inputs: Any, model: nn.Module | None = None) -> Any:
         """Run the model under autocast and the caller's grad mode, book the cost, return what the loss gets of it.
@@ -133,6 +135,14 @@ class Context(Protocol):
 
     def recompute_gradients(self) -> None:
         """Zero the gradients and recompute those of the current step's batch."""
+        ...
+
+    def part(self) -> None:
+        """From now on let each of several ranks train alone: `alone` is set, and no gradients are averaged."""
+        ...
+
+    def meet(self) -> None:
+        """Average weights and statistics over ranks that have trained alone; all of them must call this."""
         ...
 
     def swap(self, match: Callable[[nn.Module], bool], make: Callable[[nn.Module], nn.Module]) -> int:

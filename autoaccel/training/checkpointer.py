@@ -49,7 +49,8 @@ class Checkpointer(Keeper):
         reports: The reports that the trial has made; those of the training that it goes on with are put in front.
         report: Called with the latter, so that a trial that goes on has said all that its training has shown.
 
-    Of several processes that share each batch only the first one makes checkpoints, and all go on from them.
+    Of several processes that share each batch only the first one makes checkpoints, and all go on from them. Where
+    they train alone it does so once they have averaged their weights.
     """
 
     def __init__(
@@ -120,9 +121,8 @@ class Checkpointer(Keeper):
 
     def _make(self) -> None:
         running = self._running
-        if (
-            self._makes_none or running.progress.finishing_early
-        ):  # what has begun to anneal is no state to go on from
+        # What has begun to anneal is no state to go on from, nor is what one process has learned alone.
+        if self._makes_none or running.progress.finishing_early or running.context.apart:
             return None
         if self._writing is not None and self._writing.is_alive():
             return None

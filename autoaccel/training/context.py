@@ -13,16 +13,15 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import convert_to_fp32
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from autoaccel.errors import UsageError
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
+from autoaccel.techniques.shared.ranks import average_over_ranks
 from autoaccel.techniques.shared.tensors import call, map_tensors
-from autoaccel.training.data.loading import BackgroundLoader, enough_workers, seconds_per_batch
+from autoaccel.training.data.loading import BackgroundLoader, enough_workers, same_samples, seconds_per_batch
 from autoaccel.training.data.prepare import Data
-from autoaccel.training.data.sources import ArraySource, DatasetSource, root_of
-from autoaccel.training.device import free_memory
-from autoaccel.training.gradients import accumulate, average
+from autoaccel.training.data.sources import DatasetSource, has_room, root_of
+from autoaccel.training.gradients import accumulate, average, shared
 from autoaccel.training.means import chunks, mean
 from autoaccel.training.optimizer_state import keep_state
 
@@ -54,6 +53,7 @@ class TrainingContext:
         loader: Prefetches the batches of a pass, or None.
         seed: Seed of the random numbers of the techniques and of the loader's workers.
         overlap: Whether processes that share a batch average gradients while they compute the others.
+        apart: Whether the weights of the processes may differ: they have trained alone since these were averaged.
         teacher: The run's best finished model, if the recipe needs one.
     """
 
@@ -93,6 +93,7 @@ class TrainingContext:
         self.network: nn.Module = model
         self.current: list[tuple[Batch, Tensor | float]] = []
         self.overlap = True
+        self.alone = self.apart = False
         self.loader: BackgroundLoader | None = None
         self.seed = seed
 
@@ -134,8 +135,19 @@ class TrainingContext:
 
     @property
     def parallel(self) -> bool:
-        """Whether several processes share each batch."""
-        return self.accelerator is not None and self.accelerator.num_processes > 1
+        """Whether several processes share the gradient of each batch."""
+        return not self.alone and self.accelerator is not None and self.accelerator.num_processes > 1
+
+    def part(self) -> None:
+        """Share no gradients any more; in a single process this changes nothing."""
+        if self.parallel:
+            self.alone, self.network = True, self.model  # not the wrapper, which would average gradients
+
+    def meet(self) -> None:
+        """Average the weights and statistics over the processes, if they have trained alone since the last time."""
+        if self.apart:
+            average_over_ranks(self.model)
+            self.apart = False
 
     def mean(self, batch: Batch, each: Tensor, total: Tensor | float) -> Tensor:
         """Return a micro-batch's part of the mean loss; see `means.mean`."""
@@ -164,6 +176,7 @@ class TrainingContext:
     def update(self) -> bool:
         """Take an optimizer step; return False if the gradient scaler skipped it for non-finite gradients."""
         self.optimizer.step()
+        self.apart = self.alone
         return not getattr(self.optimizer, "step_was_skipped", False)
 
     def recompute_gradients(self) -> None:
@@ -208,24 +221,13 @@ class TrainingContext:
         prepared = self.accelerator.prepare_optimizer(self.optimizer, device_placement=False)
         # Without a gradient scaler, the wrapper only checks for optional packages at every step.
         self.optimizer = prepared.optimizer if prepared.scaler is None else prepared
-        if self.accelerator.num_processes > 1:
-            # Not by Accelerate, which would leave its autocast in the model, and keep each wrapper. Each process
-            # keeps its buffers until an evaluation, and not all may use a parameter.
-            device = [self.device] if self.device.type == "cuda" else None
-            wrap = partial(DistributedDataParallel, broadcast_buffers=False, find_unused_parameters=True)
-            self.network = wrap(self.model, device_ids=device)
+        if self.parallel:
+            self.network = shared(self.model, self.device)
 
     def training_batches(self, samples: int) -> Iterator[Any]:
         """Yield the inputs of `samples` random training samples, the same at every call, without augmentation."""
-        known = len(self.data.train)
-        count = min(samples, known) if known else samples
-        # Always use the same samples, so that measurements made at different times are comparable. A stream has no
-        # others than its first ones.
-        order = torch.Generator().manual_seed(self.seed)
-        indices = torch.randperm(known, generator=order)[:count] if known else torch.arange(count)
-        parts = indices.split(max(1, min(self.micro_batch or count, self.batch_size, count)))
-        # Drop a last batch of one sample, which has no batch statistics.
-        for part in parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 else parts:
+        size = min(self.micro_batch or samples, self.batch_size)
+        for part in same_samples(len(self.data.train), samples, size, self.seed):
             inputs, _ = self.data.train.take(part)
             yield map_tensors(lambda t: t.to(self.device, non_blocking=True), inputs)
 
@@ -266,11 +268,7 @@ class TrainingContext:
             Whether the data were moved; False if they are not arrays in memory.
         """
         train = self.data.train
-        arrays = root_of(train.source)
-        if not isinstance(arrays, ArraySource):
-            return False
-        # Where all computation is on the CPU the data are there already.
-        if self.device.type != "cpu" and arrays.nbytes() > share * free_memory(self.device):
+        if not has_room(self.device, root_of(train.source), share):
             return False
         self.data = replace(self.data, train=train.to(self.device))
         return True

@@ -6,13 +6,25 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from autoaccel.techniques.base import Batch
 from autoaccel.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from autoaccel.training.context import TrainingContext
+
+
+def shared(model: nn.Module, device: torch.device) -> nn.Module:
+    """Wrap a model so that all processes begin with the first one's weights, and average the gradients.
+
+    Not by Accelerate, which would leave its autocast in the model, and keep each wrapper. Each process keeps its
+    buffers until an evaluation, and not all may use a parameter.
+    """
+    ids = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True)
 
 
 def accumulate(context: TrainingContext) -> Iterator[tuple[Batch, Tensor]]:

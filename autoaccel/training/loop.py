@@ -118,6 +118,7 @@ def train(
         if last:
             return found
         if ranks.any(milestones.stopped()):
+            context.meet()  # a checkpoint of the first process is then one of what all have learned
             return None
         keeper.before_step()
         take_step(batch, sampler.drawn)
@@ -182,7 +183,7 @@ class Step:
             batch = technique.batch(context, batch)
         # Until a size has proved to fit, processes average gradients only when all have them: one that lacks memory
         # would leave the others waiting.
-        context.overlap = self._ranks.world == 1 or self._ranks.all(self._sizes.fits(context, batch))
+        context.overlap = not context.parallel or self._ranks.all(self._sizes.fits(context, batch))
         while (losses := self._gradients(batch)) is None:
             self._halve(batch)
         if not average(context):
@@ -213,7 +214,7 @@ class Step:
                     context.sample_loss.scatter_reduce_(0, part.index, losses.float(), "mean", include_self=False)
             found = losses
         except (RuntimeError, MemoryError) as error:
-            waited_for = context.overlap and self._ranks.world > 1
+            waited_for = context.overlap and context.parallel
             if not out_of_memory(error) or waited_for or _computed_at_once(context, batch) == 1:
                 raise
         return found if context.overlap or self._ranks.all(found is not None) else None

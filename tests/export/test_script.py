@@ -84,6 +84,11 @@ SELECTING = Recipe(techniques={"infobatch": {}, "ema": {"half_life": 0.05}})
 UNEVEN = Recipe(  # three samples of a batch for one process, two for the other
     Choice("sgd", {"lr": 0.1}), Choice("constant"), Choice("constant_batch", {"size": 5}), {"ema": {}}
 )
+AVERAGING = Recipe(  # after each step of SGD, which is as good as averaging gradients
+    Choice("sgd", {"lr": 0.1, "momentum": 0.0}),
+    Choice("constant"),
+    techniques={"local_sgd": {"after": 0.0, "every": 1e-6}},
+)
 RECIPES = {
     "plain": PLAIN["plain"],
     "averaged": AVERAGED,
@@ -163,6 +168,7 @@ def test_the_script_keeps_the_best_weights_as_training_does(tmp_path, recipe, on
         pytest.param(PLAIN["plain"], MODEL, id="plain", marks=pytest.mark.slow),
         pytest.param(SELECTING, MODEL, id="selecting"),
         pytest.param(UNEVEN, PRICES, id="uneven"),
+        pytest.param(AVERAGING, MODEL, id="averaging"),
     ],
 )
 def test_two_processes_train_what_one_does(tmp_path, recipe, model):

@@ -6,7 +6,7 @@ that much later. The order of the samples is the same as without workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -89,6 +89,25 @@ def seconds_per_batch(source: Source, size: int, workers: int, now: Callable[[],
     for _ in loaded:
         pass
     return (now() - before) / count
+
+
+def same_samples(known: int, samples: int, size: int, seed: int) -> Sequence[Tensor]:
+    """Return the indices of random samples, always the same: measurements made at different times are comparable.
+
+    Args:
+        known: Number of samples there are; 0 for a stream, which has no others than its first ones.
+        samples: Number of samples to take.
+        size: Largest number of samples in a batch.
+        seed: Seed of the choice.
+
+    Returns:
+        The indices of each batch. A last batch of one sample is dropped, since it has no batch statistics.
+    """
+    count = min(samples, known) if known else samples
+    order = torch.Generator().manual_seed(seed)
+    indices = torch.randperm(known, generator=order)[:count] if known else torch.arange(count)
+    parts: tuple[Tensor, ...] = indices.split(max(1, min(size, count)))
+    return parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 else parts
 
 
 class _Batches(Dataset[Loaded]):

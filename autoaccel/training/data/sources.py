@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from autoaccel.techniques.shared.tensors import map_tensors, tensors_in
+from autoaccel.training.device import free_memory
 
 FEW = 8
 """Number of samples that are looked at; small sizes are rare among the dimensions of data."""
@@ -132,6 +133,14 @@ def _beside(index: Tensor, data: Tensor) -> Tensor:
 def root_of(source: Source) -> Source:
     """Return the source that holds the samples, beneath any subsets."""
     return root_of(source.source) if isinstance(source, SubsetSource) else source
+
+
+def has_room(device: torch.device, source: Source, share: float) -> bool:
+    """Return whether a source is of arrays in memory that take at most `share` of the free memory of a device."""
+    # Where all computation is on the CPU the data are there already.
+    return isinstance(source, ArraySource) and (
+        device.type == "cpu" or source.nbytes() <= share * free_memory(device)
+    )
 
 
 def first_few(samples: Sized) -> Tensor:
