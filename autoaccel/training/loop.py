@@ -100,7 +100,7 @@ def train(
         return milestones.best.score if milestones.best else None
     reached = bisect_right(shares, progress.p)
     for batch in sampler:
-        context.p = _agreed(progress, context, ranks)
+        context.p, stop = _agreed(progress, context, milestones, ranks)
         if context.p == 1 and not context.seen:  # an untrained model is no result
             if progress.finishing_early:
                 return None
@@ -117,7 +117,7 @@ def train(
         reached = passed
         if last:
             return found
-        if ranks.any(milestones.stopped()):
+        if stop:
             context.meet()  # a checkpoint of the first process is then one of what all have learned
             return None
         keeper.before_step()
@@ -260,13 +260,20 @@ class Sizes:
         return self.overlap and self._times > SURE
 
 
-def _agreed(progress: Progress, context: TrainingContext, ranks: Ranks) -> float:
-    """Return the progress of the rank that is furthest: ranks that disagreed would deadlock at different steps."""
-    context.meter.settle()
-    p = progress.read(context.meter.spent())
-    if ranks.world > 1 and progress.timed:
-        p, early = ranks.largest(p, float(progress.finishing_early))
-        progress.p = p
+def _agreed(
+    progress: Progress, context: TrainingContext, milestones: Milestones, ranks: Ranks
+) -> tuple[float, bool]:
+    """Return the progress of the rank that is furthest, and whether one is to stop.
+
+    Ranks that disagreed would deadlock at different steps. They agree in one message, or two where the budget
+    limits what each of them measures for itself.
+    """
+    if not context.meter.alike.issuperset(progress.budget):
+        context.meter.settle()
+    p, stop = progress.read(context.meter.spent()), milestones.stopped()
+    if ranks.world > 1:
+        p, early, stopped = ranks.largest(p, float(progress.finishing_early), float(stop))
+        progress.p, stop = p, bool(stopped)
         if early:
             progress.finish_early()
-    return p
+    return p, stop

@@ -78,13 +78,13 @@ def test_an_average_over_time_is_averaged_too(results):
 
 @pytest.mark.slow
 def test_no_gradient_travels_while_they_train_alone(results):
-    """Not even its number of samples: only the agreements on progress, with two numbers, and on a stop, with one."""
+    """Not even its number of samples: only the agreement on progress and on a stop, with three numbers."""
     parameters = len(results["later"][0]["live"])
     for rank in results["apart"]:
-        assert rank["sizes"] == {"6": [2, 1], "7": [2, 1]}
+        assert rank["sizes"] == {"6": [3], "7": [3]}
     for rank in results["later"]:
         assert parameters in rank["sizes"]["4"] and parameters in rank["sizes"]["5"]
-        assert rank["sizes"]["8"] == [2, 1]
+        assert rank["sizes"]["8"] == [3]
 
 
 @pytest.mark.slow

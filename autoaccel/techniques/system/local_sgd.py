@@ -31,8 +31,8 @@ class LocalSgd(Technique):
     the same weights. All else stays each process's own, such as the state of its optimizer and a moving average of
     its weights; a training that goes on from a checkpoint has those of the first process.
 
-    There are fewer bytes, but no fewer waits: before each step processes still agree on progress and on whether to
-    stop, in two messages of a few bytes.
+    There are fewer bytes, but still a wait in each step: processes agree on progress and on whether to stop, in a
+    message of a few bytes.
 
     Args:
         every: Progress between two averages.

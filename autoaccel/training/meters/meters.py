@@ -130,6 +130,11 @@ class Meters:
         for meter in self._meters:
             meter.step(samples if meter.shared or share is None else share)
 
+    @property
+    def alike(self) -> frozenset[str]:
+        """The quantities that all processes read alike."""
+        return frozenset(meter.quantity for meter in self._meters if meter.shared or self._world == 1)
+
     def settle(self) -> None:
         """Book what each process has measured since the last time, in place of this one's share for all of them.
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median_low
-from typing import Any, ClassVar
+from typing import Any
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import COUNTS, REPRODUCIBLE, Cost
@@ -38,12 +38,8 @@ class Progress:
         finalization: Cost reserved for saving and ending the trial.
         step: Expected cost of a step, used while only the first one is known; empty if unknown.
         finishing: Called at every reading; returns whether the training was asked to finish early.
-
-    Attributes:
-        timed: Whether it depends on the clock or on requests, which processes may see at different steps.
     """
 
-    timed: ClassVar[bool] = True
     budget: Budget
     setup: Cost
     evaluation: Cost
