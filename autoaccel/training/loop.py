@@ -16,7 +16,6 @@ from torch import Tensor
 
 from autoaccel.core.quantities import Cost
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
-from autoaccel.techniques.shared.tensors import tensors_in
 from autoaccel.training.batches import BatchSampler
 from autoaccel.training.best import Best
 from autoaccel.training.context import TrainingContext
@@ -28,12 +27,11 @@ from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
 from autoaccel.training.ranks import Ranks
 from autoaccel.training.scores import Score
+from autoaccel.training.sizes import Sizes
 from autoaccel.training.snapshot import Running
 
 CHECK_EVERY = 50
 """Steps between two checks that the loss is finite: each check synchronizes with the device."""
-SURE = 4
-"""Steps of a size after which processes that share batches rely on memory to suffice for it."""
 
 
 class Keeper:
@@ -234,29 +232,6 @@ def _computed_at_once(context: TrainingContext, batch: Batch) -> int:
 
 def _overriding(techniques: Sequence[Technique], hook: str) -> list[Technique]:
     return [t for t in techniques if getattr(type(t), hook) is not getattr(Technique, hook)]
-
-
-class Sizes:
-    """Which batches memory suffices for.
-
-    Attributes:
-        overlap: Whether each step uses each trained parameter, as averaging while computing requires.
-    """
-
-    def __init__(self) -> None:
-        self.overlap = True
-        self._network: object = None
-        self._largest = self._times = 0
-
-    def fits(self, context: TrainingContext, batch: Batch) -> bool:
-        """Return whether `SURE` batches of this size or a larger one were trained on, with the same network."""
-        size = sum(part.numel() for part in tensors_in(batch.inputs))
-        if context.network is not self._network:
-            self._network, self._largest, self._times = context.network, 0, 0
-        if size > self._largest:
-            self._largest, self._times = size, 0
-        self._times += 1
-        return self.overlap and self._times > SURE
 
 
 def _agreed(progress: Progress, context: TrainingContext, ranks: Ranks) -> float:
