@@ -21,7 +21,7 @@ from autoaccel.training.best import Best
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.device import out_of_memory
 from autoaccel.training.evaluate import evaluated_weights, score
-from autoaccel.training.failures import NotFiniteError
+from autoaccel.training.failures import GrownError, NotFiniteError
 from autoaccel.training.gradients import accumulate, average
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
@@ -211,9 +211,11 @@ class Step:
                     context.sample_loss.scatter_reduce_(0, part.index, losses.float(), "mean", include_self=False)
             found = losses
         except (RuntimeError, MemoryError) as error:
-            waited_for = context.overlap and self._ranks.world > 1
-            if not out_of_memory(error) or waited_for or _computed_at_once(context, batch) == 1:
+            if not out_of_memory(error) or _computed_at_once(context, batch) == 1:
                 raise
+            if context.overlap and self._ranks.world > 1:
+                why = f"one of {self._ranks.world} processes ran out of memory, which had sufficed"
+                raise GrownError(why) from error
         return found if context.overlap or self._ranks.all(found is not None) else None
 
     def _halve(self, batch: Batch) -> None:
