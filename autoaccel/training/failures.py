@@ -23,6 +23,13 @@ class NotFiniteError(ArithmeticError):
     """Raised when the loss is infinite or NaN: the recipe diverged."""
 
 
+class GrownError(RuntimeError):
+    """Raised where memory no longer suffices for what it did, while other processes wait for the gradients.
+
+    The training cannot go on, and says nothing of the recipe: anew, its first steps find out what fits now.
+    """
+
+
 @dataclass(frozen=True)
 class Failure:
     """What an exception says of a training.
@@ -56,6 +63,8 @@ def failure_of(error: Exception) -> Failure:
     """Return what an exception says: infeasible is what lacks memory, diverges or spends all on its set-up."""
     if isinstance(error, ElsewhereError):
         return error.failure
+    if isinstance(error, GrownError):
+        return Failure(OutcomeKind.LOST, str(error))
     if isinstance(error, NotFiniteError | OverspentError | torch.OutOfMemoryError) and str(error):
         return Failure(OutcomeKind.INFEASIBLE, str(error).splitlines()[0])
     if out_of_memory(error):

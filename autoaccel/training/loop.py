@@ -16,24 +16,22 @@ from torch import Tensor
 
 from autoaccel.core.quantities import Cost
 from autoaccel.techniques.base import Batch, OptimizerTechnique, Technique
-from autoaccel.techniques.shared.tensors import tensors_in
 from autoaccel.training.batches import BatchSampler
 from autoaccel.training.best import Best
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.device import out_of_memory
 from autoaccel.training.evaluate import evaluated_weights, score
-from autoaccel.training.failures import NotFiniteError
+from autoaccel.training.failures import GrownError, NotFiniteError
 from autoaccel.training.gradients import accumulate, average
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
 from autoaccel.training.ranks import Ranks
 from autoaccel.training.scores import Score
+from autoaccel.training.sizes import Sizes
 from autoaccel.training.snapshot import Running
 
 CHECK_EVERY = 50
 """Steps between two checks that the loss is finite: each check synchronizes with the device."""
-SURE = 4
-"""Steps of a size after which processes that share batches rely on memory to suffice for it."""
 
 
 class Keeper:
@@ -214,9 +212,11 @@ class Step:
                     context.sample_loss.scatter_reduce_(0, part.index, losses.float(), "mean", include_self=False)
             found = losses
         except (RuntimeError, MemoryError) as error:
-            waited_for = context.overlap and context.parallel
-            if not out_of_memory(error) or waited_for or _computed_at_once(context, batch) == 1:
+            if not out_of_memory(error) or _computed_at_once(context, batch) == 1:
                 raise
+            if context.overlap and context.parallel:
+                why = f"one of {self._ranks.world} processes ran out of memory, which had sufficed"
+                raise GrownError(why) from error
         return found if context.overlap or self._ranks.all(found is not None) else None
 
     def _halve(self, batch: Batch) -> None:
@@ -235,29 +235,6 @@ def _computed_at_once(context: TrainingContext, batch: Batch) -> int:
 
 def _overriding(techniques: Sequence[Technique], hook: str) -> list[Technique]:
     return [t for t in techniques if getattr(type(t), hook) is not getattr(Technique, hook)]
-
-
-class Sizes:
-    """Which batches memory suffices for.
-
-    Attributes:
-        overlap: Whether each step uses each trained parameter, as averaging while computing requires.
-    """
-
-    def __init__(self) -> None:
-        self.overlap = True
-        self._network: object = None
-        self._largest = self._times = 0
-
-    def fits(self, context: TrainingContext, batch: Batch) -> bool:
-        """Return whether `SURE` batches of this size or a larger one were trained on, with the same network."""
-        size = sum(part.numel() for part in tensors_in(batch.inputs))
-        if context.network is not self._network:
-            self._network, self._largest, self._times = context.network, 0, 0
-        if size > self._largest:
-            self._largest, self._times = size, 0
-        self._times += 1
-        return self.overlap and self._times > SURE
 
 
 def _agreed(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from autoaccel.core import checkpoints
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import COUNTS, Cost
 from autoaccel.core.trial import LATE, Outcome, OutcomeKind, Purpose, Report, TrialRequest, final_milestones
@@ -44,7 +45,8 @@ def run_trial(task: Task, request: TrialRequest, environment: TrialEnvironment) 
 
     Returns:
         The outcome. A recipe that runs out of memory, diverges or spends its whole budget on setup is infeasible;
-        any other exception makes it failed, with the line of the user's code.
+        one that memory no longer suffices for while other processes wait is lost, as if a process had died; any
+        other exception makes it failed, with the line of the user's code.
     """
     if request.folds < 2:
         return _run(task, request, environment)
@@ -95,8 +97,10 @@ def _attempt(task: Task, request: TrialRequest, environment: TrialEnvironment) -
         failure = failure_of(error)
         if failure.trace:
             log(failure.trace)
-        cost = _cost(spent, environment)
-        return Outcome(failure.kind, cost, reason=failure.reason, where=failure.where, first_step=first_step)
+        outcome = Outcome(failure.kind, _cost(spent, environment), reason=failure.reason, where=failure.where)
+        if failure.kind is OutcomeKind.LOST and environment.folder is not None:  # it is tried again from there
+            outcome = replace(outcome, saved=checkpoints.saved(environment.folder))
+        return replace(outcome, first_step=first_step)
 
 
 def _cost(spent: Cost, environment: TrialEnvironment) -> Cost:

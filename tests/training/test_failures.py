@@ -5,7 +5,7 @@ import torch
 
 from autoaccel.core.trial import OutcomeKind
 from autoaccel.errors import TaskError, UsageError
-from autoaccel.training.failures import ElsewhereError, Failure, NotFiniteError, failure_of, together
+from autoaccel.training.failures import ElsewhereError, Failure, GrownError, NotFiniteError, failure_of, together
 from autoaccel.training.meters.meters import OverspentError
 
 
@@ -17,6 +17,7 @@ from autoaccel.training.meters.meters import OverspentError
         (torch.OutOfMemoryError("CUDA out of memory.\nTried 1 GiB"), OutcomeKind.INFEASIBLE, "CUDA out of memory."),
         (MemoryError(), OutcomeKind.INFEASIBLE, "out of memory"),
         (RuntimeError("CPU: can't allocate memory"), OutcomeKind.INFEASIBLE, "out of memory"),
+        (GrownError("memory no longer suffices"), OutcomeKind.LOST, "memory no longer suffices"),
         (TaskError("no such metric"), OutcomeKind.FAILED, "no such metric"),
         (UsageError("no such meter"), OutcomeKind.FAILED, "no such meter"),
     ],
