@@ -54,7 +54,7 @@ class BatchSampler:
     def __init__(self, context: TrainingContext, seed: int, rank: int = 0, world: int = 1):
         self._context = context
         self._order = torch.Generator().manual_seed(seed)
-        self._rank, self._world, self._least = rank, world, least_share(context)
+        self._rank, self._world, self._least = rank, world, least_share(context.model, context.techniques)
         self._shared = context.sample_loss.clone()
         self._selectors = [t for t in context.techniques if type(t).select is not Technique.select]
         self._own = context.data.weights.get("train")
@@ -140,7 +140,7 @@ class BatchSampler:
         drawn = [self._positions(torch.tensor(list(indices))) for indices in self._drawn(sampler, list)]
         batches = [kept for kept in drawn if len(kept)]
         if not self._place.number:
-            check_own_batches([len(batch) for batch in batches], self._context, self._world)
+            check_own_batches([len(batch) for batch in batches], type(sampler).__name__, self._least)
         return batches
 
     def _drawn(self, sampler: Any, gather: Callable[[Iterator[Any]], T]) -> T:

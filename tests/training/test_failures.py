@@ -5,8 +5,15 @@ import torch
 
 from autoaccel.core.trial import OutcomeKind
 from autoaccel.errors import TaskError, UsageError
-from autoaccel.training.failures import ElsewhereError, Failure, GrownError, NotFiniteError, failure_of, together
-from autoaccel.training.meters.meters import OverspentError
+from autoaccel.training.failures import (
+    ElsewhereError,
+    Failure,
+    GrownError,
+    NotFiniteError,
+    OverspentError,
+    failure_of,
+    together,
+)
 
 
 @pytest.mark.parametrize(

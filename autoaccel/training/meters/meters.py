@@ -16,6 +16,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import Clock
 from autoaccel.core.quantities import REPRODUCIBLE, SECONDS, Cost
 from autoaccel.errors import TaskError, UsageError
+from autoaccel.training.failures import OverspentError
 from autoaccel.training.meters.base import Meter
 from autoaccel.training.meters.counts import SamplesMeter, SecondsMeter, StepsMeter
 from autoaccel.training.meters.flops import FlopsMeter
@@ -57,10 +58,6 @@ def registered() -> list[Meter]:
     """Return a new meter of each registered kind."""
     discover()
     return [make() for make in _REGISTERED.values()]
-
-
-class OverspentError(RuntimeError):
-    """A trial's set-up has exceeded the trial's budget."""
 
 
 class Meters:
