@@ -138,7 +138,10 @@ class Context(Protocol):
         ...
 
     def part(self) -> None:
-        """From now on let each of several ranks train alone: `alone` is set, and no gradients are averaged."""
+        """Let each of several ranks take the next step alone; from then on `alone` is set.
+
+        Call it before the gradient of each such step is computed, on all ranks. There is no way back.
+        """
         ...
 
     def meet(self) -> None:

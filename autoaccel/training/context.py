@@ -139,9 +139,10 @@ class TrainingContext:
         return not self.alone and self.accelerator is not None and self.accelerator.num_processes > 1
 
     def part(self) -> None:
-        """Share no gradients any more; in a single process this changes nothing."""
+        """Take the next step alone; in a single process this changes nothing."""
         if self.parallel:
             self.alone, self.network = True, self.model  # not the wrapper, which would average gradients
+        self.apart = self.alone
 
     def meet(self) -> None:
         """Average the weights and statistics over the processes, if they have trained alone since the last time."""
@@ -176,7 +177,6 @@ class TrainingContext:
     def update(self) -> bool:
         """Take an optimizer step; return False if the gradient scaler skipped it for non-finite gradients."""
         self.optimizer.step()
-        self.apart = self.alone
         return not getattr(self.optimizer, "step_was_skipped", False)
 
     def recompute_gradients(self) -> None:

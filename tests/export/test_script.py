@@ -85,7 +85,7 @@ UNEVEN = Recipe(  # three samples of a batch for one process, two for the other
     Choice("sgd", {"lr": 0.1}), Choice("constant"), Choice("constant_batch", {"size": 5}), {"ema": {}}
 )
 AVERAGING = Recipe(  # after each step of SGD, which is as good as averaging gradients
-    Choice("sgd", {"lr": 0.1, "momentum": 0.0}),
+    Choice("sgd", {"lr": 2.0, "momentum": 0.0}),
     Choice("constant"),
     techniques={"local_sgd": {"after": 0.0, "every": 1e-6}},
 )

@@ -22,9 +22,9 @@ from autoaccel.techniques.shared.ranks import averaged_over_ranks
     paper="arXiv 1805.09767; arXiv 1808.07217",
 )
 class LocalSgd(Technique):
-    """Let processes that share batches train alone, and average their weights at intervals: for slow links.
+    """Let processes that share batches train alone, and average their weights at intervals; in one, change nothing.
 
-    In one process this changes nothing, and so a search whose trials are single processes learns nothing of it.
+    It is for slow links. A search whose trials are single processes learns nothing of it.
 
     Each process takes steps with the gradient of its own share of a batch. What is evaluated, saved and delivered
     is the average over the processes, of weights and of BatchNorm's statistics; a checkpoint is made once all have
@@ -44,8 +44,8 @@ class LocalSgd(Technique):
     next: float = field(init=False, default=0.0, repr=False)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
-        """Begin to train alone, before the first gradient from `after` on."""
-        if context.p >= self.after and not context.alone:
+        """Take each step from `after` on alone."""
+        if context.p >= self.after:
             context.part()
         return batch
 
