@@ -13,6 +13,7 @@ from autoaccel.core.trial import OutcomeKind
 from autoaccel.errors import TaskError, UsageError
 from autoaccel.training.data.discovery import user_line
 from autoaccel.training.device import out_of_memory
+from autoaccel.training.meters.base import OverspentError
 from autoaccel.training.ranks import Ranks
 
 T = TypeVar("T")
@@ -20,10 +21,6 @@ T = TypeVar("T")
 
 class NotFiniteError(ArithmeticError):
     """Raised when the loss is infinite or NaN: the recipe diverged."""
-
-
-class OverspentError(RuntimeError):
-    """Raised when set-up and evaluation leave nothing of the budget for a step."""
 
 
 class GrownError(RuntimeError):

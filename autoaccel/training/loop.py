@@ -21,8 +21,9 @@ from autoaccel.training.best import Best
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.device import out_of_memory
 from autoaccel.training.evaluate import evaluated_weights, score
-from autoaccel.training.failures import GrownError, NotFiniteError, OverspentError
+from autoaccel.training.failures import GrownError, NotFiniteError
 from autoaccel.training.gradients import accumulate, average
+from autoaccel.training.meters.base import OverspentError
 from autoaccel.training.meters.progress import Progress
 from autoaccel.training.ranks import Ranks
 from autoaccel.training.scores import Score

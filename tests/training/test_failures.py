@@ -10,10 +10,10 @@ from autoaccel.training.failures import (
     Failure,
     GrownError,
     NotFiniteError,
-    OverspentError,
     failure_of,
     together,
 )
+from autoaccel.training.meters.base import OverspentError
 
 
 @pytest.mark.parametrize(

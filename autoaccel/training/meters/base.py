@@ -11,6 +11,10 @@ from typing import Any, ClassVar
 from torch import nn
 
 
+class OverspentError(RuntimeError):
+    """Raised when set-up and evaluation leave nothing of a trial's budget for a step."""
+
+
 class Meter:
     """Measure one quantity. Only `read` must be overridden; the other methods tell what happens in between.
 

@@ -16,8 +16,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.clock import Clock
 from autoaccel.core.quantities import REPRODUCIBLE, SECONDS, Cost
 from autoaccel.errors import TaskError, UsageError
-from autoaccel.training.failures import OverspentError
-from autoaccel.training.meters.base import Meter
+from autoaccel.training.meters.base import Meter, OverspentError
 from autoaccel.training.meters.counts import SamplesMeter, SecondsMeter, StepsMeter
 from autoaccel.training.meters.flops import FlopsMeter
 from autoaccel.training.ranks import Ranks
