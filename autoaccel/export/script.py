@@ -29,14 +29,14 @@ STANDARD: Mapping[str, tuple[str, ...]] = {
     "math": (),
     "sys": (),
     "collections.abc": ("Iterator",),
-    "contextlib": ("ExitStack",),
+    "contextlib": ("ExitStack", "nullcontext"),
     "itertools": ("islice",),
     "time": ("monotonic",),
     "types": ("ModuleType", "SimpleNamespace"),
     "typing": ("Any",),
 }
 INSTALLED: Mapping[str, tuple[str, ...]] = {
-    "accelerate": ("Accelerator", "PartialState"),
+    "accelerate": ("Accelerator", "DistributedDataParallelKwargs", "PartialState"),
     "accelerate.utils": ("set_seed",),
     "safetensors.torch": ("save_model",),
     "torch": ("Tensor", "nn"),
@@ -45,7 +45,7 @@ COPIED: Mapping[str, tuple[str, ...]] = {
     "core.schedules": ("Schedule",),
     "techniques.base": ("OptimizerTechnique",),
     "techniques.context": ("rows_of",),
-    "techniques.shared.modules": ("Factor", "evaluating"),
+    "techniques.shared.modules": ("Factor",),
     "techniques.shared.tensors": ("call", "map_tensors"),
     "training.batches": ("BatchSampler",),
     "training.best": ("Best",),
@@ -54,6 +54,9 @@ COPIED: Mapping[str, tuple[str, ...]] = {
     "training.data.prepare": ("Data", "build_model", "in_units", "prepare"),
     "training.data.reading": ("ReadSource",),
     "training.data.task": ("Task",),
+    "training.evaluate": ("score",),
+    "training.gradients": ("accumulate",),
+    "training.ranks": ("Ranks", "check_shares", "share_of"),
     "training.scores": ("Score", "batch_size", "joined", "score_batch"),
 }
 """What the templates may name, beside whole modules. A script imports what it does name."""

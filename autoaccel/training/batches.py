@@ -17,6 +17,7 @@ from autoaccel.errors import TaskError
 from autoaccel.techniques.base import Batch, Technique
 from autoaccel.training.context import TrainingContext
 from autoaccel.training.data.sources import StreamSource
+from autoaccel.training.ranks import share_of
 
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ class BatchSampler:
         """Yield this rank's share of each batch, and note the whole batch's size; a loader asks ahead for them."""
         for index in indices:
             self._counts.append(len(index))
-            yield index[self._rank :: self._world]
+            yield share_of(index, self._rank, self._world)
 
     def _indices(self, weight: Tensor | None) -> Iterable[Tensor]:
         """Return the indices of each batch of a pass over all ranks."""
@@ -171,8 +172,10 @@ class BatchSampler:
         while drawn := list(islice(samples, self._context.batch_size)):
             if len(drawn) < self._context.batch_size and done:
                 return
-            own = torch.arange(done, done + len(drawn))[self._rank :: self._world]
-            inputs, targets = self._context.data.train.reader(source.collate(drawn[self._rank :: self._world]))
+            own = share_of(torch.arange(done, done + len(drawn)), self._rank, self._world)
+            inputs, targets = self._context.data.train.reader(
+                source.collate(share_of(drawn, self._rank, self._world))
+            )
             done += len(drawn)
             self._counts.append(len(drawn))
             batch = self._context.to_device(own, inputs, targets)

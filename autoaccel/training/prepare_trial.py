@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from autoaccel.core.catalog import REFERENCE
 from autoaccel.core.trial import Reference, TrialRequest
@@ -21,11 +20,7 @@ from autoaccel.training.data.prepare import build_model
 from autoaccel.training.data.scaling import fold, last_layer
 from autoaccel.training.data.sources import FEW
 from autoaccel.training.data.task import Task
-from autoaccel.training.ranks import Ranks
 from autoaccel.training.trial_environment import WEIGHTS, TrialEnvironment
-
-NORMED = 32
-"""Fewest samples of a process that BatchNorm takes its statistics of, where several share a batch."""
 
 
 def prepare_trial(task: Task, request: TrialRequest, environment: TrialEnvironment) -> TrainingContext:
@@ -59,24 +54,6 @@ def prepare_trial(task: Task, request: TrialRequest, environment: TrialEnvironme
         context.teacher = _finished_model(task, request.reference, context, environment)
     context.micro_batch = request.micro_batch
     return context
-
-
-def check_shares(context: TrainingContext) -> None:
-    """Refuse a training whose batches cannot be shared by as many processes without changing what is trained.
-
-    Raises:
-        UsageError: If the loss is of whole batches, or a share is too small to be a batch.
-    """
-    world = Ranks().world
-    if world == 1:
-        return
-    if not context.data.objective.per_sample:
-        raise UsageError(f"the loss is one number a batch, so {world} processes cannot share a batch")
-    normed = any(isinstance(module, _BatchNorm) for module in context.model.modules())
-    least = NORMED if normed else 1
-    if context.batch_size < least * world:
-        why = f", as BatchNorm needs {NORMED} samples each" if normed else ""
-        raise UsageError(f"batches of {context.batch_size} are too small for {world} processes{why}")
 
 
 def _check_requirements(

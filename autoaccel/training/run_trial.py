@@ -29,7 +29,8 @@ from autoaccel.training.loop import Keeper, Milestones, NotFiniteError, train
 from autoaccel.training.meters.meters import OverspentError
 from autoaccel.training.meters.progress import Progress
 from autoaccel.training.pacer import Pacer
-from autoaccel.training.prepare_trial import check_shares, prepare_trial
+from autoaccel.training.prepare_trial import prepare_trial
+from autoaccel.training.ranks import check_shares
 from autoaccel.training.scores import Score
 from autoaccel.training.snapshot import SnapshotError
 from autoaccel.training.trial_environment import TrialEnvironment
@@ -83,7 +84,7 @@ def _attempt(task: Task, request: TrialRequest, environment: TrialEnvironment) -
         try:
             with context.meter.setting_up(request.budget.resolve(len(context.data.train))):
                 set_up(context, environment.cpu)
-                check_shares(context)
+                check_shares(context.data.objective.per_sample, context.model, context.batch_size)
             first_step = context.meter.seconds() - request.carried.seconds
             if request.purpose is Purpose.PACE:
                 return _paced(context, request, environment)
