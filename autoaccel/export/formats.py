@@ -28,15 +28,19 @@ def recipe_of(record: RunRecord) -> Recipe:
 
 
 def accelerate_config(record: RunRecord) -> str:
-    """A configuration for `accelerate launch --config_file`, with the processes that the delivered training had."""
-    recipe, processes, gpus = recipe_of(record), _processes(record), _on_gpus(record)
+    """A configuration for `accelerate launch --config_file`, with the processes that the delivered training had.
+
+    That is one where they were on CPUs: Accelerate would start no others there, and `torchrun` does.
+    """
+    recipe, on_cpus = recipe_of(record), _processes_on_cpus(record)
+    processes = 1 if on_cpus else _processes(record)
     data: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE",
-        "distributed_type": "NO" if processes == 1 else "MULTI_GPU" if gpus else "MULTI_CPU",
+        "distributed_type": "NO" if processes == 1 else "MULTI_GPU",
         "mixed_precision": next((p for p in ("bf16", "fp16") if p in recipe.techniques), "no"),
         "num_machines": 1,
         "num_processes": processes,
-        "use_cpu": processes > 1 and not gpus,
+        "use_cpu": on_cpus > 0,
     }
     return dump_yaml(data)
 
@@ -46,8 +50,10 @@ def _processes(record: RunRecord) -> int:
     return trial.request.processes if trial else 1
 
 
-def _on_gpus(record: RunRecord) -> bool:
-    return bool(record.config.get("slots", {}).get("gpus"))
+def _processes_on_cpus(record: RunRecord) -> int:
+    """Return how many processes shared each batch on CPUs; 0 for one, or for GPUs."""
+    processes = _processes(record)
+    return 0 if processes == 1 or record.config.get("slots", {}).get("gpus") else processes
 
 
 def script_files(record: RunRecord) -> Mapping[str, str]:
@@ -76,11 +82,8 @@ def _script(record: RunRecord) -> str:
     if missing := [name for name in ("seed", "target") if name not in record.config]:
         raise StoreError(f"config.json of this run lacks {' and '.join(missing)}, so no script can be written")
     seed, target = int(record.config["seed"]), str(record.config["target"])
-    processes, milestones = _processes(record), _milestones(trial)
-    launched = processes > 1 and not _on_gpus(record)  # accelerate starts none on CPUs
-    return training_script(
-        recipe_of(record), target, seed, cost, micro_batch, milestones, processes if launched else 0
-    )
+    milestones, on_cpus = _milestones(trial), _processes_on_cpus(record)
+    return training_script(recipe_of(record), target, seed, cost, micro_batch, milestones, on_cpus)
 
 
 FORMATS: Mapping[str, Callable[[RunRecord], str]] = MappingProxyType(

@@ -7,7 +7,7 @@ import inspect
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -96,15 +96,28 @@ def profile_task(
     evaluation = context.meter.spent() - before
     measuring = measuring_cost(task, measured, context)
     micro_batch = _largest_batch(context, clock) if context.device.type == "cuda" else 0
-    capabilities = task_capabilities(task, context.data, context.model) | _machine_capabilities(context.device)
-    understood = tuple(described(task, context))
+    facts = _unmeasured(task, context)
     rehearse_delivery(task, context)
     if save is not None:
         context.data.found.save(save)
-    data, spent = context.data, context.meter.spent()
+    return replace(
+        facts,
+        train=Cost({name: amount / step.batch_size for name, amount in step.cost.items()}),
+        evaluation=evaluation.without(COUNTS),
+        resampling=resampling.without(COUNTS),
+        measuring=measuring,
+        setup=setup,
+        profile=context.meter.spent(),
+        micro_batch=micro_batch,
+    )
+
+
+def _unmeasured(task: Task, context: TrainingContext) -> TaskFacts:
+    """Return what is known of a task and its machine without what anything costs."""
+    data = context.data
     return TaskFacts(
         kind=data.kind,
-        capabilities=capabilities,
+        capabilities=task_capabilities(task, data, context.model) | _machine_capabilities(context.device),
         metric=data.metric.name,
         maximize=data.metric.maximize,
         common_metric=is_common(data.metric.name),
@@ -113,16 +126,9 @@ def profile_task(
         n_test=len(data.test) if data.test is not None else 0,
         classes=data.classes,
         parameters=sum(p.numel() for p in context.model.parameters() if p.requires_grad),
-        train=Cost({name: amount / step.batch_size for name, amount in step.cost.items()}),
-        evaluation=evaluation.without(COUNTS),
-        resampling=resampling.without(COUNTS),
-        measuring=measuring,
-        setup=setup,
-        profile=spent,
-        micro_batch=micro_batch,
         device=_device_name(context.device),
         fingerprint=data_digest(data),
-        understood=understood,
+        understood=tuple(described(task, context)),
         folds=task.folds,
         defaults=_defaults(task),
         names=data.found.reader.names,

@@ -1,7 +1,6 @@
 """Compare recipes with plain training, paired by seed: shared code of the experiments."""
 
 import argparse
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import mean, median, stdev
@@ -10,6 +9,7 @@ from runner import OUT, Job, Results, run_jobs
 from scipy.stats import t as student
 
 from autoaccel.core.budget import Budget
+from autoaccel.core.machine import usable_cpus
 from autoaccel.core.recipe import PLAIN, Recipe
 
 
@@ -61,7 +61,7 @@ class Experiment:
                     for seed in range(seeds)
                     for name, recipe in self.recipes.items()
                 ]
-                workers = 1 if budget.seconds else max(1, len(os.sched_getaffinity(0)))
+                workers = 1 if budget.seconds else usable_cpus()
                 run_jobs(f"{self.file}:{task}", jobs, self.results, workers, f"{task}, {budget}")
                 for name in self.recipes:
                     print(self.row(task, sign, budget, name, seeds), flush=True)

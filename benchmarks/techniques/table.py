@@ -11,7 +11,6 @@ runs/techniques and reused; `--write` puts the rows into autoaccel/effects.json.
 
 import argparse
 import json
-import os
 import tempfile
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -25,6 +24,7 @@ from autoaccel.core.budget import Budget
 from autoaccel.core.catalog import REFERENCE, Catalog, TechniqueInfo, check
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.facts import TaskFacts
+from autoaccel.core.machine import usable_cpus
 from autoaccel.core.recipe import PLAIN, Choice, Recipe
 from autoaccel.core.resources import Resources
 from autoaccel.core.target import TaskRef
@@ -37,7 +37,7 @@ FLOPS = {"image": 6.6e11, "text": 5.4e11, "table": 3.5e10, "regression": 2.8e10}
 """About 600, 450, 1,500 and 1,250 steps of plain training."""
 SECONDS = {"image": 6.0, "text": 6.0, "table": 3.0, "regression": 3.0}
 APART = 1.3
-CORES = len(os.sched_getaffinity(0))
+CORES = usable_cpus()
 LEFT_OUT = {"table": {"adamw8bit"}, "regression": {"adamw8bit"}}
 """On a CPU, a torchao step without compiled kernels takes a tenth of a second, too long for thousands of steps."""
 SET = {"decoupled": {"vectors": 4.0}}
