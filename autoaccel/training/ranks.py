@@ -14,16 +14,10 @@ from typing import Any, TypeVar
 import torch
 from accelerate import PartialState
 from torch import Tensor, distributed, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-
-from autoaccel.errors import UsageError
 
 T = TypeVar("T")
-S = TypeVar("S", Tensor, list[Any])
 PATIENCE = timedelta(days=7)
 """How long a process waits for the others: whether one hangs is for whoever started them to say."""
-NORMED = 32
-"""Fewest samples of a process that BatchNorm takes its statistics of, where several share a batch."""
 
 
 class Ranks:
@@ -98,38 +92,6 @@ class Ranks:
             distributed.all_reduce(parameter.grad)
             parameter.grad /= self.world
         return complete
-
-
-def share_of(batch: S, rank: int, world: int) -> S:
-    """Return what one process of several computes of a batch, a list of n samples or a tensor of shape [n, ...].
-
-    That is every `world`-th sample. A batch of fewer samples than processes is computed whole by each, which
-    gives the same mean: a process without a sample would have no loss.
-    """
-    return batch[rank::world] if len(batch) >= world else batch
-
-
-def check_shares(per_sample: bool, model: nn.Module, batch_size: int) -> None:
-    """Refuse a training whose batches cannot be shared by as many processes without changing what is trained.
-
-    Args:
-        per_sample: Whether the loss is one of each sample, not one number a batch.
-        model: What is trained.
-        batch_size: Over all processes together.
-
-    Raises:
-        UsageError: If the loss is of whole batches, or a share is too small to be a batch.
-    """
-    world = Ranks().world
-    if world == 1:
-        return
-    if not per_sample:
-        raise UsageError(f"the loss is one number a batch, so {world} processes cannot share a batch")
-    normed = any(isinstance(module, _BatchNorm) for module in model.modules())
-    least = NORMED if normed else 1
-    if batch_size < least * world:
-        why = f", as BatchNorm needs {NORMED} samples each" if normed else ""
-        raise UsageError(f"batches of {batch_size} are too small for {world} processes{why}")
 
 
 @cache
