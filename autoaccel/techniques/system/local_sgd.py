@@ -40,7 +40,7 @@ class LocalSgd(Technique):
     """
 
     every: float = parameter(0.01, 0.002, 0.05, log=True, most=1.0)
-    after: float = parameter(0.25, 0.0, 0.75)
+    after: float = parameter(0.5, 0.0, 0.75)
     next: float = field(init=False, default=0.0, repr=False)
 
     def batch(self, context: Context, batch: Batch) -> Batch:
