@@ -46,6 +46,14 @@ batches of 128, 6 seeds, median and range on the test set (`python -m benchmarks
 | BatchNorm | 2 | every 0.01 after 0.25 | 0.988 (0.978 to 0.992) | 0.059 (0.050 to 0.072) | 2 of 6 | x 0.63 |
 | BatchNorm | 2 | every 0.05 after 0 | 0.986 (0.978 to 0.992) | 0.066 (0.056 to 0.079) | 0 of 6 | x 0.11 |
 | BatchNorm | 2 | every 0.05 after 0.5 | 0.988 (0.978 to 0.992) | 0.058 (0.049 to 0.071) | 3 of 6 | x 0.56 |
+| perceptron | 4 | shared gradients | 0.964 (0.954 to 0.978) | 0.139 (0.113 to 0.161) | 0 of 6 | x 1.00 |
+| perceptron | 4 | every 0.01 after 0.25 | 0.963 (0.950 to 0.976) | 0.150 (0.124 to 0.175) | 0 of 6 | x 0.62 |
+| perceptron | 4 | every 0.05 after 0 | 0.949 (0.940 to 0.974) | 0.181 (0.159 to 0.214) | 0 of 6 | x 0.11 |
+| perceptron | 4 | every 0.05 after 0.5 | 0.965 (0.954 to 0.978) | 0.141 (0.115 to 0.165) | 0 of 6 | x 0.56 |
+| BatchNorm | 4 | shared gradients | 0.986 (0.978 to 0.992) | 0.059 (0.049 to 0.071) | 0 of 6 | x 1.00 |
+| BatchNorm | 4 | every 0.01 after 0.25 | 0.986 (0.978 to 0.992) | 0.061 (0.051 to 0.075) | 1 of 6 | x 0.63 |
+| BatchNorm | 4 | every 0.05 after 0 | 0.984 (0.980 to 0.992) | 0.081 (0.068 to 0.091) | 0 of 6 | x 0.11 |
+| BatchNorm | 4 | every 0.05 after 0.5 | 0.987 (0.978 to 0.992) | 0.058 (0.049 to 0.071) | 3 of 6 | x 0.56 |
 
 *Lower in* counts the seeds whose loss is lower than with shared gradients. At equal steps it is level at best.
 What it saves are bytes: what is left is about `after` + (1 - `after`) times the averages per step, and of 200
