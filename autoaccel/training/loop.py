@@ -111,12 +111,13 @@ def train(
             # A step that passes several milestones leaves the same weights for all of them.
             goes_on = all(milestones.report(i, found, context.meter.spent()) for i in range(reached, passed))
             if not ranks.all(goes_on):
+                context.meet()  # a checkpoint of the first process is then one of what all have learned
                 return None
         reached = passed
         if last:
             return found
         if stop:
-            context.meet()  # a checkpoint of the first process is then one of what all have learned
+            context.meet()
             return None
         keeper.before_step()
         take_step(batch, sampler.drawn)
