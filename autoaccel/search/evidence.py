@@ -39,8 +39,14 @@ class Run:
 
 
 def without_each(recipe: Recipe) -> Mapping[str, Recipe]:
-    """Return the recipe without each of its parts, by the name of that part; components become plain ones."""
+    """Return the recipe without each of its parts, by the name of that part; components become plain ones.
+
+    What an optimizer decays stays as it is: other parts may need the groups of parameters that follow from it.
+    """
     plain, found = PLAIN["plain"], {}
+    decays = {"decay_all": recipe.optimizer.parameters.get("decay_all", False)}
+    optimizer = replace(plain.optimizer, parameters={**plain.optimizer.parameters, **decays})
+    plain = plain if recipe.optimizer == plain.optimizer else replace(plain, optimizer=optimizer)
     for component in COMPONENTS:
         choice = getattr(recipe, component)
         if choice != getattr(plain, component):
