@@ -43,6 +43,7 @@ INSTALLED: Mapping[str, tuple[str, ...]] = {
 }
 COPIED: Mapping[str, tuple[str, ...]] = {
     "core.schedules": ("Schedule",),
+    "errors": ("UsageError",),
     "techniques.base": ("OptimizerTechnique",),
     "techniques.context": ("rows_of",),
     "techniques.shared.modules": ("Factor",),

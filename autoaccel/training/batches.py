@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -136,12 +136,14 @@ class BatchSampler:
                 return  # a short last batch would have a noisier gradient; its samples come in other passes
             yield index
 
-    def _own_batches(self, sampler: Any) -> Sequence[Tensor]:
-        drawn = [self._positions(torch.tensor(list(indices))) for indices in self._drawn(sampler, list)]
-        batches = [kept for kept in drawn if len(kept)]
-        if not self._place.number:
-            check_own_batches([len(batch) for batch in batches], type(sampler).__name__, self._least)
-        return batches
+    def _own_batches(self, sampler: Any) -> Iterator[Tensor]:
+        drawn = [torch.tensor(list(indices)) for indices in self._drawn(sampler, list)]
+        if self._world > 1 and not self._place.number:
+            sizes = [len(self._positions(indices)) for indices in drawn]
+            check_own_batches(sizes, type(sampler).__name__, self._least)
+        for indices in drawn:
+            if len(kept := self._positions(indices)):
+                yield kept
 
     def _drawn(self, sampler: Any, gather: Callable[[Iterator[Any]], T]) -> T:
         """Return what the user's sampler yields in a pass, gathered; the same on all ranks.

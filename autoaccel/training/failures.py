@@ -65,7 +65,7 @@ def failure_of(error: Exception) -> Failure:
         return error.failure
     if isinstance(error, GrownError):
         return Failure(OutcomeKind.LOST, str(error))
-    if isinstance(error, NotFiniteError | OverspentError | torch.OutOfMemoryError) and str(error):
+    if isinstance(error, NotFiniteError | OverspentError | torch.OutOfMemoryError | MemoryError) and str(error):
         return Failure(OutcomeKind.INFEASIBLE, str(error).splitlines()[0])
     if out_of_memory(error):
         return Failure(OutcomeKind.INFEASIBLE, "out of memory")

@@ -98,7 +98,7 @@ def train(
         return milestones.best.score if milestones.best else None
     reached = bisect_right(shares, progress.p)
     for batch in sampler:
-        context.p, stop = _agreed(progress, context, milestones, ranks)
+        stop = _agreed(progress, context, milestones, ranks)
         if context.p == 1 and not context.seen:  # an untrained model is no result
             if progress.finishing_early:
                 return None
@@ -111,17 +111,23 @@ def train(
             # A step that passes several milestones leaves the same weights for all of them.
             goes_on = all(milestones.report(i, found, context.meter.spent()) for i in range(reached, passed))
             if not ranks.all(goes_on):
-                context.meet()  # a checkpoint of the first process is then one of what all have learned
+                _leave(context)
                 return None
         reached = passed
         if last:
             return found
         if stop:
-            context.meet()
+            _leave(context)
             return None
         keeper.before_step()
         take_step(batch, sampler.drawn)
     raise AssertionError("passes over the data never end")
+
+
+def _leave(context: TrainingContext) -> None:
+    """Leave a training that is stopped: what the first process saves and says of it is that of all."""
+    context.meet()
+    context.meter.settle()
 
 
 def evaluate_milestone(context: TrainingContext, progress: Progress, milestones: Milestones, last: bool) -> Score:
@@ -130,6 +136,7 @@ def evaluate_milestone(context: TrainingContext, progress: Progress, milestones:
     Raises:
         NotFiniteError: If the metric or the loss is not finite.
     """
+    context.meter.settle()
     before, best = context.meter.spent(), milestones.best
     with evaluated_weights(context):
         # A standard error that takes further calls of the metric is of what is delivered, which only then is known.
@@ -213,11 +220,13 @@ class Step:
                     context.sample_loss.scatter_reduce_(0, part.index, losses.float(), "mean", include_self=False)
             found = losses
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error) or _computed_at_once(context, batch) == 1:
+            if not out_of_memory(error):
                 raise
             if context.overlap and context.parallel:
                 why = f"one of {self._ranks.world} processes ran out of memory, which had sufficed"
                 raise GrownError(why) from error
+            if _computed_at_once(context, batch) == 1:
+                raise
         return found if context.overlap or self._ranks.all(found is not None) else None
 
     def _halve(self, batch: Batch) -> None:
@@ -238,20 +247,20 @@ def _overriding(techniques: Sequence[Technique], hook: str) -> list[Technique]:
     return [t for t in techniques if getattr(type(t), hook) is not getattr(Technique, hook)]
 
 
-def _agreed(
-    progress: Progress, context: TrainingContext, milestones: Milestones, ranks: Ranks
-) -> tuple[float, bool]:
-    """Return the progress of the rank that is furthest, and whether one is to stop.
+def _agreed(progress: Progress, context: TrainingContext, milestones: Milestones, ranks: Ranks) -> bool:
+    """Set the progress to that of the rank that is furthest, and return whether one is to stop.
 
     Ranks that disagreed would deadlock at different steps. They agree in one message, or two where the budget
     limits what each of them measures for itself.
     """
-    if not context.meter.alike.issuperset(progress.budget):
+    if ranks.world > 1 and not context.meter.alike.issuperset(progress.budget):
         context.meter.settle()
-    p, stop = progress.read(context.meter.spent()), milestones.stopped()
+    context.p = progress.read(context.meter.spent())
+    stop = milestones.stopped()
     if ranks.world > 1:
-        p, early, stopped = ranks.largest(p, float(progress.finishing_early), float(stop))
-        progress.p, stop = p, bool(stopped)
+        p, early, stopped = ranks.largest(context.p, float(progress.finishing_early), float(stop))
+        context.p = progress.p = p
+        stop = bool(stopped)
         if early:
             progress.finish_early()
-    return p, stop
+    return stop

@@ -71,9 +71,14 @@ class Ranks:
 
     def share_buffers(self, model: nn.Module) -> None:
         """Give all processes the buffers of the first one, whose model is saved: each has seen other batches."""
-        if self.world > 1:
-            for buffer in model.buffers():
-                distributed.broadcast(buffer, 0)
+        if self.world == 1:
+            return
+        # Sparse ones stay as they are: no step changes them, and no backend sends them.
+        for buffer in (b for b in model.buffers() if b.layout is torch.strided):
+            whole = buffer.contiguous()
+            distributed.broadcast(whole.reshape(-1).view(torch.uint8), 0)  # backends know only some dtypes
+            if whole is not buffer:
+                buffer.copy_(whole)
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> bool:
         """Average gradients over all processes; return whether each trained parameter has one on each process.

@@ -114,6 +114,7 @@ def rehearse_delivery(task: Task, context: TrainingContext) -> None:
         path = Path(folder) / "model.safetensors"
         with stage("saving the weights"):
             save_weights(context.model, path)
+        context.model.cpu()  # both may not fit on the device
         with stage("loading the saved weights", "the factory must build the same model each time"):
             fresh = build_model(task, {}).to(context.device)
             materialize(fresh, context.data.train)

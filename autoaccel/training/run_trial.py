@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from autoaccel.core import checkpoints
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import COUNTS, Cost
 from autoaccel.core.trial import LATE, Outcome, OutcomeKind, Purpose, Report, TrialRequest, final_milestones
@@ -97,10 +96,8 @@ def _attempt(task: Task, request: TrialRequest, environment: TrialEnvironment) -
         failure = failure_of(error)
         if failure.trace:
             log(failure.trace)
-        outcome = Outcome(failure.kind, _cost(spent, environment), reason=failure.reason, where=failure.where)
-        if failure.kind is OutcomeKind.LOST and environment.folder is not None:  # it is tried again from there
-            outcome = replace(outcome, saved=checkpoints.saved(environment.folder))
-        return replace(outcome, first_step=first_step)
+        cost = _cost(spent, environment)
+        return Outcome(failure.kind, cost, reason=failure.reason, where=failure.where, first_step=first_step)
 
 
 def _cost(spent: Cost, environment: TrialEnvironment) -> Cost:

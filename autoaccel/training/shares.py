@@ -87,5 +87,5 @@ def check_own_batches(sizes: Sequence[int], sampler: str, least: int) -> None:
 
 def _too_small(what: str, least: int, world: int) -> UsageError:
     why = f", as BatchNorm needs {NORMED} samples each" if least > 1 else ""
-    kept = f", and a technique keeps {NORMED / least:.0%} of them" if least > NORMED else ""
+    kept = f", and a technique keeps about {NORMED / least:.0%} of them" if least > NORMED else ""
     return UsageError(f"{what} are too small for {world} processes{why}{kept}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,18 +27,19 @@ class Sizes:
 
     def __init__(self) -> None:
         self.overlap = True
-        self._network: object = None
+        # A weak one: a wrapper that is not used any more holds a copy of the gradients.
+        self._network: Callable[[], object] = lambda: None
         self._largest = (0.0, 0.0)
         self._times = 0
 
     def fits(self, context: TrainingContext, batch: Batch) -> bool:
-        """Return whether `SURE` batches of this size or a larger one were trained on, with the same network.
+        """Return whether `SURE` steps went well, with the same network, since one was as large as this batch.
 
         Steps of the same shape may need more memory later: where a technique skips fewer blocks, they compute more.
         """
         held, computed = _size(context, batch)
-        if context.network is not self._network:
-            self._network, self._largest, self._times = context.network, (0.0, 0.0), 0
+        if context.network is not self._network():
+            self._network, self._largest, self._times = weakref.ref(context.network), (0.0, 0.0), 0
         if held > self._largest[0] or computed > self._largest[1]:
             self._largest, self._times = (max(held, self._largest[0]), max(computed, self._largest[1])), 0
         self._times += 1

@@ -22,7 +22,8 @@ def one_device() -> Iterator[None]:
         yield
     except Exception as error:
         cause = error.__cause__ if isinstance(error, TaskError) else error
-        if not isinstance(cause, Exception) or not out_of_memory(cause):
+        # A MemoryError comes from Python and numpy, which hold data, and not from where models are computed.
+        if not isinstance(cause, Exception) or isinstance(cause, MemoryError) or not out_of_memory(cause):
             raise
         said = error.message if isinstance(error, TaskError) else " ".join(str(error).split()) or "out of memory"
         raise TaskError(

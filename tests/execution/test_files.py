@@ -107,7 +107,7 @@ started.wait()
 
 @pytest.mark.timeout(100)
 @pytest.mark.skipif(sys.platform != "linux", reason="libraries' threads have names on Linux")
-def test_a_thread_that_its_library_starts_anew_is_no_reason_not_to_fork(tmp_path):
+def test_a_thread_that_its_library_can_do_without_is_no_reason_not_to_fork(tmp_path):
     _, _, (template, *workers) = run(tmp_path, JEMALLOC + FUNCTIONS)
     assert template[0] == "import" and "data" in template
     assert len(workers) == 3 and all(set(words) == {"1"} for words in workers)

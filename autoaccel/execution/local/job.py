@@ -6,7 +6,7 @@ import math
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +234,9 @@ class Job:
         """
         told = self.said("outcome") or self.said("saved")
         if told and (self.hung is None or self.succeeded):  # one that hung fails in many ways when it is ended
-            return from_data(Outcome, told[-1]["outcome"])
+            outcome = from_data(Outcome, told[-1]["outcome"])
+            lost = outcome.kind is OutcomeKind.LOST  # another process may have made a checkpoint after it was told
+            return replace(outcome, saved=checkpoints.saved(self.log.parent)) if lost else outcome
         seconds, saved = now - self.started, checkpoints.saved(self.log.parent)
         cost = estimated_cost(self.request, self.latest, seconds, saved) if self.request else Cost(seconds=seconds)
         if self.hung is not None:

@@ -16,8 +16,8 @@ from autoaccel.training.data.discovery import with_data
 from autoaccel.training.data.opening import open_task
 from autoaccel.training.metrics.choosing import needs_scikit_learn
 
-SELF_MADE = frozenset({"jemalloc_bg_thd"})
-"""Names of threads that their library starts anew in a forked process: pandas has one where it finds pyarrow."""
+NEEDLESS = frozenset({"jemalloc_bg_thd"})
+"""Names of threads without which their library works after a fork: pandas has one where it finds pyarrow."""
 
 
 class _NeedsGpuError(BaseException):
@@ -60,7 +60,7 @@ def threads() -> set[str]:
     tasks = Path("/proc/self/task")
     found = {task.name: _name(task) for task in tasks.iterdir()} if tasks.is_dir() else dict.fromkeys(known, "")
     # The monitor of a progress bar only redraws it.
-    return {thread for thread, name in found.items() if known.get(thread) != "TMonitor" and name not in SELF_MADE}
+    return {thread for thread, name in found.items() if known.get(thread) != "TMonitor" and name not in NEEDLESS}
 
 
 def _name(task: Path) -> str:

@@ -29,10 +29,11 @@ class LocalSgd(Technique):
     Each process takes steps with the gradient of its own share of a batch. What is evaluated, saved and delivered
     is the average over the processes, of weights and of BatchNorm's statistics; a checkpoint is made once all have
     the same weights. All else stays each process's own, such as the state of its optimizer and a moving average of
-    its weights; a training that goes on from a checkpoint has those of the first process.
+    its weights; a training that goes on from a checkpoint has those of the first process. Statistics of BatchNorm
+    that are measured for such an average are each process's, and averaged with it.
 
-    There are fewer bytes, but still a wait in each step: processes agree on progress and on whether to stop, in a
-    message of a few bytes.
+    There are fewer bytes, but still a wait in each step: processes agree on progress and on whether to stop, in one
+    message of a few bytes, or two where the budget limits FLOPs.
 
     Args:
         every: Progress between two averages.

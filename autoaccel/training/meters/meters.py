@@ -139,7 +139,7 @@ class Meters:
         """
         if self._world == 1:
             return
-        own = Cost({meter.quantity: meter.read() for meter in self._meters if not meter.shared})
+        own = self._own()
         measured = Ranks().summed(*(own - self._before).values())
         self._settled = self._settled + Cost(dict(zip(own, measured, strict=True)))
         self._before = own
@@ -180,7 +180,7 @@ class Meters:
         for meter in self._meters:
             meter.load_state_dict(state["meters"].get(meter.quantity, {}))
         # What this process measures from now on is on top, also where the state is that of another one.
-        self._before = Cost({meter.quantity: meter.read() for meter in self._meters if not meter.shared})
+        self._before = self._own()
         self.carry(carried)
 
     def carry(self, carried: Cost) -> None:
@@ -188,6 +188,10 @@ class Meters:
         spent = self.spent()
         # What was spent on this set-up was spent before, and is not charged twice; seconds pass again.
         self._settled = self._settled + Cost({n: carried[n] - spent[n] for n in spent if n != SECONDS})
+
+    def _own(self) -> Cost:
+        """Return what this process's meters read where others read something else; nothing in a single process."""
+        return Cost({meter.quantity: meter.read() for meter in self._meters if meter.quantity not in self.alike})
 
     def _read(self, meter: Meter) -> float:
         fresh = meter.read() - self._before[meter.quantity]
