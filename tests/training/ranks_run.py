@@ -252,7 +252,15 @@ def filtered(run):
 
 def buffers(run):
     """BatchNorm sees other batches in each process, and the weights that are saved are those that are scored."""
-    model = lambda: nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))  # noqa: E731
+
+    def model():
+        made = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+        # None of them could be sent as it is.
+        odd = {"small": torch.arange(3, dtype=torch.int16), "graph": torch.eye(3).to_sparse()}
+        for name, buffer in odd.items():
+            made.register_buffer(name, buffer, persistent=False)
+        return made
+
     return run.train(task(model), REQUEST)
 
 

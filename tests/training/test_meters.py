@@ -118,3 +118,37 @@ def test_every_output_counts_its_backward():
 
     meters = Meters(Two(8, 3), SimulatedClock(), 0.0)
     assert meters.flops_of(torch.zeros(10, 8), backward=True) == 2 * 2 * 2 * 10 * 24
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_training_that_goes_on_reads_the_same_to_the_last_bit(seed):
+    """Also beyond 2^53 FLOPs, from where on sums of whole numbers are rounded."""
+
+    @register
+    class Work(Meter):
+        quantity: ClassVar[str] = "work"
+
+        def __init__(self):
+            self.count = 0.0
+
+        def read(self):
+            return self.count
+
+        def step(self, samples):
+            self.count += samples
+
+        def state_dict(self):
+            return {"count": self.count}
+
+        def load_state_dict(self, state):
+            self.count = state["count"]
+
+    steps = torch.randint(10**14, 10**17, (252,), generator=torch.Generator().manual_seed(seed)).tolist()
+    whole, goes_on = metered(), metered()
+    for step in steps[:12]:
+        whole.step(step, lambda: True)
+    goes_on.load_state_dict(whole.state_dict(), whole.spent())
+    for step in steps[12:]:
+        whole.step(step, lambda: True)
+        goes_on.step(step, lambda: True)
+        assert goes_on.spent()["work"] == whole.spent()["work"]
