@@ -56,7 +56,8 @@ def test_nodes_train_on_their_own_data_and_one_is_lost(cluster, tmp_path):
     cluster.kill("any")
     rest, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert " is left out: " in errors and rest.splitlines()[-2].endswith("3 nodes"), (rest, errors)
+    # Ray prints what it knows of a node that is lost, to stdout too.
+    assert " is left out: " in errors and re.findall(r"validation, (\d) nodes", rest)[-1] == "3", (rest, errors)
     assert float(re.search(r"accuracy ([\d.]+) on the test sets", rest)[1]) > 0.8, rest
     assert load_file(tmp_path / "out" / "model.safetensors")
     assert json.loads((tmp_path / "out" / "recipe.json").read_text())["optimizer"]
