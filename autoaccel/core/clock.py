@@ -62,8 +62,13 @@ class SimulatedClock:
         self._now = max(self._now, moment)
 
 
-def seconds_since_process_start() -> float:
-    """Return the age of this process, so that a budget can include interpreter start-up and imports.
+LONGEST_START = 30.0
+"""Seconds from the start of a process to the import of this file beyond which it was something else before, such as
+the shell of `sh -c "prepare && autoaccel ..."`, which becomes its last command."""
+
+
+def _age() -> float:
+    """Return the age of this process.
 
     From the clock that Linux dates processes by, where there is one: the wall clock may have been set since,
     and psutil knows the time of the boot in whole seconds only.
@@ -73,6 +78,19 @@ def seconds_since_process_start() -> float:
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
     except (OSError, AttributeError):
         return max(0.0, time.time() - float(psutil.Process().create_time()))
+
+
+def _before_start(age: float, computed: float) -> float:
+    """Return how long a process was something else, given its age and CPU seconds as this file is imported."""
+    return age - computed if age > LONGEST_START else 0.0
+
+
+_BEFORE = _before_start(_age(), time.process_time())
+
+
+def seconds_since_process_start() -> float:
+    """Return the age of this program, so that a budget can include interpreter start-up and imports."""
+    return max(0.0, _age() - _BEFORE)
 
 
 def slowdown(seconds: float = 0.06) -> float:

@@ -7,7 +7,7 @@ A sampler proposes recipes to a search.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,6 +96,10 @@ class Search(Decisions, Protocol):
 
     def baseline(self) -> TrialRecord | None:
         """Return the complete plain trial with the largest budget."""
+        ...
+
+    def kept(self) -> Set[int]:
+        """Return the numbers of the trials whose weights are kept; only these may be best, now and later."""
         ...
 
     def comparison(self) -> Comparison | None:

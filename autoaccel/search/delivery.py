@@ -40,7 +40,8 @@ def compared(trials: LadderTrials, trusted: Iterable[Recipe]) -> Comparison | No
         trials: The trials of the run.
         trusted: The recipes that were tried, best first.
     """
-    best = next((recipe for recipe in trusted if recipe not in PLAIN.values()), None)
+    complete = trials.longest()  # one that is trusted may have been pruned
+    best = next((recipe for recipe in trusted if recipe in complete and recipe not in PLAIN.values()), None)
     for winner in trials.ranked(baseline=False):
         if best not in (None, winner.request.recipe):
             continue

@@ -1,11 +1,12 @@
-"""When a final training is given up, or ends early."""
+"""When a final training is given up, or ends early, and when nothing trains at all."""
 
 from __future__ import annotations
 
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import Cost
+from autoaccel.core.recipe import PLAIN
 from autoaccel.core.records import TrialRecord
-from autoaccel.core.trial import Report
+from autoaccel.core.trial import OutcomeKind, Purpose, Report
 from autoaccel.search.trials import LadderTrials
 
 CLEARLY_WORSE = 3.0
@@ -41,3 +42,20 @@ def overfits(facts: TaskFacts, record: TrialRecord) -> bool:
         return False
     best = min(reports, key=facts.score)
     return all(facts.clearly_better(best, later, OVERFITTED) for later in reports[-WORSE:])
+
+
+def nothing_trains(trials: LadderTrials, record: TrialRecord) -> bool:
+    """Return whether a trial that has ended shows that the task is at fault.
+
+    That is so if plain training raises an error, or if it hangs in both forms where no time limit could have ended
+    it, and nothing else has trained.
+    """
+    if record.purpose is not Purpose.BASELINE or record.outcome is None:
+        return False
+    ended = [other for other in trials.baselines() if other.outcome and not other.unfinished]
+    plain = [other for other in ended if other.request.recipe == PLAIN["plain"]]
+    if plain[:1] == [record] and record.outcome.kind is OutcomeKind.FAILED:
+        return True
+    kinds = [other.outcome.kind for other in ended if other.outcome]
+    hangs = len(kinds) >= len(PLAIN) and set(kinds) == {OutcomeKind.TIMED_OUT}
+    return hangs and not record.request.budget.seconds and not any(other.final for other in trials.records)

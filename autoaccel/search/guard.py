@@ -17,7 +17,8 @@ def guard(room: Room) -> Next | None:
     plain, best = ladder.baseline(), next(iter(ladder.ranked(baseline=False)), None)
     if plain is None or best is None:
         return None
-    rung, below = ladder.rung(best), ladder.rung(plain)
+    # Above the top are trials from before longer ones were found to be of no use.
+    rung, below = min(ladder.rung(best), room.plan.top), ladder.rung(plain)
     costly = rung <= below or room.plan.cost_to(rung, below) > GUARD
     if costly or not _may_follow(ladder, plain, rung) or not room.fits(rung, plain):
         return None

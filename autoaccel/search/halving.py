@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import replace
 from enum import StrEnum
 
@@ -26,11 +26,11 @@ from autoaccel.core.events import (
     Wake,
 )
 from autoaccel.core.quantities import Cost
-from autoaccel.core.recipe import PLAIN
 from autoaccel.core.records import TrialRecord, Trials
-from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TrialRequest
+from autoaccel.core.trial import Outcome, Purpose, Report, TrialRequest
 from autoaccel.search.base import Comparison, Expectation, SearchSettings
-from autoaccel.search.ending import hopeless, overfits
+from autoaccel.search.ending import hopeless, nothing_trains, overfits
+from autoaccel.search.extra import awaited
 from autoaccel.search.plan import Plan
 from autoaccel.search.pruner import falls_behind
 from autoaccel.search.rescue import rescuable, rescue_request
@@ -111,7 +111,10 @@ class HalvingSearch:
                 actions += self._end(Preempt, early=not preempted)
             case _:
                 pass
-        return actions + self._next()
+        actions += self._next()
+        if isinstance(event, Finished) and self._scheduler is not None:
+            self._scheduler.keep()
+        return actions
 
     def best(self) -> TrialRecord | None:
         """See `Search`."""
@@ -124,6 +127,10 @@ class HalvingSearch:
     def baseline(self) -> TrialRecord | None:
         """See `Search`."""
         return self._ladder.baseline() if self.plan else None
+
+    def kept(self) -> Set[int]:
+        """See `Search`."""
+        return self._ladder.kept if self.plan else set()
 
     def comparison(self) -> Comparison | None:
         """See `Search`."""
@@ -178,8 +185,7 @@ class HalvingSearch:
         self._ladder.observe(record, self._settings.budget)
         if self.phase is Phase.SEARCH:
             actions += map(Stop, self._scheduler.plan_again(record, self._now))
-        if (outcome.kind is OutcomeKind.FAILED and self._is_first(record)) or self._hangs(record):
-            # If plain training raises an error, nothing else will train either: the task is at fault.
+        if nothing_trains(self._ladder, record):
             self.failure = outcome
             actions += self._end()
         self._tell(record, outcome)
@@ -195,19 +201,6 @@ class HalvingSearch:
             self._scheduler.sampler.tell(proposal, None)
         elif record.latest is not None:  # else it was stopped before it could say anything
             self._scheduler.sampler.tell(proposal, self._ladder.normalized(record, record.latest))
-
-    def _is_first(self, record: TrialRecord) -> bool:
-        """Return whether a trial is the first plain one that has ended by itself."""
-        plain = [other for other in self._ladder.baselines() if other.request.recipe == PLAIN["plain"]]
-        return next((other for other in plain if other.outcome and not other.unfinished), None) == record
-
-    def _hangs(self, record: TrialRecord) -> bool:
-        """Return whether plain hangs in both forms, where no time limit could have ended it, and nothing trains."""
-        if self._settings.budget.seconds or record.purpose is not Purpose.BASELINE:
-            return False
-        plain = [other.outcome.kind for other in self._ladder.baselines() if other.outcome and not other.unfinished]
-        hang = len(plain) >= len(PLAIN) and set(plain) == {OutcomeKind.TIMED_OUT}
-        return hang and not any(other.final for other in self.trials)
 
     def _end(self, ending: Callable[[int], Action] = Stop, early: bool = True) -> list[Action]:
         """Start no more trials, let a running final training finish early if it may, and end all other trials."""
@@ -234,6 +227,8 @@ class HalvingSearch:
                 return [*actions, Wake(self._now)]
         if self.phase is Phase.FINAL and not self._before_the_final():
             actions += self._final_actions()
+        if self.phase is Phase.FINAL:
+            actions += self._start(self._scheduler.beside_final)
         if self.phase is Phase.EVIDENCE:
             actions += self._start(self._scheduler.next_evidence)
         if self.phase is Phase.EVIDENCE and not self.trials.running():
@@ -248,8 +243,11 @@ class HalvingSearch:
 
     def _before_the_final(self) -> list[TrialRecord]:
         """Return the running trials that a final training would wait for; it may be one itself."""
+        running = self.trials.running()
+        if self.phase is Phase.FINAL and not awaited(self.trials, self._ladder.first):
+            return [one for one in running if one.purpose in (Purpose.FINAL, Purpose.PACE)]
         settled = self._scheduler is not None and self._scheduler.settled
-        return [one for one in self.trials.running() if not (settled and one.purpose is Purpose.EVIDENCE)]
+        return [one for one in running if not (settled and one.purpose is Purpose.EVIDENCE)]
 
     def _make_way(self) -> list[Action]:
         """Stop the trials that a final training would wait for once it is due, or only evidence is left."""

@@ -175,7 +175,10 @@ class Plan:
         most = self.ways[-1].devices
         if most == 1:
             return ""
-        return f", on as many of {most} GPUs as make it faster" if self.gpus else ", on all CPUs"
+        if not self.gpus:
+            return ", on all CPUs"
+        idle = "; the others train the next best ones and evidence" if self.budget.seconds else ""
+        return f", on as many of {most} GPUs as make it faster{idle}"
 
     def _shown_evidence(self) -> list[str]:
         count = int(self.evidence / self.ladder[-1]) * (1 if self.gpus else self.at_once)

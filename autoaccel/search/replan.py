@@ -1,4 +1,4 @@
-"""Make the plan again when the first plain trial shows that training costs something else than the profile said.
+"""What makes the plan another one: training costs something else than the profile said, or longer is no better.
 
 The profile measures a few steps, perhaps while the machine is busy, and a trial thousands.
 """
@@ -6,17 +6,22 @@ The profile measures a few steps, perhaps while the machine is busy, and a trial
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import median
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import REPRODUCIBLE, Cost
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.records import TrialRecord, Trials
+from autoaccel.core.trial import Purpose
 from autoaccel.errors import UsageError
 from autoaccel.search.plan import Plan, make_plan
+from autoaccel.search.trials import LadderTrials
 
 CLEARLY = 2.0
 """Factor between what was measured and what a trial cost from which the plan is made again."""
+FEWEST_GAINS = 3
+"""Promotions from one rung that show whether longer trainings are better."""
 
 
 def plan_again(plan: Plan, trials: Trials, record: TrialRecord, now: float, longest: Budget | None = None) -> Plan:
@@ -48,6 +53,24 @@ def plan_again(plan: Plan, trials: Trials, record: TrialRecord, now: float, long
     if len(made.ladder) == len(plan.ladder):
         made = replace(plan, facts=facts)  # a few percent less per rung are not worth new baselines
     return replace(made, together=plan.together, alone=plan.alone, again=line)
+
+
+def plateau(trials: LadderTrials) -> int | None:
+    """Return the rung from which longer trainings are no longer better, if there is one.
+
+    That is the lowest one from which at least `FEWEST_GAINS` recipes were promoted and typically gained less than
+    the standard error of the metric.
+    """
+    gains: dict[int, list[float]] = {}
+    for record in trials.records:
+        parent = trials.records.get(record.request.parent)
+        if record.purpose is Purpose.FINAL or not (parent and parent.final and record.final):
+            continue
+        if (error := record.final.standard_error) is not None:
+            gain = trials.score(parent)[0] - trials.score(record)[0] - error
+            gains.setdefault(trials.rung(record), []).append(gain)
+    flat = [rung for rung, found in gains.items() if len(found) >= FEWEST_GAINS and median(found) < 0]
+    return min(flat) - 1 if flat else None
 
 
 def _ratios(facts: TaskFacts, record: TrialRecord) -> dict[str, float]:

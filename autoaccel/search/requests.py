@@ -96,8 +96,12 @@ def search_request(plan: Plan, following: Next, trial: int, seed: int) -> TrialR
 def evidence_request(plan: Plan, budget: Budget, trial: int, run: Run, model: TrialRequest) -> TrialRequest:
     """Return a request for a training that is compared with that of the model, and so is like it."""
     request = final_request(plan, budget, trial, Candidate(run.recipe, run.origin), run.seed)
-    request = replace(request, devices=model.devices, processes=model.processes, speed=model.speed)
-    return replace(request, purpose=Purpose.EVIDENCE)
+    return replace(like(request, model), purpose=Purpose.EVIDENCE)
+
+
+def like(request: TrialRequest, model: TrialRequest) -> TrialRequest:
+    """Return a request with as many devices and processes as another one."""
+    return replace(request, devices=model.devices, processes=model.processes, speed=model.speed)
 
 
 def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, seed: int) -> TrialRequest:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import chain
+from itertools import islice
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.events import Profiled
@@ -21,8 +21,8 @@ from autoaccel.search.base import Comparison, Expectation, Findings, Promise, Pr
 from autoaccel.search.candidates import Candidate, candidates, recommended
 from autoaccel.search.commitment import why_end
 from autoaccel.search.delivery import compared, delivered
-from autoaccel.search.evidence import Run, length_of, missing
 from autoaccel.search.expectation import expected_plain
+from autoaccel.search.extra import after_final, beside_final
 from autoaccel.search.front import FrontModel
 from autoaccel.search.guard import guard, plain_first
 from autoaccel.search.optuna_sampler import portfolio_proposals
@@ -30,8 +30,8 @@ from autoaccel.search.outlook import outlook
 from autoaccel.search.pacing import shared
 from autoaccel.search.plan import make_plan
 from autoaccel.search.promotion import promotable, promotion, remaining
-from autoaccel.search.replan import plan_again
-from autoaccel.search.requests import Next, evidence_request, final_request, going_on, search_request, unfinished
+from autoaccel.search.replan import plan_again, plateau
+from autoaccel.search.requests import Next, final_request, going_on, search_request, unfinished
 from autoaccel.search.retries import waiting
 from autoaccel.search.samplers import find_sampler
 from autoaccel.search.trials import FINAL, LadderTrials, Standing
@@ -40,6 +40,8 @@ from autoaccel.search.valuation import Valuation
 
 LEADERS = 5
 """Number of best recipes that a sampler may mutate."""
+KEPT = 5
+"""Number of trials whose weights are kept, besides those that would be needed in any case."""
 
 
 class Scheduler:
@@ -153,28 +155,27 @@ class Scheduler:
         return self.next_evidence(now) if wanted else None
 
     def next_evidence(self, now: float) -> TrialRequest | None:
-        """Return a training to show how good the delivered recipe is, or None if no other fits or adds to it."""
+        """Return a training to show how good the delivered recipe is, or None; see `after_final`."""
         model = delivered(self._ladder.final(), self.best(), self._ladder.limits)
-        plain = self._ladder.baseline()
-        if model is None or plain is None or self.plan.facts.folds:
-            return None
-        length, again = length_of(model), next(waiting(self._trials, Purpose.EVIDENCE), None)
-        run = Run.of(again) if again else missing(self._trials, model, plain.request.recipe)
-        ends = Used.of(self._budget, self._ladder, now).after(self._budget.share(Cost(length)))
-        taken = sum(record.request.devices for record in self._trials.running())
-        beside = taken + model.request.devices <= self.plan.workers
-        if run is None or not beside or ends + self._budget.share(self.plan.kept) > 1:
-            return None
-        request = evidence_request(self.plan, length, len(self._trials), run, model.request)
-        return self._add(going_on(request, again), Standing(FINAL), now)
+        request = after_final(self.plan, self._ladder, model, now)
+        return request and self._add(request, Standing(FINAL), now)
+
+    def beside_final(self, now: float) -> TrialRequest | None:
+        """Return a training for devices that the final one leaves idle, or None; see `beside_final`."""
+        found, top = candidates(self._ladder, self._portfolio, [*self._trusted()]), self.plan.top
+        had = {*PLAIN.values(), *self._ladder.recipes_on(top)}
+        others = (one for one in found if one.recipe not in had)
+        request = beside_final(self.plan, self._ladder, others, self._settings.seed, now)
+        return request and self._add(request, Standing(top if request.purpose is Purpose.SEARCH else FINAL), now)
 
     def best(self) -> TrialRecord | None:
         """Return the best trial as long as the final training, or else the longest of the most trusted recipe."""
-        as_long = self._ladder.on(self.plan.top) if self.plan.ladder else []
-        measured = (record for record in as_long if self._ladder.limits.allowed(record.request.recipe))
-        complete = self._ladder.longest()
-        believed = (complete[recipe] for recipe in self._trusted() if recipe in complete)
-        return next(chain(measured, believed, self._ladder.ranked()), None)
+        return next(self._ladder.best_first(self.plan.top, self._trusted()), None)
+
+    def keep(self) -> None:
+        """Let go of the weights of all but the best few trials: beliefs change, and with them what is best."""
+        best = {record.number: record for record in self._ladder.best_first(self.plan.top, self._trusted())}
+        self._ladder.keep(islice(best.values(), KEPT))
 
     def comparison(self) -> Comparison | None:
         """Compare the recipe that is trusted most with the better plain one; see `compared`."""
@@ -227,7 +228,7 @@ class Scheduler:
 
     def look_again(self, at_once: bool = False) -> None:
         """Bring the beliefs up to date, and the plan if longer trainings turn out to be no better."""
-        if self.plan.longest == math.inf and (rung := self._ladder.plateaued()) is not None:
+        if self.plan.longest == math.inf and (rung := plateau(self._ladder)) is not None:
             self.plan = self.plan.plateaued(rung)
         self._valuation.update(self._ladder.observations, self.plan.ladder[-1], at_once)
         if self._front.searched:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
+from itertools import chain
 from statistics import median
 
 from autoaccel.core.budget import Budget
@@ -19,8 +21,6 @@ from autoaccel.search.limits import Limits
 from autoaccel.search.retries import given_up
 from autoaccel.search.value_model import Observation
 
-FEWEST_GAINS = 3
-"""Promotions from one rung that show whether longer trainings are better."""
 FRUITLESS = 10
 """Number of failures in a row after which no more recipes are proposed."""
 LEARNED = (OutcomeKind.COMPLETE, OutcomeKind.PRUNED)
@@ -67,6 +67,7 @@ class LadderTrials:
         self._numbers: dict[int, list[int]] = {}
         self._observations: list[Observation] = []
         self._complete: dict[tuple[int, bool | None], list[TrialRecord]] = {}
+        self._kept: set[int] = set()
         self.first = 0
         self.limits = Limits(goal, facts)
 
@@ -149,6 +150,31 @@ class LadderTrials:
         rungs = self._numbers.keys() - {FINAL}
         return [record for rung in sorted(rungs, reverse=True) for record in self.on(rung, baseline)]
 
+    def best_first(self, top: int, trusted: Iterable[Recipe]) -> Iterator[TrialRecord]:
+        """Yield the complete trials of the search whose weights are kept, the one to deliver first.
+
+        Args:
+            top: The rung whose trials are as long as the final training; of these the metric is known.
+            trusted: The recipes, best first, for those that were trained for less.
+        """
+        complete = self.longest()
+        as_long = self.on(top) if top != FINAL else []  # without a ladder
+        measured = (record for record in as_long if self.limits.allowed(record.request.recipe))
+        believed = (complete[recipe] for recipe in trusted if recipe in complete)
+        return (record for record in chain(measured, believed, self.ranked()) if record.number in self._kept)
+
+    def keep(self, best: Iterable[TrialRecord]) -> None:
+        """Let go of all weights but those of the best trials, the final training and plain, for good.
+
+        Plain's too: a comparison on a higher rung may yet find that nothing beats it.
+        """
+        self._kept &= {record.number for record in (*best, self.final(), self.baseline()) if record is not None}
+
+    @property
+    def kept(self) -> Set[int]:
+        """The numbers of the trials whose weights are kept: others can be neither delivered nor learned from."""
+        return self._kept
+
     def longest(self) -> dict[Recipe, TrialRecord]:
         """Return each recipe's longest complete trial."""
         return {record.request.recipe: record for record in reversed(self.ranked())}
@@ -178,9 +204,11 @@ class LadderTrials:
         """Note what a trial that has ended shows of its recipe."""
         self.limits.note(record)
         self._complete.clear()
+        if record.final is not None:
+            self._kept.add(record.number)
         if record.outcome is None or self.rung(record) == FINAL or record.outcome.kind not in TAUGHT:
             return
-        length, value = budget.share(Cost(record.request.budget)), math.inf
+        length, value = budget.share(Cost(record.request.budget)) * record.request.speed, math.inf
         if record.final is not None:
             value = self.score(record)[0]
         elif record.outcome.kind is OutcomeKind.PRUNED:
@@ -264,20 +292,3 @@ class LadderTrials:
             middle = median(self.score(other)[0] for other in self.on(nearest))
             return value - (self.score(plain)[0] if plain else middle)
         return 0.0  # the first result is where all others are measured from
-
-    def plateaued(self) -> int | None:
-        """Return the rung from which longer trainings are no longer better, if there is one.
-
-        That is the lowest one from which at least `FEWEST_GAINS` recipes were promoted and typically gained less
-        than the standard error of the metric.
-        """
-        gains: dict[int, list[float]] = {}
-        for record in self.records:
-            parent = self.records.get(record.request.parent)
-            if record.purpose is Purpose.FINAL or not (parent and parent.final and record.final):
-                continue
-            if (error := record.final.standard_error) is not None:
-                gain = self.score(parent)[0] - self.score(record)[0] - error
-                gains.setdefault(self.rung(record), []).append(gain)
-        flat = [rung for rung, found in gains.items() if len(found) >= FEWEST_GAINS and median(found) < 0]
-        return min(flat) - 1 if flat else None

@@ -65,6 +65,8 @@ class Room:
     def fits(self, rung: int, parent: TrialRecord | None = None) -> bool:
         """Return whether a trial on a rung ends within the search's share and leaves enough to train in the end."""
         plan = self.plan
+        if rung > plan.top:  # longer trainings were found to be of no use meanwhile
+            return False
         cost = plan.cost_to(rung, self.ladder.rung(parent) if parent else None)
         ends = self.used.after(cost * (1 + OVERRUN) if plan.at_once > 1 else cost)
         # A trial of the recipe that would be trained in the end, as long as that, takes its place.
@@ -88,6 +90,6 @@ class Room:
         seconds = self.plan.budget.seconds
         if not seconds or self.plan.at_once == 1:
             return math.inf
-        longest = any(self.ladder.rung(record) == self.plan.top for record in self.ladder.records.running())
+        longest = any(self.ladder.rung(record) >= self.plan.top for record in self.ladder.records.running())
         final = 0.0 if (longest and not self.plan.shares_final) or self.settled else self.plan.ladder[-1]
         return seconds * min(self.plan.search_share, 1 - final - self.plan.budget.share(self.plan.kept))

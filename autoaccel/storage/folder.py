@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ class RunFolder:
         self._delivered = trial
         return made
 
-    def drop_weights(self, keep: set[int]) -> None:
+    def drop_weights(self, keep: Set[int]) -> None:
         """Delete the weights of all trials except those in `keep`."""
         for weights in self.path.glob(f"trials/[0-9]*/{WEIGHTS}"):
             if weights.parent.name.isdecimal() and int(weights.parent.name) not in keep:

@@ -173,11 +173,7 @@ class Recorder:
     def _keep_weights(self) -> None:
         running = [record.request for record in self._search.trials.running()]
         learned_from = {request.reference.trial for request in running if request.reference}
-        search = self._search
-        # The longest plain trial too: a comparison on a higher rung may yet find that nothing beats it.
-        found = (search.best(), search.final(), search.baseline())
-        kept = {record.number for record in found if record is not None}
-        kept |= needed(search, self._goal, self._budget)
+        kept = self._search.kept() | needed(self._search, self._goal, self._budget)
         self._folder.drop_weights(kept | learned_from | {request.trial for request in running})
         gone_on_with = {request.resumes for request in running if request.resumes is not None}
         self._folder.drop_checkpoints({request.trial for request in running} | gone_on_with | self._to_go_on())

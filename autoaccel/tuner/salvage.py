@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Set
 
 from autoaccel.core.events import Action, Event
 from autoaccel.core.records import TrialRecord, Trials
@@ -45,6 +45,10 @@ class Salvage:
     def baseline(self) -> TrialRecord | None:
         """Return the best plain trial at the largest budget of these."""
         return self._best(record for record in self._complete if record.purpose is Purpose.BASELINE)
+
+    def kept(self) -> Set[int]:
+        """Return the numbers of the trials with weights."""
+        return {record.number for record in self._usable}
 
     def comparison(self) -> Comparison | None:
         """Return the best recipe and the best plain one at the largest budget that both had."""

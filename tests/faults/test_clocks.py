@@ -37,6 +37,15 @@ def test_the_age_of_a_process_is_exact():
 
 
 @pytest.mark.slow
+def test_the_age_of_the_shell_that_became_the_process_is_not_counted():
+    """Fault: `sh -c "prepare && autoaccel ..."` prepares for long, then becomes autoaccel.
+    Promise: the budget begins with autoaccel."""
+    command = ["sh", "-c", 'sleep 31 && exec "$0" -c "$1"', sys.executable, AGE]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert 0 < float(found.stdout) < 20
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_the_clock_jumps_by_an_hour(tmp_path, hours):
     """Fault: the wall clock of every process of a run is set back, or forward, by an hour while the task is loaded.

@@ -55,6 +55,9 @@ class Halves:
     def baseline(self):
         return self.trials.get(0)
 
+    def kept(self):
+        return {record.number for record in self.trials if record.final}
+
     def comparison(self):
         found = [self.trials.get(0), self.trials.get(1)]
         return (

@@ -1,0 +1,98 @@
+"""What is trained after the final training, or beside it on devices that it leaves idle: trainings like that one.
+
+Plain and the recipe with other seeds are evidence for what is claimed of it. Where more devices do not make the
+steps of the final training faster, the rest would idle for most of the budget. In turn with that evidence, they
+train the next best recipes, of which one may turn out to be better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from autoaccel.core.budget import Budget
+from autoaccel.core.quantities import SECONDS, Cost
+from autoaccel.core.records import TrialRecord, Trials
+from autoaccel.core.trial import OutcomeKind, Purpose, TrialRequest
+from autoaccel.search.candidates import Candidate
+from autoaccel.search.evidence import AS_LONG, Run, length_of, missing
+from autoaccel.search.plan import Plan
+from autoaccel.search.requests import evidence_request, final_request, going_on, like
+from autoaccel.search.retries import waiting
+from autoaccel.search.trials import LadderTrials
+from autoaccel.search.usage import Used
+
+EARLIER = 0.03
+"""Share of its length by which a training ends before the final one, which may run until the last moment."""
+GIVEN_UP = (OutcomeKind.INFEASIBLE, OutcomeKind.FAILED, OutcomeKind.PRUNED)
+"""Ends of a final training after which another recipe has its turn."""
+
+
+def beside_final(
+    plan: Plan, ladder: LadderTrials, runners_up: Iterable[Candidate], seed: int, now: float
+) -> TrialRequest | None:
+    """Return a training for devices that the final training leaves idle; None if too few are, or none is as long.
+
+    Args:
+        plan: The plan of the run.
+        ladder: The trials of the run.
+        runners_up: The recipes that might have been chosen instead and were not trained as long, best first.
+        seed: The seed of the run.
+        now: Seconds since the start of the run.
+    """
+    trials, plain = ladder.records, ladder.baseline()
+    running = trials.running()
+    final = next((one for one in running if one.purpose is Purpose.FINAL and not one.request.rescue), None)
+    # Quantities other than seconds would add up.
+    if final is None or plain is None or set(plan.budget) != {SECONDS} or plan.facts.folds:
+        return None
+    model, whole = final.request, Cost(final.request.budget).seconds
+    length = (1 - EARLIER) * (whole - model.carried.seconds - (now - final.started))
+    if model.devices > plan.workers - _taken(running) or length < AS_LONG * whole:
+        return None
+    budget, number = Budget(seconds=length), len(trials)
+    since = [one.purpose for one in trials if one.number > final.number]
+    run, other = missing(trials, final, plain.request.recipe), next(iter(runners_up), None)
+    if run and (other is None or since.count(Purpose.EVIDENCE) <= since.count(Purpose.SEARCH)):
+        return evidence_request(plan, budget, number, run, model)
+    if other is None:
+        return None
+    request = like(final_request(plan, budget, number, other, seed), model)
+    return replace(request, purpose=Purpose.SEARCH, test=False)  # it is tested if it is delivered
+
+
+def after_final(plan: Plan, ladder: LadderTrials, model: TrialRecord | None, now: float) -> TrialRequest | None:
+    """Return a training to show how good the delivered recipe is; None if no other fits or adds to it.
+
+    Args:
+        plan: The plan of the run.
+        ladder: The trials of the run.
+        model: The trial that is delivered; None without any.
+        now: Seconds since the start of the run.
+    """
+    trials, plain = ladder.records, ladder.baseline()
+    if model is None or plain is None or plan.facts.folds:
+        return None
+    length, again = length_of(model), next(waiting(trials, Purpose.EVIDENCE), None)
+    run = Run.of(again) if again else missing(trials, model, plain.request.recipe)
+    ends = Used.of(plan.budget, ladder, now).after(plan.budget.share(Cost(length)))
+    free = model.request.devices <= plan.workers - _taken(trials.running())
+    if run is None or not free or ends + plan.budget.share(plan.kept) > 1:
+        return None
+    return going_on(evidence_request(plan, length, len(trials), run, model.request), again)
+
+
+def awaited(trials: Trials, first: int) -> bool:
+    """Return whether what is trained beside the final training is waited for before another one: that was given up.
+
+    Args:
+        trials: All trials of the run.
+        first: Number of the first trial that counts.
+    """
+    finals = [record.outcome for record in trials.of(Purpose.FINAL) if record.number >= first]
+    return not finals or finals[-1] is None or finals[-1].kind in GIVEN_UP
+
+
+def _taken(running: Iterable[TrialRecord]) -> int:
+    """Return how many devices trials have."""
+    return sum(record.request.devices for record in running)

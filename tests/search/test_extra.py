@@ -1,0 +1,104 @@
+"""What is trained beside the final training, on devices that it leaves idle."""
+
+import math
+
+import pytest
+from simulation import quality
+from simulation import simulate as simulated
+
+from autoaccel.core.budget import Budget
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.trial import OutcomeKind, Purpose
+from autoaccel.search.ways import Way
+from autoaccel.tuner.evidence import seeds_data
+from autoaccel.tuner.summary import delivery
+
+MINUTES = Budget(seconds=600)
+
+
+def slower(request):
+    """Seconds of a step: more processes are no use."""
+    return float(request.processes)
+
+
+def simulate(table=quality, budget=MINUTES, workers=8, pace=slower, **options):
+    """Longer trainings are always better."""
+    return simulated(budget, table, workers=workers, gpus=True, pace=pace, standard_error=None, **options)
+
+
+def beside(search):
+    """The final training, and what was started while it ran."""
+    final = search.trials.of(Purpose.FINAL)[0]
+    return final, [one for one in search.trials if one.number > final.number]
+
+
+def test_idle_devices_train_plain_runners_up_and_other_seeds():
+    search, clock, _ = simulate()
+    final, others = beside(search)
+    assert final.complete and Way.of(final.request) == Way(1, 1) and clock.now() <= 600
+    assert len(others) == 7
+    assert all(one.complete and final.started <= one.started <= final.started + 1 for one in others)
+    assert all(0.9 < one.request.budget.seconds / final.request.budget.seconds < 1 for one in others)
+    assert all(one.ended <= final.ended for one in others)
+    assert [one.purpose for one in others[:2]] == [Purpose.EVIDENCE, Purpose.SEARCH]
+    assert others[0].request.recipe in PLAIN.values()
+    runners_up = [one.request.recipe for one in others if one.purpose is Purpose.SEARCH]
+    assert len({*runners_up, final.request.recipe, *PLAIN.values()}) == len(runners_up) + 1 + len(PLAIN)
+    assert seeds_data(search.trials, final, others[0].request.recipe) is not None
+
+
+def test_a_runner_up_that_turns_out_to_be_better_is_delivered():
+    def late(request, p):
+        """What the search cannot see: only some recipes gain from trainings as long as the final one."""
+        gains = request.budget.seconds > 200 and request.purpose is Purpose.SEARCH
+        return quality(request, p) - 0.5 * gains
+
+    search, _, _ = simulated(MINUTES, late, workers=8, gpus=True, pace=slower, standard_error=1e-3)
+    final, others = beside(search)
+    _, model = delivery(search)
+    assert model.purpose is Purpose.SEARCH and model in others
+    assert model.request.keep_best == final.request.keep_best
+
+
+def test_where_the_final_training_has_every_device_nothing_is_beside_it():
+    search, _, _ = simulate(pace=lambda r: 1 / r.processes)
+    assert beside(search)[1] == []
+
+
+def test_each_has_as_many_devices_as_the_final_training():
+    search, _, _ = simulate(workers=6, pace=lambda r: abs(r.processes - 3) + 1.0)
+    final, others = beside(search)
+    assert Way.of(final.request) == Way(3, 3) and [Way.of(one.request) for one in others] == [Way(3, 3)]
+
+
+def test_what_adds_up_is_not_spent_on_idle_devices():
+    search, _, _ = simulate(budget=Budget(flops=6e11))
+    assert beside(search)[1] == []
+
+
+def diverging(request, p):
+    return math.nan if request.purpose is Purpose.FINAL and p > 0.05 else quality(request, p)
+
+
+def test_when_the_final_training_diverges_a_runner_up_has_its_time_already():
+    search, clock, _ = simulate(diverging)
+    final, others = beside(search)
+    assert final.outcome.kind is OutcomeKind.INFEASIBLE and clock.now() <= 600
+    assert search.trials.of(Purpose.FINAL) == [final]
+    _, model = delivery(search)
+    assert model in others and model.purpose is Purpose.SEARCH
+    assert model.request.budget.seconds > 0.9 * final.request.budget.seconds
+
+
+def test_where_only_evidence_is_beside_a_diverged_one_it_makes_way():
+    first = []
+
+    def diverges_once(request, p):
+        first[:] = first or [request.trial] if request.purpose is Purpose.FINAL else first
+        return diverging(request, p) if request.trial in first else quality(request, p)
+
+    search, clock, _ = simulate(diverges_once, workers=2)
+    first, *others = beside(search)[0], *beside(search)[1]
+    assert others[0].purpose is Purpose.EVIDENCE and others[0].outcome.kind is OutcomeKind.PRUNED
+    again = search.trials.of(Purpose.FINAL)[1]
+    assert again.started == pytest.approx(first.ended, abs=10) and again.complete and clock.now() <= 600
