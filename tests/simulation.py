@@ -69,8 +69,8 @@ def make(budget, seed=0, longest=None):
     return HalvingSearch(SearchSettings(SearchSpace.load("vision"), budget, seed, longest=longest))
 
 
-def simulate(budget, table=quality, workers=1, seed=0, longest=None, gpus=False, **options):
+def simulate(budget, table=quality, workers=1, seed=0, longest=None, gpus=False, profiled=FACTS, **options):
     clock, book = SimulatedClock(2.0), Book()
     search = make(budget, seed, longest)
-    Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([Profiled(FACTS, workers, gpus)])
+    Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([Profiled(profiled, workers, gpus)])
     return search, clock, book

@@ -101,6 +101,7 @@ class TrialRequest:
         devices: How many of the run's devices, or of the places on its CPUs, it has for itself.
         processes: How many processes share each of its batches; on GPUs each has its own.
         speed: How many times as fast it trains as trials of the search do, at most.
+        larger: How many times as large its batches are as in the recipe's trials of the search.
     """
 
     trial: int
@@ -128,6 +129,7 @@ class TrialRequest:
     devices: int = 1
     processes: int = 1
     speed: float = 1.0
+    larger: int = 1
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ WORSE = 3
 """Evaluations in a row that have to be clearly worse than the best one for a final training to end early."""
 OVERFITTED = 2.0
 """Standard errors by which each of them has to be."""
+GIVEN_UP = (OutcomeKind.INFEASIBLE, OutcomeKind.FAILED, OutcomeKind.PRUNED)
+"""Ends of a final training after which another recipe has its turn."""
 LONGER = 3.0
 """Ratio of lengths from which a final training has to be at least as good as plain was."""
 

@@ -13,8 +13,9 @@ from dataclasses import replace
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import SECONDS, Cost
 from autoaccel.core.records import TrialRecord, Trials
-from autoaccel.core.trial import OutcomeKind, Purpose, TrialRequest
+from autoaccel.core.trial import Purpose, TrialRequest
 from autoaccel.search.candidates import Candidate
+from autoaccel.search.ending import GIVEN_UP
 from autoaccel.search.evidence import AS_LONG, Run, length_of, missing
 from autoaccel.search.plan import Plan
 from autoaccel.search.requests import evidence_request, final_request, going_on, like
@@ -24,8 +25,6 @@ from autoaccel.search.usage import Used
 
 EARLIER = 0.03
 """Share of its length by which a training ends before the final one, which may run until the last moment."""
-GIVEN_UP = (OutcomeKind.INFEASIBLE, OutcomeKind.FAILED, OutcomeKind.PRUNED)
-"""Ends of a final training after which another recipe has its turn."""
 
 
 def beside_final(
@@ -47,6 +46,8 @@ def beside_final(
     if final is None or plain is None or set(plan.budget) != {SECONDS} or plan.facts.folds:
         return None
     model, whole = final.request, Cost(final.request.budget).seconds
+    if model.larger > 1:  # what has its own batches would have too small shares of them on as many devices
+        return None
     length = (1 - EARLIER) * (whole - model.carried.seconds - (now - final.started))
     if model.devices > plan.workers - _taken(running) or length < AS_LONG * whole:
         return None
@@ -71,7 +72,7 @@ def after_final(plan: Plan, ladder: LadderTrials, model: TrialRecord | None, now
         now: Seconds since the start of the run.
     """
     trials, plain = ladder.records, ladder.baseline()
-    if model is None or plain is None or plan.facts.folds:
+    if model is None or plain is None or plan.facts.folds or model.request.larger > 1:
         return None
     length, again = length_of(model), next(waiting(trials, Purpose.EVIDENCE), None)
     run = Run.of(again) if again else missing(trials, model, plain.request.recipe)

@@ -100,8 +100,9 @@ def evidence_request(plan: Plan, budget: Budget, trial: int, run: Run, model: Tr
 
 
 def like(request: TrialRequest, model: TrialRequest) -> TrialRequest:
-    """Return a request with as many devices and processes as another one."""
-    return replace(request, devices=model.devices, processes=model.processes, speed=model.speed)
+    """Return a request with as many devices and processes as another one, and batches as many times as large."""
+    way = replace(request, devices=model.devices, processes=model.processes)
+    return replace(way, speed=model.speed, larger=model.larger)
 
 
 def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, seed: int) -> TrialRequest:

@@ -142,7 +142,7 @@ class Scheduler:
         if longest < math.inf:
             left = left * min(1.0, longest / self._budget.share(Cost(left)))
         request = going_on(final_request(plan, left, len(self._trials), chosen, self._settings.seed), again)
-        known = plan.facts.setup.seconds, self._settings.longest
+        known = plan.facts.setup.seconds, self._settings.longest, plan.facts if plan.longest == math.inf else None
         return self._add(shared(request, self._trials, plan.ways, *known), Standing(FINAL), now)
 
     def _seed(self, now: float) -> TrialRequest | None:

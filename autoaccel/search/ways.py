@@ -101,6 +101,10 @@ class Paces:
                 found = way
         return found
 
+    def seconds(self, way: Way) -> float | None:
+        """Return what a step takes in a way; infinity where it does not work, None if that is unknown."""
+        return self._seconds.get(way)
+
     def speed(self) -> float:
         """Return how many times as fast the best way is as one device; in proportion where that is unknown."""
         best, one = self.best(), self._options[0]
