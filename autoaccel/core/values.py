@@ -12,6 +12,8 @@ from typing import Any
 
 from autoaccel.core.schedules import Option, Schedule, Value, is_schedule
 
+AS_IT_IS = (float, int, bool, str, type(None))
+"""Types of most values, which need no reading; a search draws recipes by the thousand."""
 LARGEST_INTEGER = 2**63 - 1
 """The largest whole number that files, databases and tensors hold."""
 TUPLE = "tuple"
@@ -36,8 +38,8 @@ def read_value(data: Any) -> Value:
     Raises:
         ValueError: If it is neither an option nor a valid schedule.
     """
-    if isinstance(data, Schedule):
-        return data
+    if type(data) in AS_IT_IS or isinstance(data, Schedule):
+        return data  # type: ignore[no-any-return]
     if is_schedule(data):
         try:
             return Schedule(**data)

@@ -67,6 +67,7 @@ class LadderTrials:
         self._numbers: dict[int, list[int]] = {}
         self._observations: list[Observation] = []
         self._complete: dict[tuple[int, bool | None], list[TrialRecord]] = {}
+        self._costs: dict[int, Cost] = {}
         self._kept: set[int] = set()
         self.first = 0
         self.limits = Limits(goal, facts)
@@ -192,9 +193,12 @@ class LadderTrials:
 
     def cost(self, record: TrialRecord) -> Cost:
         """Return what a trial was expected to cost when it was started."""
-        whole = Cost(record.request.budget) - record.request.carried
-        parent = self.records.get(record.request.parent)
-        return whole - Cost(parent.request.budget) if parent and self._facts.continues else whole
+        if record.number not in self._costs:  # asked of all running trials in each decision
+            whole = Cost(record.request.budget) - record.request.carried
+            parent = self.records.get(record.request.parent)
+            had = Cost(parent.request.budget) if parent and self._facts.continues else Cost()
+            self._costs[record.number] = whole - had
+        return self._costs[record.number]
 
     def recipes_on(self, rung: int) -> set[Recipe]:
         """Return the recipes that were given a trial on a rung, whatever its outcome."""

@@ -7,6 +7,7 @@ its learning rates kept, or scaled with the square root of that, or with it. Num
 over the recipe's own batch, paired by seed, with 95 % intervals.
 """
 
+import math
 from dataclasses import replace
 from itertools import product
 from statistics import mean
@@ -54,8 +55,10 @@ def gain(task: str, others: list[dict], own: list[dict]) -> str:
     """Return what one recipe gains over another on the test set."""
     both = zip(others, own, strict=True)
     pairs = [(a, b) for a, b in both if a["kind"] == b["kind"] == "complete"]
-    mean, half = paired(pairs, -1 if task == "text" else 1)
-    return f"{mean:+.4f} ± {half:.4f} ({len(pairs)})"
+    if not pairs:
+        return "does not train"
+    gained, half = paired(pairs, -1 if task == "text" else 1)
+    return f"{gained:+.4f} ± {half:.4f}{'' if len(pairs) == len(own) else f' ({len(pairs)} of {len(own)})'}"
 
 
 def main() -> None:
@@ -73,7 +76,7 @@ def main() -> None:
         ]
         run_jobs(f"{__file__}:{task}", jobs, results, usable_cpus(), f"{task}, {name}")
         found = {case: rows(results, task, budget, name, case, given.seeds) for case in wanted}
-        own = [row["test"]["metric"] for row in found[OWN] if row["kind"] == "complete"]
+        own = [row["test"]["metric"] if row["kind"] == "complete" else math.nan for row in found[OWN]]
         columns = [gain(task, found[case], found[OWN]) if case in found else "" for case in cases]
         print(f"| {task} | {name} | {mean(own):.4f} | {' | '.join(columns)} |", flush=True)
 
