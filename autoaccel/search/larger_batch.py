@@ -1,9 +1,9 @@
 """The recipe of a final training with larger batches, where more devices have nothing to do for its own ones.
 
-At equal steps, batches of 2, 4 and 8 times as many samples were better wherever that was measured, and on images and
-text most so with learning rates that grow with the square root (docs/experiments.md). A recipe that says itself how
-rates scale (`decoupled`) is taken at its word. Where the passes over the data are limited, and not the time, larger
-batches would mean fewer steps.
+At equal steps, batches of 2, 4 and 8 times as many samples were better wherever that was measured, and on images
+and text most so with learning rates that grow with the square root (docs/experiments.md). A recipe that says itself
+how rates scale (`decoupled`) is taken at its word. Where the passes over the data are limited, and not the time,
+larger batches would mean fewer steps.
 """
 
 from __future__ import annotations
