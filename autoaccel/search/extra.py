@@ -7,6 +7,7 @@ train the next best recipes, of which one may turn out to be better.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -92,6 +93,15 @@ def awaited(trials: Trials, first: int) -> bool:
     """
     finals = [record.outcome for record in trials.of(Purpose.FINAL) if record.number >= first]
     return not finals or finals[-1] is None or finals[-1].kind in GIVEN_UP
+
+
+def over_at(plan: Plan) -> float:
+    """Return the seconds into the run at which the last training has to be over; infinity for no limit.
+
+    One that waits for a lost node, or for longer than it should on a busy one, is not waited for.
+    """
+    seconds = plan.budget.seconds
+    return seconds - plan.kept.seconds if seconds else math.inf
 
 
 def _taken(running: Iterable[TrialRecord]) -> int:

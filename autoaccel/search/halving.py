@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Set
 from dataclasses import replace
-from enum import StrEnum
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.events import (
@@ -30,7 +30,8 @@ from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, Purpose, Report, TrialRequest
 from autoaccel.search.base import Comparison, Expectation, SearchSettings
 from autoaccel.search.ending import hopeless, nothing_trains, overfits
-from autoaccel.search.extra import awaited
+from autoaccel.search.extra import awaited, over_at
+from autoaccel.search.phase import Phase
 from autoaccel.search.plan import Plan
 from autoaccel.search.pruner import falls_behind
 from autoaccel.search.rescue import rescuable, rescue_request
@@ -44,16 +45,6 @@ ENDING, FILES = 1.0, 0.4
 """What a run takes for its last files and its end: seconds, at least, and a share of what is reserved."""
 LEAST_FINAL = 0.1
 """Smallest share of the budget that is worth a second final training after a failed one."""
-
-
-class Phase(StrEnum):
-    """The phase of a run."""
-
-    PROFILE = "profile"
-    SEARCH = "search"
-    FINAL = "final training"
-    EVIDENCE = "evidence"
-    DONE = "done"
 
 
 class HalvingSearch:
@@ -230,15 +221,14 @@ class HalvingSearch:
         if self.phase is Phase.FINAL:
             actions += self._start(self._scheduler.beside_final)
         if self.phase is Phase.EVIDENCE:
-            actions += self._start(self._scheduler.next_evidence)
+            actions += [*self._start(self._scheduler.next_evidence), *self._make_way()]
         if self.phase is Phase.EVIDENCE and not self.trials.running():
             self.phase = Phase.DONE
         if self.phase is Phase.DONE and not self.trials.running():
             actions.append(Finish())
         else:
             late = self._now + PATIENCE
-            due = self._scheduler.ends_at if self.phase is Phase.SEARCH else late
-            actions.append(Wake(min(late, due) if due > self._now else late))
+            actions.append(Wake(min(late, self._due) if self._due > self._now else late))
         return actions
 
     def _before_the_final(self) -> list[TrialRecord]:
@@ -250,14 +240,22 @@ class HalvingSearch:
         return [one for one in running if not (settled and one.purpose is Purpose.EVIDENCE)]
 
     def _make_way(self) -> list[Action]:
-        """Stop the trials that a final training would wait for once it is due, or only evidence is left."""
-        assert self._scheduler is not None
-        before = self._before_the_final() if self.phase in (Phase.SEARCH, Phase.FINAL) else []
-        due = self.phase is Phase.SEARCH and self._now >= self._scheduler.ends_at
-        due = due or all(one.purpose is Purpose.EVIDENCE for one in before)
+        """Stop what the final training, or the end, waits for once that is due, and evidence before the final."""
+        at_end = self.phase not in (Phase.SEARCH, Phase.FINAL)
+        before = self.trials.running() if at_end else self._before_the_final()
+        due = self._now >= self._due or (not at_end and all(one.purpose is Purpose.EVIDENCE for one in before))
         asked = [one.number for one in before if due and one.number not in self._asked]
         self._asked.update(asked)
         return [Stop(number) for number in asked]
+
+    @property
+    def _due(self) -> float:
+        """Seconds into the run at which what runs makes way for what follows; infinity if it need not."""
+        assert self._scheduler is not None
+        if self.phase is Phase.SEARCH:
+            return self._scheduler.ends_at
+        ends = self.phase is Phase.DONE or any(one.purpose is Purpose.FINAL for one in self.trials.running())
+        return math.inf if ends else over_at(self._scheduler.plan)
 
     def _start(self, following: Callable[[float], TrialRequest | None]) -> list[Action]:
         """Start trials while a worker is free and another one fits."""

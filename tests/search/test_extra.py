@@ -3,14 +3,18 @@
 import math
 
 import pytest
-from simulation import quality
+from simulation import FACTS, make, quality
 from simulation import simulate as simulated
 
 from autoaccel.core.budget import Budget
+from autoaccel.core.clock import SimulatedClock
+from autoaccel.core.events import Finished, Profiled
 from autoaccel.core.recipe import PLAIN
-from autoaccel.core.trial import OutcomeKind, Purpose
+from autoaccel.core.trial import Outcome, OutcomeKind, Purpose
+from autoaccel.execution.simulated import TableExecutor
 from autoaccel.search.ways import Way
 from autoaccel.tuner.evidence import seeds_data
+from autoaccel.tuner.loop import Loop
 from autoaccel.tuner.summary import delivery
 
 MINUTES = Budget(seconds=600)
@@ -102,3 +106,27 @@ def test_where_only_evidence_is_beside_a_diverged_one_it_makes_way():
     assert others[0].purpose is Purpose.EVIDENCE and others[0].outcome.kind is OutcomeKind.PRUNED
     again = search.trials.of(Purpose.FINAL)[1]
     assert again.started == pytest.approx(first.ended, abs=10) and again.complete and clock.now() <= 600
+
+
+@pytest.mark.parametrize("diverges", [False, True])
+def test_what_waits_for_a_place_that_is_gone_is_not_waited_for_at_the_end(diverges):
+    """Fewer places are left than there were, so that a training beside the final one never begins."""
+
+    class Lost(TableExecutor):
+        def start(self, request):
+            if not (beside_final and request.purpose in (Purpose.EVIDENCE, Purpose.SEARCH)):
+                super().start(request)
+            if request.purpose is Purpose.FINAL:
+                beside_final.append(request.trial)
+
+        def stop(self, trial):
+            if not any(entry[2].trial == trial for entry in self._queue if isinstance(entry[2], Finished)):
+                self._push(0.0, Finished(trial, Outcome(OutcomeKind.PRUNED, reason="stopped")))
+            super().stop(trial)
+
+    beside_final, clock, search = [], SimulatedClock(2.0), make(MINUTES)
+    table = diverging if diverges else quality
+    executor = Lost(table, clock, standard_error=None, pace=slower)
+    Loop(search, executor, clock).run([Profiled(FACTS, 4, True)])
+    _, others = beside(search)
+    assert clock.now() <= 600 and any(one.outcome.reason == "stopped" for one in others)

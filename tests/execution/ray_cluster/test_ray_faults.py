@@ -54,7 +54,8 @@ def test_the_deadline_is_kept_while_a_node_is_killed_in_the_search(cluster, monk
     code, _, errors = run.end(2 * BUDGET)
     assert code == 0, errors
     assert time.monotonic() - begun < BUDGET + 1
-    assert ended(run).count("lost") <= 1 and ended(run)[-1] == "complete"
+    # What was beside the final training for a place that is gone is not waited for.
+    assert ended(run).count("lost") <= 1 and run.result["trials"]["complete"] > 2
     assert run.weights() and run.result["final"]["test"]["metric"] is not None
     wait_for_no_places(cluster, 1)
 
