@@ -67,8 +67,8 @@ LONGEST_START = 30.0
 the shell of `sh -c "prepare && autoaccel ..."`, which becomes its last command."""
 
 
-def _age() -> float:
-    """Return the age of this process.
+def process_age() -> float:
+    """Return the age of this process in seconds.
 
     From the clock that Linux dates processes by, where there is one: the wall clock may have been set since,
     and psutil knows the time of the boot in whole seconds only.
@@ -85,12 +85,12 @@ def _before_start(age: float, computed: float) -> float:
     return age - computed if age > LONGEST_START else 0.0
 
 
-_BEFORE = _before_start(_age(), time.process_time())
+_BEFORE = _before_start(process_age(), time.process_time())
 
 
 def seconds_since_process_start() -> float:
     """Return the age of this program, so that a budget can include interpreter start-up and imports."""
-    return max(0.0, _age() - _BEFORE)
+    return max(0.0, process_age() - _BEFORE)
 
 
 def slowdown(seconds: float = 0.06) -> float:

@@ -10,9 +10,9 @@ from typing import Any
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import FLOPS, Cost, format_amount, format_flops, format_seconds
 from autoaccel.core.records import TrialRecord, Trials
-from autoaccel.core.trial import Purpose
 from autoaccel.errors import UsageError
 from autoaccel.reporting.best import best_line
+from autoaccel.reporting.phases import phase_of
 from autoaccel.storage.delivery import RESULT, WEIGHTS, current, is_cut_off
 from autoaccel.storage.folder import relocated
 from autoaccel.storage.json_files import read_config, read_result, read_seconds
@@ -21,7 +21,6 @@ from autoaccel.storage.owner import Owner, read_owner
 from autoaccel.storage.records import read_trials
 from autoaccel.storage.space import Floors
 
-PHASES = {Purpose.FINAL: "final training", Purpose.EVIDENCE: "evidence", Purpose.PACE: "timing steps"}
 RUNNING, KILLED = "running", "killed"
 
 
@@ -58,8 +57,7 @@ class Status:
         """What it is doing, or did last."""
         if self.trials.facts is None:
             return "profile" if self.config and "training" not in self.config else "training"
-        started = [record.purpose for record in self.trials]
-        return PHASES.get(started[-1], "search") if started else "search"
+        return phase_of(self.trials)
 
     @property
     def budget(self) -> Budget:

@@ -16,9 +16,8 @@ from autoaccel.core.quantities import FLOPS, format_amount, format_flops, format
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import COOLDOWN, Purpose, Report, TrialRequest
 from autoaccel.reporting.best import best_line
+from autoaccel.reporting.phases import phase_of
 
-PHASES = {Purpose.FINAL: "final training", Purpose.EVIDENCE: "evidence", Purpose.PACE: "timing steps"}
-"""Names of the phases that follow the search."""
 SHOWN = 8
 HEARTBEAT = 60.0
 
@@ -85,8 +84,8 @@ class Display:
         self._now = now
         self._trials.handle(entry, now)
         match entry:
-            case Start(request):
-                self._phase = PHASES.get(request.purpose, "search")
+            case Start():
+                self._phase = phase_of(self._trials)
             case Finished(trial):
                 self._line(self._trials[trial])
             case Short(why):

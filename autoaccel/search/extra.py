@@ -13,13 +13,14 @@ from dataclasses import replace
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.quantities import SECONDS, Cost
+from autoaccel.core.recipe import PLAIN
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Purpose, TrialRequest
 from autoaccel.search.candidates import Candidate
-from autoaccel.search.ending import GIVEN_UP
 from autoaccel.search.evidence import AS_LONG, Run, length_of, missing
 from autoaccel.search.plan import Plan
-from autoaccel.search.requests import evidence_request, final_request, going_on, like
+from autoaccel.search.requests import GRACE, evidence_request, final_request, going_on, like
+from autoaccel.search.rescue import rescuable
 from autoaccel.search.retries import waiting
 from autoaccel.search.trials import LadderTrials
 from autoaccel.search.usage import Used
@@ -36,7 +37,7 @@ def beside_final(
     Args:
         plan: The plan of the run.
         ladder: The trials of the run.
-        runners_up: The recipes that might have been chosen instead and were not trained as long, best first.
+        runners_up: The recipes that might have been chosen instead, best first.
         seed: The seed of the run.
         now: Seconds since the start of the run.
     """
@@ -49,12 +50,14 @@ def beside_final(
     model, whole = final.request, Cost(final.request.budget).seconds
     if model.larger > 1:  # what has its own batches would have too small shares of them on as many devices
         return None
-    length = (1 - EARLIER) * (whole - model.carried.seconds - (now - final.started))
+    length = (1 - EARLIER) * (ladder.cost(final).seconds - (now - final.started))
     if model.devices > plan.workers - _taken(running) or length < AS_LONG * whole:
         return None
     budget, number = Budget(seconds=length), len(trials)
     since = [one.purpose for one in trials if one.number > final.number]
-    run, other = missing(trials, final, plain.request.recipe), next(iter(runners_up), None)
+    had = {*PLAIN.values(), *ladder.recipes_on(plan.top)}
+    run = missing(trials, final, plain.request.recipe)
+    other = next((one for one in runners_up if plan.ladder and one.recipe not in had), None)
     if run and (other is None or since.count(Purpose.EVIDENCE) <= since.count(Purpose.SEARCH)):
         return evidence_request(plan, budget, number, run, model)
     if other is None:
@@ -75,7 +78,8 @@ def after_final(plan: Plan, ladder: LadderTrials, model: TrialRecord | None, now
     trials, plain = ladder.records, ladder.baseline()
     if model is None or plain is None or plan.facts.folds or model.request.larger > 1:
         return None
-    length, again = length_of(model), next(waiting(trials, Purpose.EVIDENCE), None)
+    again = next(waiting(trials, Purpose.EVIDENCE), None)
+    length = again.request.budget if again else length_of(model)
     run = Run.of(again) if again else missing(trials, model, plain.request.recipe)
     ends = Used.of(plan.budget, ladder, now).after(plan.budget.share(Cost(length)))
     free = model.request.devices <= plan.workers - _taken(trials.running())
@@ -85,23 +89,34 @@ def after_final(plan: Plan, ladder: LadderTrials, model: TrialRecord | None, now
 
 
 def awaited(trials: Trials, first: int) -> bool:
-    """Return whether what is trained beside the final training is waited for before another one: that was given up.
+    """Return whether what is trained beside the final training is waited for: that has ended without a model.
 
     Args:
         trials: All trials of the run.
         first: Number of the first trial that counts.
     """
-    finals = [record.outcome for record in trials.of(Purpose.FINAL) if record.number >= first]
-    return not finals or finals[-1] is None or finals[-1].kind in GIVEN_UP
+    finals = [record for record in trials.of(Purpose.FINAL) if record.number >= first]
+    if not finals or finals[-1].running:
+        return True
+    goes_on = next(waiting(trials, Purpose.FINAL), None) or rescuable(trials, first=first)
+    return not goes_on and not any(record.final for record in finals)
+
+
+def useless(trials: Trials, first: int) -> list[TrialRecord]:
+    """Return the evidence that is being trained beside a final training that has ended without a model."""
+    finals = [record for record in trials.of(Purpose.FINAL) if record.number >= first]
+    if not finals or any(record.running or record.final for record in finals):
+        return []
+    return [record for record in trials.running() if record.purpose is Purpose.EVIDENCE]
 
 
 def over_at(plan: Plan) -> float:
     """Return the seconds into the run at which the last training has to be over; infinity for no limit.
 
-    One that waits for a lost node, or for longer than it should on a busy one, is not waited for.
+    One that waits for a lost node, or takes longer than it should on a busy one, is not waited for.
     """
     seconds = plan.budget.seconds
-    return seconds - plan.kept.seconds if seconds else math.inf
+    return seconds - plan.kept.seconds + GRACE * plan.reserve if seconds else math.inf
 
 
 def _taken(running: Iterable[TrialRecord]) -> int:

@@ -30,7 +30,7 @@ from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Outcome, Purpose, Report, TrialRequest
 from autoaccel.search.base import Comparison, Expectation, SearchSettings
 from autoaccel.search.ending import hopeless, nothing_trains, overfits
-from autoaccel.search.extra import awaited, over_at
+from autoaccel.search.extra import awaited, over_at, useless
 from autoaccel.search.phase import Phase
 from autoaccel.search.plan import Plan
 from autoaccel.search.pruner import falls_behind
@@ -103,8 +103,9 @@ class HalvingSearch:
             case _:
                 pass
         actions += self._next()
-        if isinstance(event, Finished) and self._scheduler is not None:
-            self._scheduler.keep()
+        if isinstance(event, Finished) and event.outcome.final is not None and self.phase is not Phase.DONE:
+            assert self._scheduler is not None
+            self._scheduler.keep()  # not while a run is being interrupted, of which a resumed one knows nothing
         return actions
 
     def best(self) -> TrialRecord | None:
@@ -218,7 +219,7 @@ class HalvingSearch:
                 return [*actions, Wake(self._now)]
         if self.phase is Phase.FINAL and not self._before_the_final():
             actions += self._final_actions()
-        if self.phase is Phase.FINAL:
+        if self.phase is Phase.FINAL and self._short is None:
             actions += self._start(self._scheduler.beside_final)
         if self.phase is Phase.EVIDENCE:
             actions += [*self._start(self._scheduler.next_evidence), *self._make_way()]
@@ -244,9 +245,12 @@ class HalvingSearch:
         at_end = self.phase not in (Phase.SEARCH, Phase.FINAL)
         before = self.trials.running() if at_end else self._before_the_final()
         due = self._now >= self._due or (not at_end and all(one.purpose is Purpose.EVIDENCE for one in before))
-        asked = [one.number for one in before if due and one.number not in self._asked]
-        self._asked.update(asked)
-        return [Stop(number) for number in asked]
+        late = before if due else []
+        if self.phase is Phase.FINAL:
+            late = [*late, *useless(self.trials, self._ladder.first)]
+        asked = {one.number for one in late} - self._asked
+        self._asked |= asked
+        return [Stop(number) for number in sorted(asked)]
 
     @property
     def _due(self) -> float:

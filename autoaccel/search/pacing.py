@@ -60,7 +60,7 @@ def shared(
     way = paces.missing()
     if way is not None and _affordable(request, setup):
         return pace_request(request, way)
-    given_up = any(one.outcome and one.outcome.kind in GIVEN_UP for one in finals)
+    given_up = any(one.outcome and one.outcome.kind in GIVEN_UP for one in finals if one.request.larger > 1)
     if facts and timed and longest is None and not given_up:
         following = _with_larger_batches(request, trials, ways, paces, setup, facts)
         if following is not None:

@@ -13,7 +13,6 @@ from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import REPRODUCIBLE, Cost
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.records import TrialRecord, Trials
-from autoaccel.core.trial import Purpose
 from autoaccel.errors import UsageError
 from autoaccel.search.plan import Plan, make_plan
 from autoaccel.search.trials import LadderTrials
@@ -64,8 +63,8 @@ def plateau(trials: LadderTrials) -> int | None:
     gains: dict[int, list[float]] = {}
     for record in trials.records:
         parent = trials.records.get(record.request.parent)
-        if record.purpose is Purpose.FINAL or not (parent and parent.final and record.final):
-            continue
+        if trials.rung(record) < 1 or not (parent and parent.final and record.final):
+            continue  # not on this ladder
         if (error := record.final.standard_error) is not None:
             gain = trials.score(parent)[0] - trials.score(record)[0] - error
             gains.setdefault(trials.rung(record), []).append(gain)

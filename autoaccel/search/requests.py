@@ -21,6 +21,8 @@ from autoaccel.search.trials import FORMER, LadderTrials
 
 HANG_SHARE = 0.5
 """A trial that is late by this share of its budget counts as hung; a shorter delay may be due to a busy machine."""
+LEAST_GRACE, GRACE = 0.3, 0.4
+"""How late the last training of a run may be: seconds, at least, and a share of what is reserved for the end."""
 EARLY = 0.4
 """Progress at which a search trial is compared with others on its rung and may be pruned."""
 
@@ -122,7 +124,7 @@ def final_request(plan: Plan, budget: Budget, trial: int, chosen: Candidate, see
         evaluation=plan.facts.evaluation_cost(),
         finalization=plan.facts.finalization_cost(test=True),
         step=step_cost(plan.facts, chosen.recipe),
-        grace=max(0.3, 0.4 * plan.reserve) if budget.seconds else _grace(plan, budget, chosen.recipe),
+        grace=max(LEAST_GRACE, GRACE * plan.reserve) if budget.seconds else _grace(plan, budget, chosen.recipe),
         keep_best=len(milestones) > 1,
     )
 

@@ -162,10 +162,8 @@ class Scheduler:
 
     def beside_final(self, now: float) -> TrialRequest | None:
         """Return a training for devices that the final one leaves idle, or None; see `beside_final`."""
-        found, top = candidates(self._ladder, self._portfolio, [*self._trusted()]), self.plan.top
-        had = {*PLAIN.values(), *self._ladder.recipes_on(top)}
-        others = (one for one in found if one.recipe not in had)
-        request = beside_final(self.plan, self._ladder, others, self._settings.seed, now)
+        top, found = self.plan.top, candidates(self._ladder, self._portfolio, [*self._trusted()])
+        request = beside_final(self.plan, self._ladder, found, self._settings.seed, now)
         return request and self._add(request, Standing(top if request.purpose is Purpose.SEARCH else FINAL), now)
 
     def best(self) -> TrialRecord | None:
@@ -205,7 +203,8 @@ class Scheduler:
         if self.plan.ladder:
             self.look_again(at_once=True)
         trusted = self._trusted()
-        if self._ladder.finals():  # the first one failed, so what short trials say of the others is doubtful too
+        # The first one failed, so what short trials say of others is doubtful too; larger batches may be to blame.
+        if any(record.request.larger == 1 for record in self._ladder.finals()):
             trusted = (recipe for recipe in trusted if recipe in self._elsewhere)
         found = next(candidates(self._ladder, self._portfolio, [*trusted]), None)
         if found is None or not self.plan.ladder or self.plan.longest == math.inf:

@@ -112,7 +112,9 @@ def warm_recipes(run: Path) -> list[Recipe]:
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise UsageError(f"--warm-start {run}: cannot be read, perhaps of another version: {error}") from None
     found = [delivered, *_best_first(trials, maximize)]
-    return [recipe for recipe in dict.fromkeys(found) if recipe not in PLAIN.values()]
+    # Rates for larger batches than those of a search are too high for its own.
+    left_out = {*PLAIN.values(), *(one.request.recipe for one in trials if one.request.larger > 1)}
+    return [recipe for recipe in dict.fromkeys(found) if recipe not in left_out]
 
 
 def _best_first(trials: Trials, maximize: bool) -> Iterator[Recipe]:

@@ -129,7 +129,10 @@ class Recorder:
             weights = self._folder.weights(row["trial"])
             row["sha256"] = sha256(weights) if weights.exists() else None
         data = self._replace(data) or self._keep(data)
-        self._folder.drop_weights({record.number for record in shown})
+        kept = {record.number for record in shown}
+        if status != "complete":  # it may go on
+            kept |= self._search.kept() | needed(self._search, self._goal, self._budget)
+        self._folder.drop_weights(kept)
         self._folder.drop_checkpoints(set() if status == "complete" else self._to_go_on())
         self._folder.write_json("account.json", {"seconds": self._clock.now()})
         self._made_study().finish(self._search.trials)

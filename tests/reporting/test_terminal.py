@@ -69,6 +69,13 @@ def test_a_terminal_shows_time_phase_and_best_against_plain():
     assert "3 complete" in text
 
 
+def test_the_phase_is_that_of_the_final_training_whatever_is_beside_it():
+    beside = [(5.0, Start(request(3, purpose, "beside"))) for purpose in (Purpose.SEARCH, Purpose.EVIDENCE)]
+    log = [*entries(), (4.0, complete(1)), (4.0, Start(request(2, Purpose.FINAL, "model"))), *beside[:1]]
+    assert "final training | " in shown(True, log)
+    assert "evidence | " in shown(True, [*log, (6.0, complete(2)), (6.0, complete(3)), *beside[1:]])
+
+
 def test_an_interruption_says_what_happens_next():
     final = Start(request(2, Purpose.FINAL))
     text = shown(False, [(1.0, Profiled(FACTS)), (10.0, final), (11.0, Interrupted())], quiet=True)

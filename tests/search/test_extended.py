@@ -10,6 +10,7 @@ from autoaccel.core.quantities import Cost
 from autoaccel.core.trial import Purpose
 from autoaccel.errors import UsageError
 from autoaccel.execution.simulated import TableExecutor
+from autoaccel.search.replan import plateau
 from autoaccel.tuner.loop import Loop
 from autoaccel.tuner.replay import replay
 
@@ -46,6 +47,14 @@ def test_no_recipe_is_proposed_twice():
     search, _, _ = extended(Budget(seconds=600), Budget(seconds=2400))
     proposed = [r.request.recipe for r in search.trials if r.purpose is Purpose.SEARCH and r.request.parent is None]
     assert len(proposed) == len(set(proposed))
+
+
+def test_what_trials_of_the_former_ladder_gained_does_not_shorten_the_new_one():
+    search, clock = make(Budget(seconds=3000)), SimulatedClock(2.0)
+    Loop(search, TableExecutor(quality, clock, standard_error=10.0), clock).run([Profiled(FACTS)])
+    assert plateau(search._ladder) is not None
+    search._ladder.new_ladder()
+    assert plateau(search._ladder) is None
 
 
 def test_what_is_compared_has_had_the_same_budget():

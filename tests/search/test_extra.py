@@ -8,7 +8,7 @@ from simulation import simulate as simulated
 
 from autoaccel.core.budget import Budget
 from autoaccel.core.clock import SimulatedClock
-from autoaccel.core.events import Finished, Profiled
+from autoaccel.core.events import Finished, Profiled, Short
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.trial import Outcome, OutcomeKind, Purpose
 from autoaccel.execution.simulated import TableExecutor
@@ -130,3 +130,86 @@ def test_what_waits_for_a_place_that_is_gone_is_not_waited_for_at_the_end(diverg
     Loop(search, executor, clock).run([Profiled(FACTS, 4, True)])
     _, others = beside(search)
     assert clock.now() <= 600 and any(one.outcome.reason == "stopped" for one in others)
+
+
+class Ends(TableExecutor):
+    """The first final training ends after 50 s, without a model."""
+
+    def __init__(self, kind, clock):
+        super().__init__(quality, clock, standard_error=None, pace=slower)
+        self.kind, self.first = kind, None
+
+    def start(self, request):
+        if request.purpose is not Purpose.FINAL or self.first is not None:
+            super().start(request)
+            return
+        self.first = request.trial
+        self._push(50.0, Finished(request.trial, Outcome(self.kind, self._cost(50.0), reason="died")))
+
+
+def ended_with(kind):
+    clock, search = SimulatedClock(2.0), make(MINUTES)
+    executor = Ends(kind, clock)
+    Loop(search, executor, clock).run([Profiled(FACTS, 4, True)])
+    return search, clock, search.trials[executor.first]
+
+
+def test_a_lost_final_training_goes_on_at_once_and_evidence_makes_way():
+    search, clock, first = ended_with(OutcomeKind.LOST)
+    again = search.trials.of(Purpose.FINAL)[1]
+    assert again.started == pytest.approx(first.ended, abs=1) and again.complete and clock.now() <= 600
+    evidence = [one for one in search.trials.of(Purpose.EVIDENCE) if first.number < one.number < again.number]
+    assert evidence and all(one.outcome.reason == "stopped" for one in evidence)
+
+
+def test_after_a_hanging_final_training_runners_up_are_waited_for():
+    search, clock, first = ended_with(OutcomeKind.TIMED_OUT)
+    _, model = delivery(search)
+    assert search.trials.of(Purpose.FINAL) == [first] and clock.now() <= 600
+    assert model.purpose is Purpose.SEARCH and model.number > first.number
+    assert all(one.outcome.reason == "stopped" for one in search.trials.of(Purpose.EVIDENCE))
+
+
+class RunsShort:
+    """A search that is told of too little space once its search is over."""
+
+    def __init__(self, search):
+        self.search, self.told = search, False
+
+    def __getattr__(self, name):
+        return getattr(self.search, name)
+
+    def handle(self, event, now):
+        if self.search.phase == "final training" and not self.told:
+            self.told = True
+            return [*self.search.handle(Short("no space"), now), *self.search.handle(event, now)]
+        return self.search.handle(event, now)
+
+
+def test_while_space_is_short_nothing_begins_beside_the_final_training():
+    search, clock = RunsShort(make(MINUTES)), SimulatedClock(2.0)
+    Loop(search, TableExecutor(quality, clock, standard_error=None, pace=slower), clock).run(
+        [Profiled(FACTS, 4, True)]
+    )
+    final, others = beside(search)
+    assert search.told and final.complete and others == [] and clock.now() <= 600
+
+
+def test_evidence_that_was_cut_off_is_trained_again_once():
+    """Its length is that of its first try, so that it is known again."""
+
+    class Dies(TableExecutor):
+        def start(self, request):
+            super().start(request)
+            if request.purpose is Purpose.EVIDENCE and not died:
+                died.append(request.trial)
+                self._end(request.trial, Outcome(OutcomeKind.LOST, reason="died"))
+
+    died, clock, search = [], SimulatedClock(2.0), make(Budget(seconds=1000), longest=Budget(epochs=300))
+    Loop(search, Dies(quality, clock, standard_error=0.01, pace=slower), clock).run([Profiled(FACTS, 4, True)])
+    [lost] = died
+    alike = [
+        one for one in search.trials.of(Purpose.EVIDENCE)
+        if (one.request.recipe, one.request.seed) == (search.trials[lost].request.recipe, search.trials[lost].request.seed)
+    ]  # fmt: skip
+    assert 1 <= len(alike) <= 2 and clock.now() <= 1000

@@ -21,8 +21,10 @@ from autoaccel.spaces.space import SearchSpace
 from autoaccel.storage.folder import LOG
 from autoaccel.storage.log import read_log
 from autoaccel.storage.memory import VARIABLE, KnownRecipe, Sketch, read_memory, remember
+from autoaccel.storage.records import read_trials
 from autoaccel.techniques.registry import catalog
-from autoaccel.tuner.known import FEW, OWN, proposals, ranked, sketch
+from autoaccel.tuner import known
+from autoaccel.tuner.known import FEW, OWN, proposals, ranked, sketch, warm_recipes
 
 BUDGET = "1e12 FLOPs"
 IMAGES = replace(FACTS, classes=10, names=("cat", "dog"), parameters=5000, common_metric=True)
@@ -165,6 +167,16 @@ def test_a_run_starts_from_the_best_recipes_of_another(tmp_path):
     given = [Recipe.from_data(each["recipe"]) for each in config["known"]]
     assert len(given) == FEW and set(given) <= ours and given[0] == result.best_recipe
     assert notes == [] and {r.recipe for r in warm} <= set(given)
+
+
+def test_no_run_starts_from_rates_for_larger_batches(tmp_path, monkeypatch):
+    run(tmp_path / "first")
+    trials = read_trials(tmp_path / "first")
+    [final] = trials.of(Purpose.FINAL)
+    assert final.request.recipe in warm_recipes(tmp_path / "first")
+    trials._records[final.number] = replace(final, request=replace(final.request, larger=4))
+    monkeypatch.setattr(known, "read_trials", lambda _: trials)
+    assert final.request.recipe not in warm_recipes(tmp_path / "first")
 
 
 def test_hyperparameters_of_the_model_go_along_where_the_space_has_them():

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 
-from autoaccel.core.clock import Clock, SystemClock, seconds_since_process_start
+from autoaccel.core.clock import Clock, SystemClock, process_age
 from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.machine import VISIBLE
 from autoaccel.core.recipe import Recipe
@@ -226,7 +226,7 @@ def main() -> None:
     del sys.argv[1:]  # the user's functions may read it
     beats = Beats(int(shared))
     beats.beat()
-    work(lambda: load(job["load"]), job, channel, beats, job["elapsed"] + seconds_since_process_start())
+    work(lambda: load(job["load"]), job, channel, beats, job["elapsed"] + process_age())
 
 
 if __name__ == "__main__":
