@@ -95,7 +95,7 @@ def awaited(trials: Trials, first: int) -> bool:
         trials: All trials of the run.
         first: Number of the first trial that counts.
     """
-    finals = [record for record in trials.of(Purpose.FINAL) if record.number >= first]
+    finals = _finals(trials, first)
     if not finals or finals[-1].running:
         return True
     goes_on = next(waiting(trials, Purpose.FINAL), None) or rescuable(trials, first=first)
@@ -104,7 +104,7 @@ def awaited(trials: Trials, first: int) -> bool:
 
 def useless(trials: Trials, first: int) -> list[TrialRecord]:
     """Return the evidence that is being trained beside a final training that has ended without a model."""
-    finals = [record for record in trials.of(Purpose.FINAL) if record.number >= first]
+    finals = _finals(trials, first)
     if not finals or any(record.running or record.final for record in finals):
         return []
     return [record for record in trials.running() if record.purpose is Purpose.EVIDENCE]
@@ -117,6 +117,11 @@ def over_at(plan: Plan) -> float:
     """
     seconds = plan.budget.seconds
     return seconds - plan.kept.seconds + GRACE * plan.reserve if seconds else math.inf
+
+
+def _finals(trials: Trials, first: int) -> list[TrialRecord]:
+    """Return the final trainings with this budget, those that are tried again too."""
+    return [record for record in trials.of(Purpose.FINAL) if record.number >= first]
 
 
 def _taken(running: Iterable[TrialRecord]) -> int:

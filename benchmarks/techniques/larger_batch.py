@@ -1,6 +1,6 @@
 """What larger batches bring where more devices take steps of them in the same time, by how the rate is scaled.
 
-    python benchmarks/techniques/larger_batch.py --seeds 4
+    python benchmarks/techniques/larger_batch.py --seeds 3
 
 Each recipe is trained for the same number of steps with its own batch, and with batches 2, 4 and 8 times as large,
 its learning rates kept, or scaled with the square root of that, or with it. Numbers are gains of the test metric
