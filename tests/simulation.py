@@ -69,8 +69,11 @@ def make(budget, seed=0, longest=None):
     return HalvingSearch(SearchSettings(SearchSpace.load("vision"), budget, seed, longest=longest))
 
 
-def simulate(budget, table=quality, workers=1, seed=0, longest=None, gpus=False, profiled=FACTS, **options):
+def simulate(
+    budget, table=quality, workers=1, seed=0, longest=None, gpus=False, nodes=(), profiled=FACTS, **options
+):
     clock, book = SimulatedClock(2.0), Book()
     search = make(budget, seed, longest)
-    Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([Profiled(profiled, workers, gpus)])
+    event = Profiled(profiled, workers, gpus, nodes)
+    Loop(search, TableExecutor(table, clock, **options), clock, [book]).run([event])
     return search, clock, book

@@ -110,9 +110,14 @@ def write(folder: Path, spent: Cost, save: Callable[[IO[bytes]], None]) -> Check
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    prune(folder)
+    return made
+
+
+def prune(folder: Path) -> None:
+    """Delete all but the newest checkpoints of a trial."""
     for old in checkpoints(folder)[GENERATIONS:]:
         shutil.rmtree(old.path, ignore_errors=True)
-    return made
 
 
 def drop(folder: Path) -> None:

@@ -20,13 +20,13 @@ class Profiled:
         facts: The facts.
         workers: How many trials can run in parallel.
         gpus: Whether each has a GPU, and not a share of the CPUs.
-        together: How many of these places one trial may have; 0 for all.
+        nodes: How many of these places each machine has, where there are several; a trial has those of one.
     """
 
     facts: TaskFacts
     workers: int = 1
     gpus: bool = False
-    together: int = 0
+    nodes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

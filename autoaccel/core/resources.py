@@ -24,7 +24,7 @@ class Slots:
         gpus: The GPUs, one for each trial; empty on the CPU, or on an accelerator that is no GPU.
         idle: Number of GPUs that are not used.
         most: CPU threads that one process may have at most.
-        together: How many of the places one trial may have; 0 for all.
+        nodes: How many of the places each machine has, where there are several; a trial has those of one.
     """
 
     count: int = 1
@@ -32,11 +32,11 @@ class Slots:
     gpus: tuple[Gpu, ...] = ()
     idle: int = 0
     most: int = 1
-    together: int = 0
+    nodes: tuple[int, ...] = ()
 
     def profiled(self, facts: TaskFacts) -> Profiled:
         """Return the event that a task's facts are known, and how many trials run side by side here."""
-        return Profiled(facts, self.count, bool(self.gpus), self.together)
+        return Profiled(facts, self.count, bool(self.gpus), self.nodes)
 
     def threads_of(self, devices: int, processes: int) -> int:
         """Return the CPU threads of each process of a trial that has several of these places."""

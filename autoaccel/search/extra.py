@@ -8,7 +8,7 @@ train the next best recipes, of which one may turn out to be better.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from autoaccel.core.budget import Budget
@@ -51,7 +51,7 @@ def beside_final(
     if model.larger > 1:  # what has its own batches would have too small shares of them on as many devices
         return None
     length = (1 - EARLIER) * (ladder.cost(final).seconds - (now - final.started))
-    if model.devices > plan.workers - _taken(running) or length < AS_LONG * whole:
+    if not _room(plan, model.devices, running) or length < AS_LONG * whole:
         return None
     budget, number = Budget(seconds=length), len(trials)
     since = [one.purpose for one in trials if one.number > final.number]
@@ -82,7 +82,7 @@ def after_final(plan: Plan, ladder: LadderTrials, model: TrialRecord | None, now
     length = again.request.budget if again else length_of(model)
     run = Run.of(again) if again else missing(trials, model, plain.request.recipe)
     ends = Used.of(plan.budget, ladder, now).after(plan.budget.share(Cost(length)))
-    free = model.request.devices <= plan.workers - _taken(trials.running())
+    free = _room(plan, model.request.devices, trials.running())
     if run is None or not free or ends + plan.budget.share(plan.kept) > 1:
         return None
     return going_on(evidence_request(plan, length, len(trials), run, model.request), again)
@@ -124,6 +124,8 @@ def _finals(trials: Trials, first: int) -> list[TrialRecord]:
     return [record for record in trials.of(Purpose.FINAL) if record.number >= first]
 
 
-def _taken(running: Iterable[TrialRecord]) -> int:
-    """Return how many devices trials have."""
-    return sum(record.request.devices for record in running)
+def _room(plan: Plan, devices: int, running: Sequence[TrialRecord]) -> bool:
+    """Return whether a training on so many devices, all of one machine, fits beside those that are running."""
+    had = [record.request.devices for record in running]
+    most = sum(node // devices for node in plan.nodes or [plan.workers])
+    return devices <= plan.workers - sum(had) and sum(count >= devices for count in had) < most

@@ -146,7 +146,7 @@ class HalvingSearch:
         # The sampler knows what it has proposed, and recipes of earlier runs had their turn.
         self._settings = replace(self._settings, budget=budget, known=(), sampler=lambda *_: sampler)
         plan = self._scheduler.plan
-        profiled = Profiled(plan.facts, plan.workers, plan.gpus, plan.together)
+        profiled = Profiled(plan.facts, plan.workers, plan.gpus, plan.nodes)
         self._scheduler = Scheduler(self._settings, profiled, self._ladder, self._now)
         self.phase = Phase.SEARCH
 

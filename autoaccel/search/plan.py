@@ -56,6 +56,7 @@ class Plan:
         reserve: Seconds reserved after the final training for the report and the last files.
         longest: The longest useful training as a share of the whole, if the user has told; else infinity.
         workers: Number of parallel trials.
+        nodes: How many of them each machine has, where there are several; a trial uses those of one.
         valid_samples: Validation samples that search trials use; 0 for all.
         alone: Origin of the recipe that is trained if no search fits, for display.
         again: Why the plan was made again, for display; empty for the first plan.
@@ -71,7 +72,7 @@ class Plan:
     longest: float = math.inf
     workers: int = 1
     gpus: bool = False
-    together: int = 0
+    nodes: tuple[int, ...] = ()
     valid_samples: int = 0
     alone: str = "plain"
     again: str = ""
@@ -80,7 +81,7 @@ class Plan:
     @property
     def ways(self) -> tuple[Way, ...]:
         """The ways in which a final training can use the devices."""
-        return ways(self.together or self.workers, self.gpus)
+        return ways(max(self.nodes, default=self.workers), self.gpus)
 
     @property
     def shares_final(self) -> bool:
@@ -172,13 +173,13 @@ class Plan:
         ]
 
     def _devices(self) -> str:
-        most = self.ways[-1].devices
+        most, node = self.ways[-1].devices, " of one node" if len(self.nodes) > 1 else ""
         if most == 1:
             return ""
         if not self.gpus:
-            return ", on all CPUs"
+            return f", on all CPUs{node}"
         idle = "; the others train the next best ones and evidence" if self.budget.seconds else ""
-        return f", on as many of {most} GPUs as make it faster{idle}"
+        return f", on as many of {most} GPUs{node} as make it faster{idle}"
 
     def _shown_evidence(self) -> list[str]:
         count = int(self.evidence / self.ladder[-1]) * (1 if self.gpus else self.at_once)
@@ -261,8 +262,7 @@ def _share(budget: Budget, facts: TaskFacts, longest: Budget | None) -> float:
     limits = longest.resolve(facts.n_train)
     shares = [Budget({n: budget[n]}).share(Cost(limits)) for n in limits if n in budget]
     samples = [limit / facts.train[n] for n, limit in limits.items() if n not in budget and facts.train[n]]
-    if "samples" in limits:
-        samples.append(limits["samples"])
+    samples += [limits["samples"]] if "samples" in limits else []
     trained = [budget.share(facts.train * amount + facts.evaluation * 2 + facts.setup) for amount in samples]
     return min([*shares, *trained], default=math.inf)
 

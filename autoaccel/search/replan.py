@@ -51,7 +51,7 @@ def plan_again(plan: Plan, trials: Trials, record: TrialRecord, now: float, long
         made = replace(plan, facts=facts, ladder=(), search_share=0.0)
     if len(made.ladder) == len(plan.ladder):
         made = replace(plan, facts=facts)  # a few percent less per rung are not worth new baselines
-    return replace(made, together=plan.together, alone=plan.alone, again=line)
+    return replace(made, nodes=plan.nodes, alone=plan.alone, again=line)
 
 
 def plateau(trials: LadderTrials) -> int | None:

@@ -72,7 +72,7 @@ class Scheduler:
         self._known = [proposal for proposal in settings.known if proposal.recipe not in shipped]
         there = profiled.workers, settings.reserve, settings.longest, profiled.gpus
         plan = make_plan(settings.budget, facts, spent, *there)
-        self.plan = replace(plan, together=profiled.together, alone=recommended(self._portfolio)[0].origin)
+        self.plan = replace(plan, nodes=profiled.nodes, alone=recommended(self._portfolio)[0].origin)
         self.sampler = find_sampler(settings.sampler)(space, settings.seed)
         self._set_up = settings.budget.share(facts.profile if len(self._trials) else spent)  # not if extended
         length = plan.ladder[-1] if plan.ladder else 1.0

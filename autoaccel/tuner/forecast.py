@@ -202,7 +202,7 @@ def _run(scenario: Scenario, task: Imagined, budget: Budget, workers: int, seed:
     error = task.noise * math.exp(task.level(PLAIN["plain"], "plain", 1.0))
     speed = facts.train[FLOPS] / facts.train.seconds if facts.train.seconds else 1e9
     executor = TableExecutor(metric, clock, standard_error=error, flops_per_second=speed or 1e9, facts=facts)
-    Loop(search, executor, clock).run([Profiled(facts, workers, together=1)])
+    Loop(search, executor, clock).run([Profiled(facts, workers, nodes=(1,) * workers)])
     return search
 
 

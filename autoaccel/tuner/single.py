@@ -145,7 +145,7 @@ class Training:
     def _train(self, executor: Supervisor) -> TrialRecord:
         """Train, in as many processes as it takes; return the try that is complete."""
         slots = executor.slots
-        search = Single(self._request(), RESERVE, ways(slots.together or slots.count, bool(slots.gpus)))
+        search = Single(self._request(), RESERVE, ways(slots.count, bool(slots.gpus)))
         with closing(Log(self._folder.path / LOG)) as log, interrupts() as asked:
             events, starts = replay(search, log.entries, self._before, self._folder.saved)
             search.resume()

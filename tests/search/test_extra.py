@@ -75,6 +75,21 @@ def test_each_has_as_many_devices_as_the_final_training():
     assert Way.of(final.request) == Way(3, 3) and [Way.of(one.request) for one in others] == [Way(3, 3)]
 
 
+@pytest.mark.parametrize(("nodes", "count"), [((4, 4), 1), ((4, 2, 2), 0), ((4, 3, 1), 0), ((8,), 1)])
+def test_on_a_cluster_each_has_the_devices_of_one_node(nodes, count):
+    search, clock, _ = simulate(nodes=nodes, pace=lambda r: abs(r.processes - 4) + 1.0)
+    final, others = beside(search)
+    assert Way.of(final.request) == Way(4, 4) and clock.now() <= 600
+    assert [Way.of(one.request) for one in others] == [Way(4, 4)] * count
+
+
+def test_on_a_cluster_no_training_is_planned_for_more_than_a_node():
+    search, _, _ = simulate(nodes=(2, 2, 2, 2), pace=lambda r: 1 / r.processes)
+    assert Way.of(beside(search)[0].request) == Way(2, 2)
+    assert max(one.request.devices for one in search.trials) == 2
+    assert any(", on as many of 2 GPUs of one node as make it faster" in line for line in search.describe())
+
+
 def test_what_adds_up_is_not_spent_on_idle_devices():
     search, _, _ = simulate(budget=Budget(flops=6e11))
     assert beside(search)[1] == []

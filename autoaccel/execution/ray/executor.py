@@ -5,6 +5,7 @@ It imports neither torch nor the user's file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +26,14 @@ from autoaccel.core.target import TaskRef
 from autoaccel.core.trial import Outcome, OutcomeKind, Report, TrialRequest, estimated_cost
 from autoaccel.errors import MachineError, TaskError
 from autoaccel.execution.ray import cluster
+from autoaccel.execution.ray.fetching import Fetcher
 from autoaccel.execution.ray.files import unpack
 from autoaccel.execution.ray.fleet import GLANCE, LATE, Fleet
 from autoaccel.execution.ray.handle import Handle, Running
 from autoaccel.execution.ray.host import SENT_WEIGHTS
 from autoaccel.execution.ray.layout import lay_out, whole_machine
 from autoaccel.execution.ray.messages import Said, error_of
+from autoaccel.execution.ray.queueing import Waiting, startable
 from autoaccel.execution.ray.shipping import Shipping
 
 ATTEMPTS = 2
@@ -38,7 +41,7 @@ ATTEMPTS = 2
 
 
 class RayExecutor:
-    """An executor that runs trials on the nodes of a Ray cluster, one in each place.
+    """An executor that runs trials on the nodes of a Ray cluster, as many in each place as its node has devices.
 
     Args:
         task: A reference to the user's task.
@@ -53,11 +56,11 @@ class RayExecutor:
 
     def __init__(self, task: TaskRef, resources: Resources, clock: Clock, folder: Path):
         self._resources, self._clock, self._folder = resources, clock, folder.absolute()
-        self._shipping = Shipping(task, self._folder)
+        self._shipping, self._fetcher = Shipping(task, self._folder), Fetcher(self._folder, clock)
         self.machine, self.slots = Machine(), Slots()
         self._fleet: Fleet | None = None
         self._connected = False
-        self._waiting: dict[int, TrialRequest] = {}
+        self._waiting: dict[int, Waiting] = {}
         self._news: list[Event] = []
         self._answer: Said | None = None
 
@@ -78,8 +81,8 @@ class RayExecutor:
         nodes = cluster.nodes()
         layout = lay_out(nodes, self._resources)
 
-        def told(limit: float | None) -> Any:
-            return self._shipping.told(self._resources, layout, limit)
+        def told(size: int, limit: float | None) -> Any:
+            return self._shipping.told(self._resources, layout, size, limit)
 
         self._fleet = fleet = Fleet(layout, told, self._clock, self._hear, self._lose)
         fleet.load(None if limit is None else max(0.1, limit - (self._clock.now() - begun)))
@@ -91,7 +94,7 @@ class RayExecutor:
         ]
         self.machine = whole_machine(nodes, gpus)
         names = tuple(gpu for _, gpu in gpus)
-        self.slots = Slots(layout.count, layout.threads, names, layout.idle, layout.threads, together=1)
+        self.slots = Slots(layout.count, layout.threads, names, layout.idle, layout.most, layout.sizes)
         return {data["name"]: from_data(TechniqueInfo, data) for data in fleet.catalog}
 
     def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
@@ -133,8 +136,8 @@ class RayExecutor:
         return scored
 
     def start(self, request: TrialRequest) -> None:
-        """Start a trial in a place, as soon as one is free."""
-        self._waiting[request.trial] = request
+        """Start a trial, as soon as a place has the devices that it needs."""
+        self._waiting[request.trial] = Waiting(request, self._clock.now())
         self._fill()
 
     def proceed(self, trial: int) -> None:
@@ -193,28 +196,34 @@ class RayExecutor:
         self._fleet.listen(timeout)
         now = self._clock.now()
         for place in list(self._fleet.places):
-            running = place.running
-            if running and running.limit is not None and now - running.started > running.limit + LATE:
+            late = [running for running in place.running.values() if running.late_at < now]
+            for running in late:
                 running.overdue = True
+            if late:
                 self._fleet.lose(place, "did not end in time, and its place did not end it")
+            else:
+                self._fetcher.ask(place)
 
     def _fill(self) -> None:
         """Start trials that wait, as far as there are places for them."""
-        for place in self._places():
-            if self._waiting and place.up and place.running is None:
-                request = self._waiting.pop(next(iter(self._waiting)))
-                most = (request.budget.seconds or request.carried.seconds) - request.carried.seconds
-                limit = None if request.grace is None else most + request.grace
-                sent, files = self._shipping.needed(request)
-                place.running = Running(request, self._clock.now(), limit)
-                place.tell("start", to_data(sent), files)
+        for waiting, place in startable([*self._waiting.values()], self._places()):
+            del self._waiting[waiting.request.trial]
+            self._start(waiting.after(self._clock.now()), place)
+
+    def _start(self, request: TrialRequest, place: Handle) -> None:
+        most = (request.budget.seconds or request.carried.seconds) - request.carried.seconds
+        limit = math.inf if request.grace is None else most + request.grace
+        sent, files = self._shipping.needed(request)
+        now = self._clock.now()
+        place.running[request.trial] = Running(request, now, now + limit + LATE)
+        place.tell("start", to_data(sent), files)
 
     def _tell(self, trial: int, word: str) -> Running | None:
-        for place in self._places():
-            if place.running and place.running.request.trial == trial:
-                place.tell(word, trial)
-                return place.running
-        return None
+        place = next((place for place in self._places() if trial in place.running), None)
+        if place is None:
+            return None
+        place.tell(word, trial)
+        return place.running[trial]
 
     def _drop(self, trial: int, outcome: Outcome) -> None:
         """End a trial that still waits for a place."""
@@ -222,20 +231,24 @@ class RayExecutor:
             self._news.append(Finished(trial, outcome))
 
     def _hear(self, place: Handle, said: Said) -> None:
+        if said.kind == "fetched":
+            self._fetcher.take(place, said)
+            return
         unpack(self._folder, said.files)
-        running, data = place.running, said.data
+        data = said.data
         if said.kind in ("answer", "refused"):
             self._answer = said
-        elif running and "report" in data:
-            running.latest = from_data(Report, data["report"])
-            self._news.append(Reported(running.latest))
-        elif running and "outcome" in data:
-            place.running = None
+        elif "report" in data:
+            report = from_data(Report, data["report"])
+            place.running[report.trial].latest = report
+            self._news.append(Reported(report))
+        elif "outcome" in data:
+            del place.running[data["trial"]]
             self._news.append(Finished(data["trial"], from_data(Outcome, data["outcome"])))
 
     def _lose(self, place: Handle, why: str) -> None:
-        """End the trial of a place that is lost."""
-        if running := place.running:
+        """End the trials of a place that is lost."""
+        for running in place.running.values():
             request = running.request
             saved = checkpoints.saved(self._folder / "trials" / f"{request.trial:04d}")
             cost = estimated_cost(request, running.latest, self._clock.now() - running.started, saved)
@@ -258,7 +271,7 @@ class RayExecutor:
     ) -> Said | None:
         """Return the answer of a place that is free; None if it is lost."""
         assert self._fleet is not None
-        while not (free := [place for place in self._fleet.places if place.up and place.running is None]):
+        while not (free := [place for place in self._fleet.places if place.up and not place.running]):
             self._listen(GLANCE)
         place, begun, self._answer = free[0], self._clock.now(), None
         place.tell("measure", name, limit, fields, files)

@@ -13,14 +13,12 @@ from autoaccel.core.machine import Gpu
 from autoaccel.core.quantities import format_seconds
 from autoaccel.errors import MachineError, UsageError
 from autoaccel.execution.ray import cluster
-from autoaccel.execution.ray.handle import Handle, LostPlaceError
+from autoaccel.execution.ray.handle import ROOM, Handle, LostPlaceError
 from autoaccel.execution.ray.layout import Layout, describe
 from autoaccel.execution.ray.messages import Said, Told, error_of
 
 GLANCE = 1.0
 """Longest wait for Ray in seconds, after which deadlines are looked at."""
-ROOM = 60.0
-"""Seconds that places are waited for while others use the cluster."""
 LATE = 10.0
 """Seconds past a limit after which a place that should have kept it counts as lost."""
 FAILURES = 3
@@ -35,7 +33,7 @@ class Fleet:
 
     Args:
         layout: How many there are, and what each needs.
-        told: Returns what a place is told, given the seconds in which it must load the task.
+        told: Returns what a place is told, given its size and the seconds in which it must load the task.
         clock: Measures the deadlines.
         heard: Called with a place and what it says while it is up.
         lost: Called with a place that is gone, and why.
@@ -48,7 +46,7 @@ class Fleet:
     def __init__(
         self,
         layout: Layout,
-        told: Callable[[float | None], Told],
+        told: Callable[[int, float | None], Told],
         clock: Clock,
         heard: Callable[[Handle, Said], None],
         lost: Callable[[Handle, str], None],
@@ -71,11 +69,10 @@ class Fleet:
             MachineError: If a place is lost.
         """
         begun = self._clock.now()
-        told = self._told(limit)
-        self.places = [Handle(told, self._layout) for _ in range(self._layout.count)]
+        self.places = [Handle(self._told(size, limit), self._layout, size) for size in self._layout.sizes]
         while not all(place.up for place in self.places):
             self.listen(GLANCE)
-            if any(place.waited > ROOM for place in self.places):
+            if not all(place.expected for place in self.places):
                 raise UsageError(
                     f"Ray has no room for {self._layout}: of {describe(cluster.nodes())}, {cluster.free()} are "
                     "free now; --workers asks for fewer"
@@ -95,7 +92,7 @@ class Fleet:
         """
         if not self.places:
             raise MachineError(f"no place of the Ray cluster is left to train in; {GONE}")
-        if self._loaded and all(place.waited > ROOM for place in self.places):
+        if self._loaded and not any(place.expected for place in self.places):
             raise MachineError(f"Ray has had no room for a place for {format_seconds(ROOM)}; {GONE}")
         refs = {place.ref: place for place in self.places}
         done, _ = ray.wait(list(refs), timeout=timeout)
@@ -124,7 +121,7 @@ class Fleet:
             raise MachineError(why)
         self._failures = 0 if place.up else self._failures + 1
         if self._failures < FAILURES:
-            self.places.append(Handle(self._told(None), self._layout))
+            self.places.append(Handle(self._told(place.size, None), self._layout, place.size))
         self._lost(place, why)
 
     def close(self) -> None:

@@ -24,6 +24,8 @@ QUIET = 30.0
 """Seconds of silence after which a place counts as lost."""
 STARTING = 300.0
 """Seconds that it has for its first word: the files of the task may be sent to its node."""
+ROOM = 60.0
+"""Seconds that places are waited for while others use the cluster."""
 LONGEST_GLANCE = 2.0
 """Seconds of silence that one look may add: a driver that was stopped itself has not listened."""
 
@@ -39,18 +41,22 @@ class Running:
     Args:
         request: Its request.
         started: The driver's clock when it was started.
-        limit: Seconds after which its place ends it; None for never.
+        late_at: The driver's clock when its place should have ended it long ago; infinity for never.
         preempted: Whether it was asked to leave a checkpoint and stop.
         overdue: Whether its place should have ended it, and did not.
         latest: Its last evaluation.
+        fetch_at: The driver's clock when its next checkpoint is to be fetched; infinity while one is on its way.
+        asked_at: The driver's clock when that one was asked for.
     """
 
     request: TrialRequest
     started: float
-    limit: float | None
+    late_at: float
     preempted: bool = False
     overdue: bool = False
     latest: Report | None = None
+    fetch_at: float = 0.0
+    asked_at: float = 0.0
 
 
 @dataclass
@@ -60,6 +66,7 @@ class Handle:
     Args:
         told: What it is told at its beginning.
         layout: The resources that it needs.
+        size: How many trials run there side by side; one trial may have all of it.
 
     Attributes:
         ref: What it says next.
@@ -67,18 +74,19 @@ class Handle:
         up: Whether it has loaded the task.
         node: Ray's name of the node that it is on, once there is room.
         gpus: Its GPUs, once it is up.
-        running: The trial that it runs.
+        running: The trials that it runs, by number.
         silent: Seconds for which it was listened to in vain.
         waited: Seconds for which it was waited for room.
     """
 
     told: Told
     layout: Layout
+    size: int
     placed: bool = False
     up: bool = False
     node: str = ""
     gpus: tuple[Gpu, ...] = ()
-    running: Running | None = None
+    running: dict[int, Running] = field(default_factory=dict)
     silent: float = 0.0
     waited: float = 0.0
     ref: Any = None
@@ -88,13 +96,13 @@ class Handle:
     _looked: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        layout = self.layout
-        self._group = placement_group([layout.bundle], strategy="STRICT_PACK")
+        bundle = self.layout.bundle(self.size)
+        self._group = placement_group([bundle], strategy="STRICT_PACK")
         self._actor = (
             ray.remote(Place)
             .options(
-                num_cpus=layout.reserved,
-                num_gpus=layout.gpus,
+                num_cpus=bundle.get("CPU", 0),
+                num_gpus=bundle.get("GPU", 0),
                 max_restarts=0,  # the only rule for trying again is that of the search
                 max_task_retries=0,
                 max_concurrency=CALLS,
@@ -139,6 +147,20 @@ class Handle:
         self.silent += passed
         if self.silent > (QUIET if self.up else STARTING):
             raise LostPlaceError(f"{self._name} has not answered for {format_seconds(self.silent)}")
+
+    @property
+    def expected(self) -> bool:
+        """Whether it is there, or has not been waited for in vain."""
+        return self.placed or self.waited <= ROOM
+
+    def devices(self, request: TrialRequest) -> int:
+        """Return how many of its devices a trial gets there."""
+        return min(request.devices, self.size)
+
+    @property
+    def free(self) -> int:
+        """How many of its devices no trial has."""
+        return self.size - sum(self.devices(running.request) for running in self.running.values())
 
     def end(self) -> None:
         """Kill the actor, and free what is reserved."""

@@ -1,4 +1,4 @@
-"""Hosts a supervisor on a node: loads the task there, and runs one trial after another for the driver."""
+"""Hosts a supervisor on a node: loads the task there, and runs trials for the driver."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from autoaccel import __version__
+from autoaccel.core import checkpoints
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.codec import from_data, to_data
 from autoaccel.core.events import Finished, Reported
@@ -24,7 +26,7 @@ from autoaccel.core.trial import TrialRequest
 from autoaccel.errors import MachineError, TaskError, UsageError
 from autoaccel.execution.base import UNDERSTOOD
 from autoaccel.execution.local.supervisor import Supervisor
-from autoaccel.execution.ray.files import Bytes, packed, unpack
+from autoaccel.execution.ray.files import Bytes, packed, read, unpack
 from autoaccel.execution.ray.messages import Said, Told, error_data
 
 SLICE = 0.02
@@ -42,7 +44,7 @@ def versions() -> dict[str, str]:
 
 
 class Host:
-    """A supervisor with one slot, and what surrounds it on this node.
+    """A supervisor, and what surrounds it on this node.
 
     Args:
         told: What the driver has told.
@@ -54,14 +56,15 @@ class Host:
     def __init__(self, told: Told, home: Path, files: Mapping[str, Bytes], say: Callable[[Said], None]):
         self._told, self._home, self._say_now = told, home, say
         self._here = Path.cwd()
-        self._running = False
+        self._running: dict[int, set[Path]] = {}
+        """The folders of each trial: its own, and those of the trials that it learns from or goes on with."""
         self.closed = False
         _same_versions(told.versions)
         unpack(home, files)
-        os.environ[OPENMP] = str(told.threads)  # Ray sets it too, and the supervisor never uses more
+        os.environ[OPENMP] = str(told.most)  # Ray sets it too, and the supervisor never uses more
         os.chdir(self._working_directory())
         # Without GPUs of its own, a place must not use those of others.
-        resources = replace(told.resources, workers=1, cpu=not told.gpus, devices=())
+        resources = replace(told.resources, workers=told.size, cpu=not told.gpus, devices=())
         pickled = str(home / told.pickled) if told.pickled else ""
         self._supervisor = Supervisor(TaskRef(self._target(), pickled), resources, SystemClock(), home)
 
@@ -79,6 +82,8 @@ class Host:
         if len(found) != self._told.gpus:
             seen = models(found) or "no GPU"
             raise MachineError(f"Ray has given {self._told.gpus} GPUs to a place where torch finds {seen}")
+        # As many for each trial as are reserved for it: the node may have more.
+        supervisor.slots = replace(supervisor.slots, threads=self._told.threads)
         self._say("ready", {"gpus": to_data(list(found)), "catalog": [to_data(info) for info in catalog.values()]})
 
     def do(self, word: str, *given: Any) -> None:
@@ -90,6 +95,8 @@ class Host:
                 self._measure(*given)
             case "keep":
                 unpack(self._home, *given)
+            case "fetch":
+                self._fetch(*given)
             case "close":
                 self.closed = True
             case "proceed" | "stop" | "preempt" | "finish_early":
@@ -110,11 +117,9 @@ class Host:
             if isinstance(event, Reported):
                 self._say("event", {"report": to_data(event.report)})
             elif isinstance(event, Finished):
-                self._running = False
                 ended = {"trial": event.trial, "outcome": to_data(event.outcome)}
-                folder = self._supervisor.trial_folder(event.trial)
-                self._say("event", ended, packed(self._home, [folder]))
-                shutil.rmtree(folder.parent, ignore_errors=True)  # those that it has learned from too
+                self._say("event", ended, packed(self._home, [self._supervisor.trial_folder(event.trial)]))
+                self._forget(event.trial)
 
     def fail(self, error: BaseException) -> None:
         """Say that this place ends because of an error."""
@@ -126,11 +131,33 @@ class Host:
 
     def _start(self, data: Mapping[str, Any], files: Mapping[str, Bytes]) -> None:
         unpack(self._home, files)
-        request = from_data(TrialRequest, data)
+        request, size = from_data(TrialRequest, data), self._told.size
+        own = self._supervisor.trial_folder(request.trial)
+        others = {self._home / Path(*Path(name).parts[:2]) for name in files if name != SENT_WEIGHTS}
+        self._running[request.trial] = {own, *others}
+        if request.devices > size:
+            with (own / "log.txt").open("a") as log:
+                print(f"no node has the {request.devices} devices that were planned; it has {size}", file=log)
+            request = replace(request, devices=size, processes=min(size, request.processes))
         if (reference := request.reference) and reference.weights:
             reference = replace(reference, weights=str(self._home / reference.weights))
-        self._running = True
         self._supervisor.start(replace(request, reference=reference))
+
+    def _forget(self, trial: int) -> None:
+        """Delete what no other trial needs of the folders of one that has ended."""
+        for folder in self._running.pop(trial).difference(*self._running.values()):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _fetch(self, trial: int, newest: str) -> None:
+        """Send the newest checkpoint of a trial, unless the driver has it."""
+        files, folder = {}, self._home / "trials" / f"{trial:04d}"
+        found = next(iter(checkpoints.checkpoints(folder)), None)
+        if trial in self._running and found and found.path.name > newest:
+            with suppress(FileNotFoundError):  # there is a newer one meanwhile
+                # Without the second file the first one is nothing.
+                paths = found.state, found.path / checkpoints.MANIFEST
+                files = {path.relative_to(self._home).as_posix(): read(path) for path in paths}
+        self._say("fetched", {"trial": trial}, files)
 
     def _measure(
         self, name: str, limit: float | None, fields: Mapping[str, Any], files: Mapping[str, Bytes]

@@ -1,8 +1,7 @@
-"""How the places of a run are laid over the nodes of a cluster."""
+"""How the places of a run are laid over the nodes of a cluster: one on each node that is used."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,34 +35,41 @@ class Layout:
     """The places of a run.
 
     Args:
-        count: How many there are, each for one trial at a time.
-        threads: CPU threads of each; as many CPUs are reserved for it.
-        gpus: Whole GPUs of each.
+        sizes: How many trials run side by side in each, the most first. One trial may have all of a place.
+        threads: CPU threads of each trial; as many CPUs are reserved for it.
+        gpus: Whole GPUs of each trial.
         idle: GPUs of the cluster that are not used.
-        reserved: CPUs that are reserved for each; 0 where the cluster has fewer of them than GPUs.
+        reserved: CPUs that are reserved for each trial; 0 where a node has fewer of them than GPUs.
+        most: CPU threads that one process may have at most.
     """
 
-    count: int
+    sizes: tuple[int, ...]
     threads: int
     gpus: int
     idle: int
     reserved: int
+    most: int
 
     @property
-    def bundle(self) -> dict[str, float]:
-        """The resources of a place, by Ray's names."""
-        asked = {"CPU": float(self.reserved), "GPU": float(self.gpus)}
+    def count(self) -> int:
+        """How many trials run side by side."""
+        return sum(self.sizes)
+
+    def bundle(self, size: int) -> dict[str, float]:
+        """Return the resources of a place for so many trials, by Ray's names."""
+        asked = {"CPU": float(size * self.reserved), "GPU": float(size * self.gpus)}
         return {name: amount for name, amount in asked.items() if amount}
 
     def __str__(self) -> str:
-        """Return it for display, such as `4 places, each with 1 GPU and 8 CPUs`."""
+        """Return it for display, such as `4 trials on 2 nodes, each trial with 1 GPU and 8 CPUs`."""
         gpus = [_number(self.gpus, "GPU")] if self.gpus else []
         each = " and ".join([*gpus, _number(self.reserved, "CPU")])
-        return f"{_number(self.count, 'place')}, {'each ' if self.count > 1 else ''}with {each}"
+        where = f"{_number(self.count, 'trial')} on {_number(len(self.sizes), 'node')}"
+        return f"{where}, {'each trial ' if self.count > 1 else ''}with {each}"
 
 
 def lay_out(nodes: Sequence[Node], resources: Resources) -> Layout:
-    """Divide the nodes among trials: a whole GPU each, and as many threads as all can have.
+    """Divide the nodes among trials: a whole GPU each, on as few nodes as have them, and as many threads as can be.
 
     Raises:
         UsageError: If there is not enough, or devices were chosen by number.
@@ -75,13 +81,19 @@ def lay_out(nodes: Sequence[Node], resources: Resources) -> Layout:
     count = resources.workers or total or 1
     if gpus and count > total:
         raise UsageError(f"--workers {count}: each trial needs a GPU of its own, and Ray has {describe(nodes)}")
-    most = max((node.cpus for node in nodes), default=0)
-    threads = next((n for n in range(most, 0, -1) if _room(nodes, gpus, n) >= count), 0)
-    if not threads and not gpus:
-        raise UsageError(f"--workers {count}: each trial needs a CPU of its own, and Ray has {describe(nodes)}")
+    if gpus:
+        used = sorted((node for node in nodes if node.gpus), key=lambda node: (node.gpus, node.cpus), reverse=True)
+        sizes = _filled([node.gpus for node in used], count)
+        threads = min(node.cpus // size for node, size in zip(used, sizes, strict=False))
+    else:
+        most = max((node.cpus for node in nodes), default=0)
+        threads = next((n for n in range(most, 0, -1) if sum(node.cpus // n for node in nodes) >= count), 0)
+        if not threads:
+            raise UsageError(f"--workers {count}: each trial needs a CPU of its own, and Ray has {describe(nodes)}")
+        sizes = _filled([node.cpus // threads for node in nodes], count)
     # No more than the user sets with OMP_NUM_THREADS.
-    told = Resources(cpu=True, workers=1).slots(Machine(cpus=max(1, threads))).threads
-    return Layout(count, told, gpus, total - gpus * count, min(threads, told))
+    told = Resources(cpu=True).slots(Machine(cpus=max(1, threads) * sizes[0])).most
+    return Layout(sizes, min(max(1, threads), told), gpus, total - gpus * count, min(threads, told), told)
 
 
 def describe(nodes: Sequence[Node]) -> str:
@@ -111,9 +123,12 @@ def whole_machine(nodes: Sequence[Node], used: Iterable[tuple[str, Gpu]]) -> Mac
     return Machine(tuple(gpus), max(1, sum(node.cpus for node in nodes)))
 
 
-def _room(nodes: Sequence[Node], gpus: int, threads: int) -> int:
-    by_gpus = (node.gpus // gpus if gpus else math.inf for node in nodes)
-    return int(sum(min(most, node.cpus // threads) for most, node in zip(by_gpus, nodes, strict=True)))
+def _filled(rooms: Iterable[int], count: int) -> tuple[int, ...]:
+    """Return how many of so many trials each node gets, where the largest ones are filled first."""
+    sizes: list[int] = []
+    for room in sorted(rooms, reverse=True):
+        sizes.append(min(room, count - sum(sizes)))
+    return tuple(size for size in sizes if size)
 
 
 def _number(count: int, what: str) -> str:

@@ -17,7 +17,8 @@ class Said(NamedTuple):
     """What a place says.
 
     Args:
-        kind: `ready`, `event`, `answer`, `refused` (a measurement failed), `failed` (the place did) or `closed`.
+        kind: `ready`, `event`, `fetched` (a checkpoint), `answer`, `refused` (a measurement failed), `failed` (the
+            place did) or `closed`.
         text: The rest as JSON.
         files: Files for the run folder, by relative path.
     """
@@ -42,7 +43,9 @@ class Told:
         cwd: The working directory of the driver.
         folder: The run folder.
         resources: The devices and settings of the workers.
-        threads: CPU threads of the place.
+        size: How many trials run side by side there.
+        threads: CPU threads of each.
+        most: CPU threads that one process may have at most.
         gpus: GPUs of the place.
         limit: Seconds in which the task must be loaded; None for no limit.
         versions: What must be the same everywhere, by name.
@@ -55,7 +58,9 @@ class Told:
     cwd: str
     folder: str
     resources: Resources
+    size: int
     threads: int
+    most: int
     gpus: int
     limit: float | None
     versions: Mapping[str, str]

@@ -54,8 +54,8 @@ class Shipping:
         self._root = str(root)
         return {"working_dir": self._root, "excludes": [*NOT_SENT, *self._runs(root)]}
 
-    def told(self, resources: Resources, layout: Layout, limit: float | None) -> Told:
-        """Return what a place is told at its beginning."""
+    def told(self, resources: Resources, layout: Layout, size: int, limit: float | None) -> Told:
+        """Return what a place for so many trials is told at its beginning."""
         pickled = PICKLED if self._task.pickled else ""
         paths = {UNDERSTOOD: self._folder / UNDERSTOOD, **({pickled: Path(self._task.pickled)} if pickled else {})}
         for name, path in paths.items():
@@ -67,8 +67,10 @@ class Shipping:
             cwd=str(self._cwd),
             folder=str(self._folder),
             resources=resources,
+            size=size,
             threads=layout.threads,
-            gpus=layout.gpus,
+            most=min(layout.most, layout.threads * size),
+            gpus=layout.gpus * size,
             limit=limit,
             versions=versions(),
             files=dict(self._kept),

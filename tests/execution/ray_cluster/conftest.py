@@ -1,4 +1,4 @@
-"""A Ray cluster with four logical nodes on this machine, to which nobody gets without a token."""
+"""Ray clusters with logical nodes on this machine, to which nobody gets without a token."""
 
 import os
 import subprocess
@@ -9,7 +9,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-NODES = 4
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 # Not `importorskip`: this process needs no Ray, and keeps its settings.
 HAS_RAY = find_spec("ray") is not None and find_spec("ray").origin is not None
@@ -24,9 +23,9 @@ def pytest_collection_modifyitems(items):
 class Nodes:
     """The cluster, as a process with all others below it."""
 
-    def __init__(self):
+    def __init__(self, count, cpus):
         environment = {**os.environ, **TOKEN, "RAY_worker_niceness": "0"}
-        command = [sys.executable, str(Path(__file__).parent / "nodes.py"), str(NODES)]
+        command = [sys.executable, str(Path(__file__).parent / "nodes.py"), str(count), str(cpus)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = subprocess.Popen(command, env=environment, text=True, **pipes)
         self.environment = {**TOKEN, "RAY_ADDRESS": self.process.stdout.readline().strip()}
@@ -52,6 +51,17 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def cluster():
-    nodes = Nodes()
+    """Four nodes with a CPU each."""
+    yield from started(4, 1)
+
+
+@pytest.fixture
+def pairs():
+    """Two nodes with two CPUs each."""
+    yield from started(2, 2)
+
+
+def started(count, cpus):
+    nodes = Nodes(count, cpus)
     yield nodes
     nodes.process.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""A Ray cluster of logical nodes on this machine, for tests: `python nodes.py NODES`.
+"""A Ray cluster of logical nodes on this machine, for tests: `python nodes.py NODES CPUS`.
 
 It prints its address, then obeys: a line with the name of a node, or `any`, kills that node. It ends with its input.
 """
@@ -18,7 +18,8 @@ def main():
 def serve(new_folder):
     """Start the nodes, each with a folder of its own, as on machines of their own: it unpacks what is sent there."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    added = [cluster.add_node(num_cpus=1, temp_dir=new_folder()) for _ in range(int(sys.argv[1]))]
+    count, cpus = map(int, sys.argv[1:])
+    added = [cluster.add_node(num_cpus=cpus, temp_dir=new_folder()) for _ in range(count)]
     nodes = {node.node_id: node for node in added}
     print(cluster.address, flush=True)
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""How places are laid over nodes: whole GPUs, as many threads as all can have, and one line if there is not enough."""
+"""How places are laid over nodes: whole GPUs on few nodes, as many threads as all can have, or one line for why not."""
 
 import pytest
 
@@ -20,30 +20,43 @@ def no_limit_of_threads(monkeypatch):
 @pytest.mark.parametrize(
     ("nodes", "asked", "made"),
     [
-        ([H200, H200], Resources(), (8, 8, 1, 0)),
-        ([H200, H200], Resources(workers=3), (3, 16, 1, 5)),
-        ([H200, PLAIN], Resources(), (4, 8, 1, 0)),
-        ([Node("a", 2, 4)], Resources(), (4, 1, 1, 0)),
-        ([H200, PLAIN], Resources(cpu=True), (1, 32, 0, 0)),
-        ([H200, PLAIN], Resources(cpu=True, workers=3), (3, 16, 0, 0)),
-        ([Node("a", 3), Node("b", 3)], Resources(workers=3), (3, 1, 0, 0)),
-        ([Node("a", 0), Node("b", 4)], Resources(workers=4), (4, 1, 0, 0)),
+        ([H200, H200], Resources(), ((4, 4), 8, 1, 0)),
+        ([H200, H200], Resources(workers=3), ((3,), 10, 1, 5)),
+        ([H200, H200], Resources(workers=6), ((4, 2), 8, 1, 2)),
+        ([Node("c", 64, 2), PLAIN, H200], Resources(), ((4, 2), 8, 1, 0)),
+        ([Node("c", 2, 4), H200], Resources(workers=4), ((4,), 8, 1, 4)),
+        ([H200, PLAIN], Resources(), ((4,), 8, 1, 0)),
+        ([Node("a", 2, 4)], Resources(), ((4,), 1, 1, 0)),
+        ([H200, PLAIN], Resources(cpu=True), ((1,), 32, 0, 0)),
+        ([H200, PLAIN], Resources(cpu=True, workers=3), ((2, 1), 16, 0, 0)),
+        ([Node("a", 3), Node("b", 3)], Resources(workers=3), ((3,), 1, 0, 0)),
+        ([Node("a", 0), Node("b", 4)], Resources(workers=4), ((4,), 1, 0, 0)),
+        ([Node(name, 1) for name in "abcd"], Resources(workers=3), ((1, 1, 1), 1, 0, 0)),
     ],
 )
 def test_places_share_the_nodes(nodes, asked, made):
     laid = lay_out(nodes, asked)
-    assert (laid.count, laid.threads, laid.gpus, laid.idle) == made
+    assert (laid.sizes, laid.threads, laid.gpus, laid.idle) == made
+    assert laid.count == sum(laid.sizes)
+    free = sorted(((node.gpus, node.cpus) for node in nodes), reverse=True)
+    for size, (gpus, cpus) in zip(laid.sizes, free, strict=False):
+        bundle = laid.bundle(size)
+        assert bundle.get("GPU", 0) <= gpus and bundle.get("CPU", 0) <= cpus
 
 
 def test_no_more_threads_than_the_user_sets(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert lay_out([PLAIN], Resources()).bundle == {"CPU": 2.0}
+    laid = lay_out([PLAIN], Resources())
+    assert laid.bundle(1) == {"CPU": 2.0} and (laid.threads, laid.most) == (2, 2)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    laid = lay_out([PLAIN], Resources(workers=2))
+    assert (laid.threads, laid.most) == (8, 16), "one training may have all of a place"
 
 
 def test_gpus_without_cpus_are_used_all_the_same():
     laid = lay_out([Node("a", 0, 2)], Resources())
-    assert laid.bundle == {"GPU": 1.0} and laid.threads == 1
-    assert str(laid) == "2 places, each with 1 GPU and 0 CPUs"
+    assert laid.bundle(2) == {"GPU": 2.0} and laid.threads == 1
+    assert str(laid) == "2 trials on 1 node, each trial with 1 GPU and 0 CPUs"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ MODEL = "from torch import nn\nfrom autoaccel import Task\nraise ValueError(open
 
 def told(root, cwd, **more):
     target = f"{root}/model.py"
-    return messages.Told(target, str(root), str(cwd), "/runs/one", Resources(), 1, 0, None, host.versions(), **more)
+    return messages.Told(
+        target, str(root), str(cwd), "/runs/one", Resources(), 1, 1, 1, 0, None, host.versions(), **more
+    )
 
 
 @pytest.fixture
@@ -61,6 +63,19 @@ def test_other_versions_are_refused(sent, tmp_path):
     other = {**host.versions(), "torch": "2.0"}
     with pytest.raises(UsageError, match=r"this node has torch .*, and the driver 2\.0; install the same on all"):
         host._same_versions(other)
+
+
+def test_what_another_trial_needs_stays_when_one_has_ended(sent, tmp_path):
+    made = host.Host(told("", str(sent)), tmp_path / "home", {}, [].append)
+    own, other, learned = (tmp_path / "home" / "trials" / name for name in ("0004", "0005", "0001"))
+    for folder in (own, other, learned):
+        folder.mkdir(parents=True)
+    made._running = {4: {own, learned}, 5: {other, learned}}
+    made._forget(4)
+    assert not own.exists() and learned.is_dir() and other.is_dir()
+    made._forget(5)
+    made.close()
+    assert not learned.exists() and not other.exists()
 
 
 def test_commands_are_carried_out_in_their_order():

@@ -1,0 +1,54 @@
+"""Checkpoints of final trainings, brought to the run folder while they train: their node may be lost."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from pathlib import Path
+
+from autoaccel.core import checkpoints
+from autoaccel.core.clock import Clock
+from autoaccel.core.trial import Purpose
+from autoaccel.errors import StoreError
+from autoaccel.execution.ray.files import unpack
+from autoaccel.execution.ray.handle import Handle
+from autoaccel.execution.ray.messages import Said
+
+EVERY = 10.0
+"""Fewest seconds from one checkpoint to the next."""
+SHARE = 0.01
+"""Largest share of the time in which one is on its way."""
+
+
+class Fetcher:
+    """Asks places for checkpoints, and writes them to the run folder.
+
+    Args:
+        folder: The run folder.
+        clock: Says when it is time to.
+    """
+
+    def __init__(self, folder: Path, clock: Clock):
+        self._folder, self._clock = folder, clock
+
+    def ask(self, place: Handle) -> None:
+        """Ask a place for the checkpoints that are due."""
+        now = self._clock.now()
+        for trial, running in place.running.items():
+            if running.request.purpose is Purpose.FINAL and now >= max(running.fetch_at, running.started + EVERY):
+                had = next(iter(checkpoints.checkpoints(self._trial(trial))), None)
+                place.tell("fetch", trial, had.path.name if had else "")
+                running.fetch_at, running.asked_at = math.inf, now
+
+    def take(self, place: Handle, said: Said) -> None:
+        """Write what a place has sent, if there was anything new, and say when the next is due."""
+        trial = said.data["trial"]
+        if running := place.running.get(trial):
+            with suppress(StoreError):  # the training goes on without
+                unpack(self._folder, said.files)
+                checkpoints.prune(self._trial(trial))
+            now = self._clock.now()
+            running.fetch_at = now + max(EVERY, (now - running.asked_at) / SHARE)
+
+    def _trial(self, number: int) -> Path:
+        return self._folder / "trials" / f"{number:04d}"

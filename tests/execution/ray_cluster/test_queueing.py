@@ -1,0 +1,79 @@
+"""Which trials are started in which places, without a cluster."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from autoaccel.core.budget import Budget
+from autoaccel.core.quantities import Cost
+from autoaccel.core.recipe import PLAIN
+from autoaccel.core.trial import Purpose, TrialRequest
+
+queueing = pytest.importorskip(
+    "autoaccel.execution.ray.queueing", reason="Ray is not installed", exc_type=ImportError
+)
+Handle = pytest.importorskip("autoaccel.execution.ray.handle", exc_type=ImportError).Handle
+
+
+@dataclass
+class Place:
+    """What is known of a place, without its actor."""
+
+    name: str
+    size: int
+    up: bool = True
+    expected: bool = True
+    has: list = field(default_factory=list)
+
+    devices = Handle.devices
+
+    @property
+    def free(self):
+        return self.size - sum(self.devices(request) for request in self.has)
+
+
+def request(trial, devices=1, **more):
+    return TrialRequest(trial, PLAIN["plain"], Budget(seconds=60.0), devices=devices, **more)
+
+
+def fill(places, *devices):
+    """Start trials with so many devices each; return the names of their places, by number."""
+    waiting = [queueing.Waiting(request(trial, count), 0.0) for trial, count in enumerate(devices)]
+    started = {}
+    for each, place in queueing.startable(waiting, places):
+        place.has.append(each.request)
+        started[each.request.trial] = place.name
+    assert all(place.free >= 0 for place in places)
+    return started
+
+
+def test_small_trials_fill_a_place_before_the_next():
+    assert fill([Place("a", 4), Place("b", 2)], *[1] * 7) == dict(enumerate("bbaaaa"))
+    assert fill([Place("a", 2), Place("b", 2)], 1, 2, 1) == {0: "a", 1: "b", 2: "a"}
+
+
+def test_one_that_needs_many_devices_has_a_place_for_itself_until_it_is_free():
+    a, b = Place("a", 4, has=[request(8)]), Place("b", 4, has=[request(9), request(10)])
+    assert fill([a, b], 4, 1, 1, 1) == {1: "b", 2: "b"}, "a is kept for the first one"
+    a.has.clear()
+    assert fill([a, b], 4, 1) == {0: "a"}
+
+
+def test_others_go_on_while_a_large_place_is_yet_to_come():
+    coming = Place("a", 4, up=False)
+    assert fill([coming, Place("b", 2)], 4, 1, 2) == {1: "b"}
+
+
+@pytest.mark.parametrize("large", [[], [Place("a", 4, up=False, expected=False)]])
+def test_without_a_place_that_is_large_enough_a_trial_gets_what_there_is(large):
+    assert fill([*large, Place("b", 2), Place("c", 1)], 4, 1) == {0: "b", 1: "c"}
+
+
+def test_a_final_training_that_has_waited_ends_when_it_was_to_end():
+    final = queueing.Waiting(request(0, purpose=Purpose.FINAL, carried=Cost(seconds=20.0)), 100.0)
+    assert final.after(100.0).budget == Budget(seconds=60.0)
+    assert final.after(115.0).budget == Budget(seconds=45.0)
+    assert final.after(1000.0).budget == Budget(seconds=20.0 + queueing.LEAST), "what it goes on with was spent"
+    assert queueing.Waiting(request(0), 100.0).after(115.0).budget == Budget(seconds=60.0)
+    counted = TrialRequest(0, PLAIN["plain"], Budget(flops=1e9), Purpose.FINAL)
+    assert queueing.Waiting(counted, 100.0).after(115.0) == counted
