@@ -87,8 +87,7 @@ class Loop:
     def _handle(self, event: Event) -> bool:
         now = self.clock.now()
         actions = self.search.handle(event, now)
-        # Log a tick only if the search started a trial because of it.
-        if not isinstance(event, Tick) or any(isinstance(action, Start) for action in actions):
+        if not isinstance(event, Tick) or any(_decides(action, now) for action in actions):
             self._tell(event, now)
         return self._act(actions)
 
@@ -115,3 +114,11 @@ class Loop:
     def _tell(self, entry: Event | Start, now: float) -> None:
         for listener in self.listeners:
             listener.handle(entry, now)
+
+
+def _decides(action: Action, now: float) -> bool:
+    """Return whether the search is another one after this action, so that a resumed run has to hear of its cause.
+
+    A search that wants to be asked again at once has come to its next phase.
+    """
+    return isinstance(action, Start) or (isinstance(action, Wake) and action.at <= now)

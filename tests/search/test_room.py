@@ -43,6 +43,12 @@ def test_without_room_no_trial_of_the_search_starts_and_the_final_training_comes
     assert replay(make(SECONDS), book.entries) == ([], [])
 
 
+def test_a_final_training_that_comes_when_nothing_happens_is_replayed():
+    search, _, book = run(SECONDS, (115.0, Short("no new trial starts: the disk is full")))
+    assert search.trials[4].ended < 132 < 144 < starts(book, Purpose.FINAL)[0] < 150
+    assert replay(make(SECONDS), book.entries) == ([], [])
+
+
 def test_with_room_again_the_search_goes_on():
     _, _, book = run(SECONDS, (100.0, Short("no new trial starts")), (115.0, Short("")))
     assert any(now > 115 for now in starts(book, Purpose.SEARCH))
