@@ -66,10 +66,10 @@ def nodes() -> list[Node]:
     return [_node(data) for data in ray.nodes() if data["Alive"]]
 
 
-def free() -> str:
-    """Return what nobody uses, for display."""
+def has(bundle: Mapping[str, float]) -> bool:
+    """Return whether nobody uses so much, by Ray's names, maybe on several nodes."""
     left = ray.available_resources()
-    return ", ".join(f"{left.get(name, 0):g} {name}s" for name in ("GPU", "CPU") if name == "CPU" or name in left)
+    return all(left.get(name, 0.0) >= amount for name, amount in bundle.items())
 
 
 def _local(resources: Resources) -> dict[str, Any]:

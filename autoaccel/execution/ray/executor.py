@@ -5,7 +5,6 @@ It imports neither torch nor the user's file.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -93,8 +92,8 @@ class RayExecutor:
             for gpu in place.gpus
         ]
         self.machine = whole_machine(nodes, gpus)
-        names = tuple(gpu for _, gpu in gpus)
-        self.slots = Slots(layout.count, layout.threads, names, layout.idle, layout.most, layout.sizes)
+        names, sizes = tuple(gpu for _, gpu in gpus), tuple(place.size for place in fleet.places)
+        self.slots = Slots(layout.count, layout.threads, names, layout.idle, layout.most, sizes)
         return {data["name"]: from_data(TechniqueInfo, data) for data in fleet.catalog}
 
     def profile(self, limit: float | None) -> tuple[TaskFacts, Mapping[str, Any]]:
@@ -109,9 +108,8 @@ class RayExecutor:
         """
         facts, space = self._measure("profile", limit)
         understood = self._shipping.understood()
-        for place in self._places():
-            if place.up:
-                place.tell("keep", understood)
+        for place in self._places():  # those that are yet to come, too
+            place.tell("keep", understood)
         return from_data(TaskFacts, facts), space
 
     def identify(self, limit: float | None) -> tuple[str, Mapping[str, str]]:
@@ -196,7 +194,7 @@ class RayExecutor:
         self._fleet.listen(timeout)
         now = self._clock.now()
         for place in list(self._fleet.places):
-            late = [running for running in place.running.values() if running.late_at < now]
+            late = [one for one in place.running.values() if one.late_at + LATE < now and not place.arriving]
             for running in late:
                 running.overdue = True
             if late:
@@ -206,17 +204,13 @@ class RayExecutor:
 
     def _fill(self) -> None:
         """Start trials that wait, as far as there are places for them."""
-        for waiting, place in startable([*self._waiting.values()], self._places()):
-            del self._waiting[waiting.request.trial]
-            self._start(waiting.after(self._clock.now()), place)
-
-    def _start(self, request: TrialRequest, place: Handle) -> None:
-        most = (request.budget.seconds or request.carried.seconds) - request.carried.seconds
-        limit = math.inf if request.grace is None else most + request.grace
-        sent, files = self._shipping.needed(request)
         now = self._clock.now()
-        place.running[request.trial] = Running(request, now, now + limit + LATE)
-        place.tell("start", to_data(sent), files)
+        for waiting, place in startable([*self._waiting.values()], self._places(), now):
+            del self._waiting[waiting.request.trial]
+            request, changed = waiting.placed(place.size, now)
+            sent, files = self._shipping.needed(request)
+            place.running[request.trial] = Running(request, now, changed)
+            place.tell("start", to_data(sent), files)
 
     def _tell(self, trial: int, word: str) -> Running | None:
         place = next((place for place in self._places() if trial in place.running), None)
@@ -243,8 +237,10 @@ class RayExecutor:
             place.running[report.trial].latest = report
             self._news.append(Reported(report))
         elif "outcome" in data:
-            del place.running[data["trial"]]
-            self._news.append(Finished(data["trial"], from_data(Outcome, data["outcome"])))
+            outcome, running = from_data(Outcome, data["outcome"]), place.running.pop(data["trial"])
+            if outcome.kind is OutcomeKind.COMPLETE:
+                outcome = replace(outcome, reason=outcome.reason or running.changed)
+            self._news.append(Finished(data["trial"], outcome))
 
     def _lose(self, place: Handle, why: str) -> None:
         """End the trials of a place that is lost."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+import shutil
 from pathlib import Path
 
 from autoaccel.core import checkpoints
@@ -17,7 +17,9 @@ from autoaccel.execution.ray.messages import Said
 EVERY = 10.0
 """Fewest seconds from one checkpoint to the next."""
 SHARE = 0.01
-"""Largest share of the time in which one is on its way."""
+"""Largest share of the time in which one is on its way, after the first."""
+SAFETY = 2.0
+"""How many times as long as the last one the next may be on its way, which must not delay the training's end."""
 
 
 class Fetcher:
@@ -35,7 +37,8 @@ class Fetcher:
         """Ask a place for the checkpoints that are due."""
         now = self._clock.now()
         for trial, running in place.running.items():
-            if running.request.purpose is Purpose.FINAL and now >= max(running.fetch_at, running.started + EVERY):
+            due = max(running.fetch_at, running.started + EVERY) <= now < running.ends_at - SAFETY * running.took
+            if due and running.request.purpose is Purpose.FINAL:
                 had = next(iter(checkpoints.checkpoints(self._trial(trial))), None)
                 place.tell("fetch", trial, had.path.name if had else "")
                 running.fetch_at, running.asked_at = math.inf, now
@@ -44,11 +47,15 @@ class Fetcher:
         """Write what a place has sent, if there was anything new, and say when the next is due."""
         trial = said.data["trial"]
         if running := place.running.get(trial):
-            with suppress(StoreError):  # the training goes on without
+            try:
                 unpack(self._folder, said.files)
                 checkpoints.prune(self._trial(trial))
+            except (StoreError, OSError):  # the training goes on without
+                for name in said.files:
+                    shutil.rmtree((self._folder / name).parent, ignore_errors=True)
             now = self._clock.now()
-            running.fetch_at = now + max(EVERY, (now - running.asked_at) / SHARE)
+            running.took = now - running.asked_at
+            running.fetch_at = now + max(EVERY, running.took / SHARE)
 
     def _trial(self, number: int) -> Path:
         return self._folder / "trials" / f"{number:04d}"

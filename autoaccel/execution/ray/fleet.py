@@ -55,6 +55,7 @@ class Fleet:
         self.places: list[Handle] = []
         self.catalog: list[Mapping[str, Any]] = []
         self._loaded = False
+        self._limit: float | None = None
         self._failures = 0
 
     def load(self, limit: float | None) -> None:
@@ -69,20 +70,22 @@ class Fleet:
             MachineError: If a place is lost.
         """
         begun = self._clock.now()
+        self._limit = limit
         self.places = [Handle(self._told(size, limit), self._layout, size) for size in self._layout.sizes]
         while not all(place.up for place in self.places):
             self.listen(GLANCE)
             if not all(place.expected for place in self.places):
+                room = sum(place.size for place in self.places if place.placed)
                 raise UsageError(
-                    f"Ray has no room for {self._layout}: of {describe(cluster.nodes())}, {cluster.free()} are "
-                    "free now; --workers asks for fewer"
+                    f"Ray has room for {room} of {self._layout}: {describe(cluster.nodes())}, of which others use "
+                    "some; --workers asks for fewer"
                 )
             if limit is not None and self._clock.now() - begun > limit + LATE:
                 raise UsageError(
                     "the budget is too small: the task was not loaded on all nodes within the "
                     f"{format_seconds(limit)} that it leaves for that"
                 )
-        self._loaded = True
+        self._loaded, self._limit = True, None
 
     def listen(self, timeout: float) -> None:
         """Take in what the places say; wait up to `timeout` seconds for it.
@@ -98,6 +101,9 @@ class Fleet:
         done, _ = ray.wait(list(refs), timeout=timeout)
         if done:
             done, _ = ray.wait(list(refs), num_returns=len(refs), timeout=0)
+        said, _ = ray.wait(list(refs), num_returns=len(refs), timeout=0, fetch_local=False)
+        for ref, place in refs.items():
+            place.arriving = ref in said and ref not in done
         for ref in done:
             self._hear(refs[ref])
         now = self._clock.now()
@@ -106,6 +112,9 @@ class Fleet:
                 place.look(now)
             except LostPlaceError as error:
                 self.lose(place, str(error))
+                continue
+            if place.size > 1 and place.fits_nowhere and cluster.has(self._layout.bundle(1)):
+                self._divide(place)
 
     def lose(self, place: Handle, why: str) -> None:
         """Give up a place, and ask for another one.
@@ -123,6 +132,13 @@ class Fleet:
         if self._failures < FAILURES:
             self.places.append(Handle(self._told(place.size, None), self._layout, place.size))
         self._lost(place, why)
+
+    def _divide(self, place: Handle) -> None:
+        """Ask for two smaller places instead of one that no node has room for."""
+        self.places.remove(place)
+        place.end()
+        for size in (place.size - place.size // 2, place.size // 2):
+            self.places.append(Handle(self._told(size, self._limit), self._layout, size))
 
     def close(self) -> None:
         """Let all places end what they run, and kill them."""

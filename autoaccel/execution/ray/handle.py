@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ STARTING = 300.0
 """Seconds that it has for its first word: the files of the task may be sent to its node."""
 ROOM = 60.0
 """Seconds that places are waited for while others use the cluster."""
+FITTING = 5.0
+"""Seconds after which a place is divided that no node has room for, while there is room on several."""
 LONGEST_GLANCE = 2.0
 """Seconds of silence that one look may add: a driver that was stopped itself has not listened."""
 
@@ -41,22 +44,37 @@ class Running:
     Args:
         request: Its request.
         started: The driver's clock when it was started.
-        late_at: The driver's clock when its place should have ended it long ago; infinity for never.
+        changed: What is another than was asked for, for display.
         preempted: Whether it was asked to leave a checkpoint and stop.
         overdue: Whether its place should have ended it, and did not.
         latest: Its last evaluation.
         fetch_at: The driver's clock when its next checkpoint is to be fetched; infinity while one is on its way.
         asked_at: The driver's clock when that one was asked for.
+        took: Seconds that the last one was on its way.
     """
 
     request: TrialRequest
     started: float
-    late_at: float
+    changed: str = ""
     preempted: bool = False
     overdue: bool = False
     latest: Report | None = None
     fetch_at: float = 0.0
     asked_at: float = 0.0
+    took: float = 0.0
+
+    @property
+    def ends_at(self) -> float:
+        """The driver's clock when its budget is used up; infinity if that is not known."""
+        seconds = self.request.budget.seconds
+        return self.started + seconds - self.request.carried.seconds if seconds else math.inf
+
+    @property
+    def late_at(self) -> float:
+        """The driver's clock from which its place ends it; infinity for never."""
+        if self.request.grace is None:
+            return math.inf
+        return (self.ends_at if self.request.budget.seconds else self.started) + self.request.grace
 
 
 @dataclass
@@ -75,6 +93,7 @@ class Handle:
         node: Ray's name of the node that it is on, once there is room.
         gpus: Its GPUs, once it is up.
         running: The trials that it runs, by number.
+        arriving: Whether it has said something that is not here yet: files may be large.
         silent: Seconds for which it was listened to in vain.
         waited: Seconds for which it was waited for room.
     """
@@ -87,6 +106,7 @@ class Handle:
     node: str = ""
     gpus: tuple[Gpu, ...] = ()
     running: dict[int, Running] = field(default_factory=dict)
+    arriving: bool = False
     silent: float = 0.0
     waited: float = 0.0
     ref: Any = None
@@ -144,7 +164,7 @@ class Handle:
             self.waited += passed
             self._find()
             return
-        self.silent += passed
+        self.silent = 0.0 if self.arriving else self.silent + passed
         if self.silent > (QUIET if self.up else STARTING):
             raise LostPlaceError(f"{self._name} has not answered for {format_seconds(self.silent)}")
 
@@ -153,14 +173,15 @@ class Handle:
         """Whether it is there, or has not been waited for in vain."""
         return self.placed or self.waited <= ROOM
 
-    def devices(self, request: TrialRequest) -> int:
-        """Return how many of its devices a trial gets there."""
-        return min(request.devices, self.size)
+    @property
+    def fits_nowhere(self) -> bool:
+        """Whether no node has had room for it."""
+        return not self.placed and self.waited > FITTING
 
     @property
     def free(self) -> int:
         """How many of its devices no trial has."""
-        return self.size - sum(self.devices(running.request) for running in self.running.values())
+        return self.size - sum(running.request.devices for running in self.running.values())
 
     def end(self) -> None:
         """Kill the actor, and free what is reserved."""

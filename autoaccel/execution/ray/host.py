@@ -63,8 +63,9 @@ class Host:
         unpack(home, files)
         os.environ[OPENMP] = str(told.most)  # Ray sets it too, and the supervisor never uses more
         os.chdir(self._working_directory())
-        # Without GPUs of its own, a place must not use those of others.
-        resources = replace(told.resources, workers=told.size, cpu=not told.gpus, devices=())
+        # Without GPUs of its own, a place must not use those of others; its own are counted in `load`.
+        workers = None if told.gpus else told.size
+        resources = replace(told.resources, workers=workers, cpu=not told.gpus, devices=())
         pickled = str(home / told.pickled) if told.pickled else ""
         self._supervisor = Supervisor(TaskRef(self._target(), pickled), resources, SystemClock(), home)
 
@@ -131,14 +132,10 @@ class Host:
 
     def _start(self, data: Mapping[str, Any], files: Mapping[str, Bytes]) -> None:
         unpack(self._home, files)
-        request, size = from_data(TrialRequest, data), self._told.size
+        request = from_data(TrialRequest, data)
         own = self._supervisor.trial_folder(request.trial)
         others = {self._home / Path(*Path(name).parts[:2]) for name in files if name != SENT_WEIGHTS}
         self._running[request.trial] = {own, *others}
-        if request.devices > size:
-            with (own / "log.txt").open("a") as log:
-                print(f"no node has the {request.devices} devices that were planned; it has {size}", file=log)
-            request = replace(request, devices=size, processes=min(size, request.processes))
         if (reference := request.reference) and reference.weights:
             reference = replace(reference, weights=str(self._home / reference.weights))
         self._supervisor.start(replace(request, reference=reference))
@@ -153,7 +150,7 @@ class Host:
         files, folder = {}, self._home / "trials" / f"{trial:04d}"
         found = next(iter(checkpoints.checkpoints(folder)), None)
         if trial in self._running and found and found.path.name > newest:
-            with suppress(FileNotFoundError):  # there is a newer one meanwhile
+            with suppress(OSError, MemoryError):  # most likely there is a newer one meanwhile
                 # Without the second file the first one is nothing.
                 paths = found.state, found.path / checkpoints.MANIFEST
                 files = {path.relative_to(self._home).as_posix(): read(path) for path in paths}

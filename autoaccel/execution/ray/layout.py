@@ -82,7 +82,8 @@ def lay_out(nodes: Sequence[Node], resources: Resources) -> Layout:
     if gpus and count > total:
         raise UsageError(f"--workers {count}: each trial needs a GPU of its own, and Ray has {describe(nodes)}")
     if gpus:
-        used = sorted((node for node in nodes if node.gpus), key=lambda node: (node.gpus, node.cpus), reverse=True)
+        # Of nodes that have enough, those with the most CPUs.
+        used = sorted(nodes, key=lambda node: (min(node.gpus, count), node.cpus), reverse=True)
         sizes = _filled([node.gpus for node in used], count)
         threads = min(node.cpus // size for node, size in zip(used, sizes, strict=False))
     else:
@@ -90,7 +91,7 @@ def lay_out(nodes: Sequence[Node], resources: Resources) -> Layout:
         threads = next((n for n in range(most, 0, -1) if sum(node.cpus // n for node in nodes) >= count), 0)
         if not threads:
             raise UsageError(f"--workers {count}: each trial needs a CPU of its own, and Ray has {describe(nodes)}")
-        sizes = _filled([node.cpus // threads for node in nodes], count)
+        sizes = _filled(sorted((node.cpus // threads for node in nodes), reverse=True), count)
     # No more than the user sets with OMP_NUM_THREADS.
     told = Resources(cpu=True).slots(Machine(cpus=max(1, threads) * sizes[0])).most
     return Layout(sizes, min(max(1, threads), told), gpus, total - gpus * count, min(threads, told), told)
@@ -124,9 +125,9 @@ def whole_machine(nodes: Sequence[Node], used: Iterable[tuple[str, Gpu]]) -> Mac
 
 
 def _filled(rooms: Iterable[int], count: int) -> tuple[int, ...]:
-    """Return how many of so many trials each node gets, where the largest ones are filled first."""
+    """Return how many of so many trials each node gets, where the first ones are filled first."""
     sizes: list[int] = []
-    for room in sorted(rooms, reverse=True):
+    for room in rooms:
         sizes.append(min(room, count - sum(sizes)))
     return tuple(size for size in sizes if size)
 

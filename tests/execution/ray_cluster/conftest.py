@@ -61,6 +61,11 @@ def pairs():
     yield from started(2, 2)
 
 
+@pytest.fixture
+def three_pairs():
+    yield from started(3, 2)
+
+
 def started(count, cpus):
     nodes = Nodes(count, cpus)
     yield nodes

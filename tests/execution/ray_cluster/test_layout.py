@@ -24,7 +24,7 @@ def no_limit_of_threads(monkeypatch):
         ([H200, H200], Resources(workers=3), ((3,), 10, 1, 5)),
         ([H200, H200], Resources(workers=6), ((4, 2), 8, 1, 2)),
         ([Node("c", 64, 2), PLAIN, H200], Resources(), ((4, 2), 8, 1, 0)),
-        ([Node("c", 2, 4), H200], Resources(workers=4), ((4,), 8, 1, 4)),
+        ([Node("c", 2, 6), H200], Resources(workers=4), ((4,), 8, 1, 6)),
         ([H200, PLAIN], Resources(), ((4,), 8, 1, 0)),
         ([Node("a", 2, 4)], Resources(), ((4,), 1, 1, 0)),
         ([H200, PLAIN], Resources(cpu=True), ((1,), 32, 0, 0)),
@@ -38,10 +38,10 @@ def test_places_share_the_nodes(nodes, asked, made):
     laid = lay_out(nodes, asked)
     assert (laid.sizes, laid.threads, laid.gpus, laid.idle) == made
     assert laid.count == sum(laid.sizes)
-    free = sorted(((node.gpus, node.cpus) for node in nodes), reverse=True)
-    for size, (gpus, cpus) in zip(laid.sizes, free, strict=False):
-        bundle = laid.bundle(size)
-        assert bundle.get("GPU", 0) <= gpus and bundle.get("CPU", 0) <= cpus
+    free = list(nodes)
+    for bundle in map(laid.bundle, laid.sizes):
+        fits = [node for node in free if bundle.get("GPU", 0) <= node.gpus and bundle.get("CPU", 0) <= node.cpus]
+        free.remove(fits[0])
 
 
 def test_no_more_threads_than_the_user_sets(monkeypatch):

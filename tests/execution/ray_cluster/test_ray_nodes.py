@@ -1,4 +1,4 @@
-"""Two logical nodes with two CPUs each: trials side by side on a node, and one that has all of it."""
+"""Logical nodes with two CPUs each: trials side by side on a node, one that has all of it, and a node that is lost."""
 
 import json
 import os
@@ -75,25 +75,40 @@ executor.start(going_on)
 say([to_data(lost), to_data(ended(1)[1])])
 executor.close()
 """
+DIVIDED = """
+import ray
+
+@ray.remote(num_cpus=1)
+class Other:
+    def ready(self): return True
+
+other = Other.remote()  # on the node that is not used
+ray.get(other.ready.remote())
+say([[place.node, place.size] for place in executor._fleet.places])
+sys.stdin.readline()
+while not any(place.up and place.size == 1 for place in executor._fleet.places):
+    executor.poll(1.0)
+executor.start(TrialRequest(0, PLAIN["plain"], Budget(steps=5), devices=2, processes=2))
+executor.start(TrialRequest(1, PLAIN["plain"], Budget(steps=5)))
+place = {number: place.size for place in executor._fleet.places for number in place.running}
+say([place, {trial: outcome.kind for trial, outcome in ended(2).items()}])
+executor.close()
+"""
 
 
-@pytest.fixture
-def run(pairs, tmp_path):
-    (tmp_path / "model.py").write_text(MODEL)
-    (tmp_path / "run").mkdir()
-    environment = {**os.environ, **pairs.environment}
+def python(code, workers, nodes, folder):
+    """Start a driver with an executor that has profiled the task."""
+    (folder / "model.py").write_text(MODEL)
+    (folder / "run").mkdir()
+    environment = {**os.environ, **nodes.environment}
     environment.pop("OMP_NUM_THREADS", None)
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-
-    def python(code, workers):
-        command = [sys.executable, "-c", BEGIN + code, str(workers)]
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes)
-
-    return python
+    command = [sys.executable, "-c", BEGIN + code, str(workers)]
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)
 
 
-def test_a_trial_has_all_of_a_node_and_trials_share_one(run, tmp_path):
-    output, errors = run(SHARED, 4).communicate(timeout=300)
+def test_a_trial_has_all_of_a_node_and_trials_share_one(pairs, tmp_path):
+    output, errors = python(SHARED, 4, pairs, tmp_path).communicate(timeout=300)
     assert not errors, errors
     slots, (places, waiting), outcomes = map(json.loads, output.splitlines())
     assert slots == [[2, 2], 1, 2]
@@ -104,12 +119,12 @@ def test_a_trial_has_all_of_a_node_and_trials_share_one(run, tmp_path):
     weights = [load_file(tmp_path / "run" / "trials" / f"{trial:04d}" / "model.safetensors") for trial in range(4)]
     for name, value in weights[2].items():
         assert all(torch.allclose(each[name], value, atol=1e-5) for each in weights)
-    log = (tmp_path / "run" / "trials" / "0003" / "log.txt").read_text()
-    assert "no node has the 4 devices that were planned; it has 2" in log
+    assert outcomes["3"]["reason"] == "on 2 of 4 devices, since no place has all"
+    assert not any(outcomes[str(trial)]["reason"] for trial in range(3))
 
 
-def test_a_final_training_goes_on_from_a_checkpoint_when_its_node_is_lost(run, pairs, tmp_path):
-    process = run(FETCHED, 2)
+def test_a_final_training_goes_on_from_a_checkpoint_when_its_node_is_lost(pairs, tmp_path):
+    process = python(FETCHED, 2, pairs, tmp_path)
     node = json.loads(process.stdout.readline() or process.stderr.read())
     pairs.kill(node)
     output, errors = process.communicate("\n", timeout=300)
@@ -118,3 +133,14 @@ def test_a_final_training_goes_on_from_a_checkpoint_when_its_node_is_lost(run, p
     assert lost["kind"] == "lost" and 0 < lost["saved"]["seconds"] <= lost["cost"]["seconds"], lost
     assert complete["kind"] == "complete" and complete["cost"]["steps"] > lost["saved"]["steps"] > 0, complete
     assert "checkpoint" not in (tmp_path / "run" / "trials" / "0001" / "log.txt").read_text(), "it began again"
+
+
+def test_where_no_node_has_room_for_a_lost_place_there_are_smaller_ones(three_pairs, tmp_path):
+    process = python(DIVIDED, 4, three_pairs, tmp_path)
+    (lost, size), (_, other) = json.loads(process.stdout.readline() or process.stderr.read())
+    assert size == other == 2
+    three_pairs.kill(lost)
+    output, errors = process.communicate("\n", timeout=300)
+    assert process.returncode == 0, errors
+    sizes, kinds = json.loads(output)
+    assert sizes == {"0": 2, "1": 1} and kinds == {"0": "complete", "1": "complete"}
