@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -24,7 +25,10 @@ def shared(model: nn.Module, device: torch.device) -> nn.Module:
     buffers until an evaluation, and not all may use a parameter.
     """
     ids = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True)
+    with warnings.catch_warnings():
+        # What is to replace `broadcast_buffers` sends them at the beginning all the same.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True)
 
 
 def accumulate(context: TrainingContext) -> Iterator[tuple[Batch, Tensor]]:

@@ -101,6 +101,7 @@ def test_two_processes_train_what_one_does(supervisor):
     assert two.final.loss == pytest.approx(one.final.loss, rel=1e-4)
     assert two.cost["samples"] == one.cost["samples"]
     assert (supervisor.trial_folder(1) / "model.safetensors").is_file()
+    assert "FutureWarning" not in (supervisor.trial_folder(1) / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("rank", [0, 1])
