@@ -234,7 +234,7 @@ def _final(record: TrialRecord | None) -> dict[str, Any] | None:
 def why_nothing(search: Search) -> str:
     """Return why a run has no result, as one line."""
     trained = (record for record in search.trials if record.purpose is not Purpose.PACE)
-    failed = [record for record in trained if record.outcome and record.outcome.reason]
+    failed = [record for record in trained if record.outcome and record.outcome.reason and not record.complete]
     if not failed:
         return "the budget ended before one trial was completed"
     outcome = failed[0].outcome

@@ -66,10 +66,10 @@ def nodes() -> list[Node]:
     return [_node(data) for data in ray.nodes() if data["Alive"]]
 
 
-def has(bundle: Mapping[str, float]) -> bool:
-    """Return whether nobody uses so much, by Ray's names, maybe on several nodes."""
+def room(bundle: Mapping[str, float]) -> int:
+    """Return how many times what nobody uses is so much, by Ray's names; parts of it may be on different nodes."""
     left = ray.available_resources()
-    return all(left.get(name, 0.0) >= amount for name, amount in bundle.items())
+    return min((int(left.get(name, 0.0) // amount) for name, amount in bundle.items()), default=0)
 
 
 def _local(resources: Resources) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from autoaccel.core.machine import Machine
 from autoaccel.core.recipe import Recipe
 from autoaccel.core.resources import Resources, Slots
 from autoaccel.core.target import TaskRef
-from autoaccel.core.trial import Outcome, OutcomeKind, Report, TrialRequest, estimated_cost
+from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TrialRequest, estimated_cost
 from autoaccel.errors import MachineError, TaskError
 from autoaccel.execution.ray import cluster
 from autoaccel.execution.ray.fetching import Fetcher
@@ -192,9 +192,8 @@ class RayExecutor:
         """Listen to the places, and give up those that do not keep the limits of their trials."""
         assert self._fleet is not None
         self._fleet.listen(timeout)
-        now = self._clock.now()
         for place in list(self._fleet.places):
-            late = [one for one in place.running.values() if one.late_at + LATE < now and not place.arriving]
+            late = [one for one in place.running.values() if one.late_at + LATE < place.answered]
             for running in late:
                 running.overdue = True
             if late:
@@ -206,10 +205,15 @@ class RayExecutor:
         """Start trials that wait, as far as there are places for them."""
         now = self._clock.now()
         for waiting, place in startable([*self._waiting.values()], self._places(), now):
-            del self._waiting[waiting.request.trial]
+            trial = waiting.request.trial
+            del self._waiting[trial]
+            if waiting.request.purpose is Purpose.PACE and waiting.request.devices > place.size:
+                outcome = Outcome(OutcomeKind.INFEASIBLE, reason=f"no place has {waiting.request.devices} devices")
+                self._news.append(Finished(trial, outcome))
+                continue
             request, changed = waiting.placed(place.size, now)
             sent, files = self._shipping.needed(request)
-            place.running[request.trial] = Running(request, now, changed)
+            place.running[trial] = Running(request, now, changed)
             place.tell("start", to_data(sent), files)
 
     def _tell(self, trial: int, word: str) -> Running | None:

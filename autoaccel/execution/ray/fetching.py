@@ -49,10 +49,10 @@ class Fetcher:
         if running := place.running.get(trial):
             try:
                 unpack(self._folder, said.files)
-                checkpoints.prune(self._trial(trial))
             except (StoreError, OSError):  # the training goes on without
                 for name in said.files:
                     shutil.rmtree((self._folder / name).parent, ignore_errors=True)
+            checkpoints.prune(self._trial(trial))
             now = self._clock.now()
             running.took = now - running.asked_at
             running.fetch_at = now + max(EVERY, running.took / SHARE)

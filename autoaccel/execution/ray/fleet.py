@@ -112,9 +112,7 @@ class Fleet:
                 place.look(now)
             except LostPlaceError as error:
                 self.lose(place, str(error))
-                continue
-            if place.size > 1 and place.fits_nowhere and cluster.has(self._layout.bundle(1)):
-                self._divide(place)
+        self._divide()
 
     def lose(self, place: Handle, why: str) -> None:
         """Give up a place, and ask for another one.
@@ -133,11 +131,18 @@ class Fleet:
             self.places.append(Handle(self._told(place.size, None), self._layout, place.size))
         self._lost(place, why)
 
-    def _divide(self, place: Handle) -> None:
-        """Ask for two smaller places instead of one that no node has room for."""
+    def _divide(self) -> None:
+        """Ask for two smaller places instead of one that no node has room for, if some have room for a part of it.
+
+        Ray does not say what is free on each node. So if the smaller one finds no room either, it is divided next.
+        """
+        place = min((one for one in self.places if one.fits_nowhere), key=lambda one: one.size, default=None)
+        if place is None or place.size == 1 or not (room := cluster.room(self._layout.bundle(1))):
+            return
         self.places.remove(place)
         place.end()
-        for size in (place.size - place.size // 2, place.size // 2):
+        part = min(room, place.size - 1)
+        for size in (part, place.size - part):
             self.places.append(Handle(self._told(size, self._limit), self._layout, size))
 
     def close(self) -> None:

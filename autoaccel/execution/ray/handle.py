@@ -24,11 +24,11 @@ HEARTBEAT = 5.0
 QUIET = 30.0
 """Seconds of silence after which a place counts as lost."""
 STARTING = 300.0
-"""Seconds that it has for its first word: the files of the task may be sent to its node."""
+"""Seconds that it has for its first word, and files for their way: those of the task may be sent to its node."""
 ROOM = 60.0
 """Seconds that places are waited for while others use the cluster."""
-FITTING = 5.0
-"""Seconds after which a place is divided that no node has room for, while there is room on several."""
+FITTING = 10.0
+"""Seconds after which a place is divided that no node has room for, while some have room for a part of it."""
 LONGEST_GLANCE = 2.0
 """Seconds of silence that one look may add: a driver that was stopped itself has not listened."""
 
@@ -94,6 +94,8 @@ class Handle:
         gpus: Its GPUs, once it is up.
         running: The trials that it runs, by number.
         arriving: Whether it has said something that is not here yet: files may be large.
+        answered: The driver's clock, or a bit earlier, when it was asked for what it has said last. Trials that had
+            ended by then are known to have.
         silent: Seconds for which it was listened to in vain.
         waited: Seconds for which it was waited for room.
     """
@@ -107,6 +109,7 @@ class Handle:
     gpus: tuple[Gpu, ...] = ()
     running: dict[int, Running] = field(default_factory=dict)
     arriving: bool = False
+    answered: float = 0.0
     silent: float = 0.0
     waited: float = 0.0
     ref: Any = None
@@ -114,6 +117,8 @@ class Handle:
     _actor: Any = None
     _sent: int = 0
     _looked: float | None = field(default=None, init=False)
+    _asked: float = field(default=0.0, init=False)
+    _coming: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         bundle = self.layout.bundle(self.size)
@@ -140,7 +145,8 @@ class Handle:
         """
         try:
             heard = ray.get(self.ref)
-            self.silent = 0.0
+            self.silent = self._coming = 0.0
+            self.answered, self._asked = self._asked, self._looked or 0.0
             self._find()
             self.ref = self._actor.hear.remote(HEARTBEAT)
         except RayError as error:
@@ -164,7 +170,10 @@ class Handle:
             self.waited += passed
             self._find()
             return
+        self._coming = self._coming + passed if self.arriving else 0.0
         self.silent = 0.0 if self.arriving else self.silent + passed
+        if self._coming > STARTING:
+            raise LostPlaceError(f"what {self._name} has sent has not arrived for {format_seconds(self._coming)}")
         if self.silent > (QUIET if self.up else STARTING):
             raise LostPlaceError(f"{self._name} has not answered for {format_seconds(self.silent)}")
 

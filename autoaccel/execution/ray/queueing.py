@@ -30,7 +30,7 @@ class Waiting:
 
     def needs(self, places: Iterable[Handle], now: float) -> int:
         """Return how many devices it waits for: those of the largest place, if none has all, or will have soon."""
-        most = self.request.budget.seconds
+        most = None if self.request.purpose is Purpose.PACE else self.request.budget.seconds
         hopes = now - self.since <= (min(ROOM, SHARE * (most - self.request.carried.seconds)) if most else ROOM)
         sizes = [place.size for place in places if place.up or (hopes and place.expected)]
         return min([self.request.devices, *([max(sizes)] if sizes else [])])
@@ -38,13 +38,14 @@ class Waiting:
     def placed(self, size: int, now: float) -> tuple[TrialRequest, str]:
         """Return its request for a place of this size, and what is another than was asked for, for display.
 
-        A final training is to end when it would have ended without waiting.
+        A final training is to end when it would have ended without waiting. One that only delivers weights takes
+        no time for more.
         """
         request, waited, why = self.request, now - self.since, []
         if request.devices > size:
             why.append(f"on {size} of {request.devices} devices, since no place has all")
             request = replace(request, devices=size, processes=min(size, request.processes))
-        if (seconds := request.budget.seconds) and request.purpose is Purpose.FINAL:
+        if (seconds := request.budget.seconds) and request.purpose is Purpose.FINAL and not request.rescue:
             left = max(min(seconds, request.carried.seconds + LEAST), seconds - waited)
             request = replace(request, budget=Budget({**request.budget, SECONDS: left}))
             if waited >= LEAST:

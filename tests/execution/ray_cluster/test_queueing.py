@@ -65,6 +65,8 @@ def test_it_is_not_waited_for_longer_than_a_small_part_of_the_budget():
     coming = Place("a", 4, up=False)
     assert fill([coming, Place("b", 2)], 4, now=0.05 * 60.0) == {}
     assert fill([coming, Place("b", 2)], 4, now=0.06 * 60.0) == {0: "b"}
+    pace = queueing.Waiting(request(0, 4, purpose=Purpose.PACE), 0.0)
+    assert pace.needs([coming, Place("b", 2)], 0.06 * 60.0) == 4, "what it measures decides about hours"
 
 
 @pytest.mark.parametrize("large", [[], [Place("a", 4, up=False, expected=False)]])
@@ -79,6 +81,8 @@ def test_a_final_training_that_has_waited_ends_when_it_was_to_end():
     assert shorter.budget == Budget(seconds=45.0) and why.startswith("shorter by the 15")
     most = final.placed(1, 1000.0)[0]
     assert most.budget == Budget(seconds=20.0 + queueing.LEAST), "what it goes on with was spent"
+    rescue = queueing.Waiting(request(0, purpose=Purpose.FINAL, rescue=True), 100.0)
+    assert rescue.placed(1, 115.0) == (rescue.request, "")
     other = request(0)
     assert queueing.Waiting(other, 100.0).placed(1, 115.0) == (other, "")
     counted = TrialRequest(0, PLAIN["plain"], Budget(flops=1e9), Purpose.FINAL)
