@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from autoaccel.core.catalog import TechniqueInfo
@@ -31,6 +30,7 @@ from autoaccel.training.data.opening import with_metric
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
+from autoaccel.training.device import forget_devices
 from autoaccel.training.identity import data_digest, file_digests
 from autoaccel.training.profile import profile_task
 from autoaccel.training.run_trial import run_trial
@@ -84,7 +84,7 @@ class InlineExecutor:
             TaskError: If the task cannot be trained.
         """
         assert self._task is not None
-        self._forget_precision()
+        forget_devices()
         with chdir(self._theirs):
             facts = profile_task(
                 self._task,
@@ -108,7 +108,7 @@ class InlineExecutor:
     def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
         """Score a trial's weights on the test set. The limit is not enforced."""
         assert self._task is not None
-        self._forget_precision()
+        forget_devices()
         resources = self._resources
         path = weights.absolute()
         with chdir(self._theirs):
@@ -155,7 +155,7 @@ class InlineExecutor:
             cpu=self._resources.cpu,
             found=Understanding.load(self._folder / UNDERSTOOD),
         )
-        self._forget_precision()
+        forget_devices()
         assert self._task is not None
         with chdir(self._theirs):
             outcome = run_trial(self._task, request, environment)
@@ -174,7 +174,3 @@ class InlineExecutor:
         if asked.devices not in ((), (0,)):
             raise UsageError("--inline trains on the first GPU; set CUDA_VISIBLE_DEVICES instead of --devices")
         return replace(asked, workers=1).slots(self.machine)
-
-    def _forget_precision(self) -> None:
-        # Accelerate keeps its first precision for the lifetime of the process, but trials use different ones.
-        AcceleratorState._reset_state(reset_partial_state=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from accelerate import PartialState
+from accelerate.state import AcceleratorState
 
 
 def pick_device(cpu: bool) -> torch.device:
@@ -31,3 +32,12 @@ def out_of_memory(error: Exception) -> bool:
     return known or (
         isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
     )
+
+
+def forget_devices() -> None:
+    """Let Accelerate find out anew what it runs on.
+
+    It keeps what it found first, and its first precision, as long as the process lives. That may have been in the
+    user's file, before this process had its own device or knew of others.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)

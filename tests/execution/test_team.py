@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import closing
 from dataclasses import replace
 
 import psutil
@@ -183,3 +184,21 @@ def test_the_rest_waits_for_one_that_needs_all(supervisor):
             if isinstance(event, Reported):
                 supervisor.proceed(event.report.trial)
     assert order == [60, 61, 62]
+
+
+def test_an_accelerator_of_the_users_file_does_not_hide_the_others(tmp_path):
+    """It was made before there were any, and has a precision that no trial asks for."""
+    made = "from accelerate import Accelerator\naccelerator = Accelerator(cpu=True, mixed_precision='bf16')\n"
+    (tmp_path / "model.py").write_text(made + MODEL)
+    target = TaskRef(str(tmp_path / "model.py"))
+    with closing(Supervisor(target, Resources(cpu=True, workers=2), SystemClock(), tmp_path)) as supervisor:
+        supervisor.load(None)
+        supervisor.profile(None)
+        outcomes = []
+        for number, processes in ((0, 1), (1, 2)):
+            supervisor.start(replace(asked(number, processes=processes), milestones=(1.0,)))
+            outcomes.append(ended(supervisor, number))
+    one, two = outcomes
+    assert one.kind is two.kind is OutcomeKind.COMPLETE, (one.reason, two.reason)
+    assert two.cost["samples"] == one.cost["samples"], "each batch is shared"
+    assert two.final.loss == pytest.approx(one.final.loss, rel=1e-4)
