@@ -139,6 +139,7 @@ def test_a_killed_process_ends_the_trial_in_under_two_seconds(supervisor, which)
     os.kill(workers[which].pid, signal.SIGKILL)
     outcome = ended(supervisor, 30 + which)
     assert clock.now() < 2.0
+    assert not any(process.is_running() for process in workers), "all of them had devices"
     assert outcome.kind is OutcomeKind.LOST
     assert "SIGKILL" in outcome.reason
     assert ("process 2 of 2" in outcome.reason) == (which == 1)

@@ -28,7 +28,7 @@ from autoaccel.core.machine import VISIBLE
 from autoaccel.core.trial import Outcome, Report, TrialRequest
 from autoaccel.errors import AutoaccelError
 from autoaccel.execution.local.endings import DUMP
-from autoaccel.execution.local.leftovers import Leftovers, adopt_orphans, die_with, reap
+from autoaccel.execution.local.leftovers import AT_MOST, Leftovers, adopt_orphans, die_with, reap
 from autoaccel.execution.local.messages import Channel
 
 
@@ -126,7 +126,10 @@ class ForkServer:
         self._forks = forks
         self._folder = folder
         self._workers: dict[int, int] = {}
-        self._leftovers = Leftovers(SystemClock())
+        self._shared: set[int] = set()
+        self._ending: dict[int, tuple[int, int, float]] = {}
+        self._clock = SystemClock()
+        self._leftovers = Leftovers(self._clock)
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
 
@@ -140,7 +143,7 @@ class ForkServer:
             selector.register(self._wake, selectors.EVENT_READ)
             alive = True
             while alive:
-                for key, _ in selector.select(self._leftovers.finish()):
+                for key, _ in selector.select(self._wait()):
                     if key.fileobj is self._wake:
                         self._wake.recv(4096)
                         self._reap()
@@ -157,6 +160,8 @@ class ForkServer:
             for descriptor in descriptors:
                 os.close(descriptor)
             self._workers[pid] = job["trial"]
+            if len(job["devices"]) > 1:
+                self._shared.add(pid)
             self._channel.send("forked", trial=job["trial"], pid=pid)
         return messages is not None
 
@@ -198,9 +203,27 @@ class ForkServer:
             trial = self._workers.pop(pid)
             if sys.platform != "linux":  # no orphans come here
                 _kill_group(pid)
-            self._channel.send("exited", trial=trial, status=os.waitstatus_to_exitcode(status))
+            until = self._clock.now() + (AT_MOST if pid in self._shared else 0.0)
+            self._ending[pid] = trial, os.waitstatus_to_exitcode(status), until
         if ended:
             self._leftovers.sweep(self._workers)
+        self._tell_ended()
+
+    def _tell_ended(self) -> None:
+        """Say which jobs have ended: of several processes all, each of which holds a device."""
+        for pid, (trial, status, until) in list(self._ending.items()):
+            if self._clock.now() >= until or not _has_processes(pid):
+                del self._ending[pid]
+                self._shared.discard(pid)
+                self._channel.send("exited", trial=trial, status=status)
+
+    def _wait(self) -> float | None:
+        """Do what is due; return after how many seconds something else is, None for never."""
+        self._tell_ended()
+        due = [until - self._clock.now() for *_, until in self._ending.values()]
+        if (later := self._leftovers.finish()) is not None:
+            due.append(later)
+        return max(0.0, min(due)) if due else None
 
 
 def may_fork(before: Set[str]) -> bool:
@@ -250,6 +273,16 @@ def _redirect(log: str) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+
+
+def _has_processes(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _kill_group(pid: int) -> None:
