@@ -49,7 +49,8 @@ def measure(task: Task, request: TrialRequest, path: Path, context: TrainingCont
         task: The user's task.
         request: Names what to measure, and the user's hyperparameters of the model.
         path: The file with the weights.
-        context: The training that has ended: its device, data and meter.
+        context: The training that has ended: its device, data and meter. Its model is moved to the CPU, and the
+            state of its optimizer is deleted, since two models may not fit on the device.
 
     Raises:
         TaskError: If a name is no metric that suits the task.
@@ -58,6 +59,9 @@ def measure(task: Task, request: TrialRequest, path: Path, context: TrainingCont
     with torch.random.fork_rng(devices=[]):
         model = build_model(task, request.recipe.model)
     load_weights(model, path)
+    context.optimizer.zero_grad()
+    context.optimizer.state.clear()
+    context.model.cpu()
     model.to(context.device).eval()
     made: dict[str, Callable[[], float]] = {
         LATENCY: lambda: 1e3 * latency(model, inputs, context),
@@ -87,6 +91,7 @@ def measuring_cost(task: Task, names: tuple[str, ...], context: TrainingContext)
         path = Path(folder) / "model.safetensors"
         save_weights(context.model, path)
         measure(task, TrialRequest(0, PLAIN["plain"], Budget(seconds=1.0), measure=names), path, context)
+    context.model.to(context.device)
     return (context.meter.spent() - before).without(COUNTS)
 
 

@@ -36,5 +36,7 @@ def one_device() -> Iterator[None]:
 def _memory() -> str:
     if not torch.cuda.is_initialized():  # asking would start it
         return "the memory of this machine"
-    found = torch.cuda.get_device_properties(torch.cuda.current_device())
-    return f"the {found.total_memory / 2**30:.0f} GiB of one {found.name}"
+    free, total = torch.cuda.mem_get_info()
+    others = max(0, total - free - torch.cuda.memory_reserved()) / 2**30
+    used = f", of which {others:.0f} GiB are not autoaccel's" if others >= 1 else ""
+    return f"the {total / 2**30:.0f} GiB of one {torch.cuda.get_device_name()}{used}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,8 @@ class FlopsMeter(Meter):
         self.estimated = False
         self._variants = variants
         self._spent = 0.0
-        self._table: dict[Any, float] = {}
+        # A model that is only measured must not stay in the memory of a GPU for that.
+        self._table: WeakKeyDictionary[nn.Module, dict[Any, float]] = WeakKeyDictionary()
         self._update_flops: list[float] = []
         self._updates = 0
 
@@ -43,12 +45,13 @@ class FlopsMeter(Meter):
 
     def flops_of(self, model: nn.Module, inputs: Any, backward: bool) -> float:
         """Return the FLOPs of a forward pass on inputs of this shape, with its backward pass if `backward`."""
-        key = (model, _shape(inputs), backward, model.training, tuple(self._variants.items()))
-        if key not in self._table:
+        key = _shape(inputs), backward, model.training, tuple(self._variants.items())
+        known = self._table.setdefault(model, {})
+        if key not in known:
             # Restore the random state, so that the cache does not affect the training.
             with torch.random.fork_rng(devices=[]):
-                self._table[key] = self._counted(model, inputs, backward)
-        return self._table[key]
+                known[key] = self._counted(model, inputs, backward)
+        return known[key]
 
     def _counted(self, model: nn.Module, inputs: Any, backward: bool) -> float:
         try:
