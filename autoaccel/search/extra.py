@@ -8,16 +8,18 @@ train the next best recipes, of which one may turn out to be better.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from autoaccel.core.budget import Budget
+from autoaccel.core.facts import TaskFacts
 from autoaccel.core.quantities import SECONDS, Cost
 from autoaccel.core.recipe import PLAIN
 from autoaccel.core.records import TrialRecord, Trials
 from autoaccel.core.trial import Purpose, TrialRequest
 from autoaccel.search.candidates import Candidate
 from autoaccel.search.evidence import AS_LONG, Run, length_of, missing
+from autoaccel.search.larger_batch import larger_origin, with_larger_batches
 from autoaccel.search.plan import Plan
 from autoaccel.search.requests import GRACE, evidence_request, final_request, going_on, like
 from autoaccel.search.rescue import rescuable
@@ -48,16 +50,16 @@ def beside_final(
     if final is None or plain is None or set(plan.budget) != {SECONDS} or plan.facts.folds:
         return None
     model, whole = final.request, Cost(final.request.budget).seconds
-    if model.larger > 1:  # what has its own batches would have too small shares of them on as many devices
-        return None
     length = (1 - EARLIER) * (ladder.cost(final).seconds - (now - final.started))
     if not _room(plan, model.devices, running) or length < AS_LONG * whole:
         return None
     budget, number = Budget(seconds=length), len(trials)
     since = [one.purpose for one in trials if one.number > final.number]
-    had = {*PLAIN.values(), *ladder.recipes_on(plan.top)}
-    run = missing(trials, final, plain.request.recipe)
-    other = next((one for one in runners_up if plan.ladder and one.recipe not in had), None)
+    had = {*PLAIN.values(), *ladder.recipes_on(plan.top), model.recipe}
+    # Plain's own batches would have too small shares where larger ones are needed to keep as many devices busy.
+    run = missing(trials, final, plain.request.recipe) if model.larger == 1 else None
+    others = _as_large(runners_up, model.larger, plan.facts) if plan.ladder else iter(())
+    other = next((one for one in others if one.recipe not in had), None)
     if run and (other is None or since.count(Purpose.EVIDENCE) <= since.count(Purpose.SEARCH)):
         return evidence_request(plan, budget, number, run, model)
     if other is None:
@@ -117,6 +119,15 @@ def over_at(plan: Plan) -> float:
     """
     seconds = plan.budget.seconds
     return seconds - plan.kept.seconds + GRACE * plan.reserve if seconds else math.inf
+
+
+def _as_large(found: Iterable[Candidate], times: int, facts: TaskFacts) -> Iterator[Candidate]:
+    """Yield candidates with batches so many times as large, as far as they can be."""
+    for one in found:
+        if times == 1:
+            yield one
+        elif recipe := with_larger_batches(one.recipe, times, facts):
+            yield replace(one, recipe=recipe, origin=larger_origin(one.origin, times))
 
 
 def _finals(trials: Trials, first: int) -> list[TrialRecord]:

@@ -44,3 +44,8 @@ def with_larger_batches(recipe: Recipe, times: int, facts: TaskFacts) -> Recipe 
     optimizer = replace(recipe.optimizer, parameters={**recipe.optimizer.parameters, **scaled})
     batches = replace(recipe.batch_size, parameters={**recipe.batch_size.parameters, "size": size * times})
     return replace(recipe, optimizer=optimizer, batch_size=batches)
+
+
+def larger_origin(origin: str, times: int) -> str:
+    """Return the origin of a recipe with batches so many times as large, for display."""
+    return f"{origin}, batches x {times}"

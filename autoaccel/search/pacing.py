@@ -15,7 +15,7 @@ from autoaccel.core.quantities import SECONDS, Cost
 from autoaccel.core.records import Trials
 from autoaccel.core.trial import PACED, Purpose, TrialRequest
 from autoaccel.search.ending import GIVEN_UP
-from autoaccel.search.larger_batch import MOST, with_larger_batches
+from autoaccel.search.larger_batch import MOST, larger_origin, with_larger_batches
 from autoaccel.search.requests import like
 from autoaccel.search.ways import Paces, Way
 
@@ -95,7 +95,7 @@ def _wider(request: TrialRequest, ways: Sequence[Way], paces: Paces, facts: Task
         return None
     while times > 1:
         if recipe := with_larger_batches(request.recipe, times, facts):
-            count, origin = times * best.devices, f"{request.origin}, batches x {times}"
+            count, origin = times * best.devices, larger_origin(request.origin, times)
             return replace(request, recipe=recipe, origin=origin, devices=count, processes=count, larger=times)
         times //= 2
     return None

@@ -174,11 +174,10 @@ class Plan:
 
     def _devices(self) -> str:
         most, node = self.ways[-1].devices, " of one node" if len(self.nodes) > 1 else ""
-        if most == 1:
-            return ""
-        if not self.gpus:
-            return f", on all CPUs{node}"
-        idle = "; the others train the next best ones and evidence" if self.budget.seconds else ""
+        if most == 1 or not self.gpus:
+            return f", on all CPUs{node}" if most > 1 else ""
+        others = set(self.budget) == {SECONDS} and not self.facts.folds
+        idle = "; the others train the next best ones and evidence" if others else ""
         return f", on as many of {most} GPUs{node} as make it faster{idle}"
 
     def _shown_evidence(self) -> list[str]:

@@ -43,6 +43,9 @@ class Net(nn.Module):
                 os._exit(7)
             if self.fault == "raise":
                 raise ValueError("no such thing")
+            if self.fault == "blas":
+                import numpy, threadpoolctl
+                raise ValueError([lib["num_threads"] for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas"])
         return self.layer(x)
 
 task = Task(model=Net, train=(torch.rand(400, 4), torch.arange(400) % 2))
@@ -257,3 +260,9 @@ def test_how_many_trials_run_side_by_side_is_measured(tmp_path):
     assert sorted(path.name for path in (tmp_path / "trials").iterdir()) == [
         f"{number:04d}" for number in range(supervisor.slots.count)
     ]
+
+
+def test_numpy_has_as_many_threads_as_the_trial(supervisor):
+    supervisor.start(request(0, "blas", seconds=10.0))
+    outcome = outcomes(supervisor, 1)[0]
+    assert outcome.kind is OutcomeKind.FAILED and f"[{supervisor.slots.threads}" in outcome.reason, outcome.reason

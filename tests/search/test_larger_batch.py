@@ -26,6 +26,11 @@ def share_limited(request):
     return max(32.0, size(request) / request.processes) * (1 + 0.02 * math.log2(request.processes))
 
 
+def slow_alone(request):
+    """Seconds of a step that takes as long for up to 256 samples of a device."""
+    return max(256.0, size(request) / request.processes) * (1 + 0.02 * math.log2(request.processes))
+
+
 def simulate(table=quality, pace=share_limited, facts=MANY, **options):
     options = {"workers": 8, "gpus": True} | options
     return simulated(MINUTES, table, pace=pace, standard_error=None, profiled=facts, **options)
@@ -45,6 +50,23 @@ def test_devices_that_a_batch_is_too_small_for_have_a_larger_one():
     assert final.request.speed <= best
     # Shares of other batches would be too small, and all devices are busy.
     assert not search.trials.of(Purpose.EVIDENCE)
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [({"workers": 16, "nodes": (8, 8)}, 1), ({"facts": replace(FACTS, n_train=5000), "pace": slow_alone}, 1)],
+)
+def test_what_larger_batches_leave_idle_trains_the_next_best_recipes_with_such(options, count):
+    search, clock, _ = simulate(**options)
+    [final] = search.trials.of(Purpose.FINAL)
+    others = [one for one in search.trials if one.number > final.number]
+    larger = final.request.larger
+    assert larger > 1 and clock.now() <= 600 and len(others) >= count
+    for other in others:
+        assert other.complete and other.purpose is Purpose.SEARCH
+        assert Way.of(other.request) == Way.of(final.request) and other.request.larger == larger
+        assert other.request.origin.endswith(f", batches x {larger}")
+    assert len({one.request.recipe for one in [final, *others]}) == len(others) + 1
 
 
 def test_where_the_own_batch_keeps_all_devices_busy_it_stays():

@@ -78,7 +78,7 @@ def lay_out(nodes: Sequence[Node], resources: Resources) -> Layout:
         raise UsageError("--devices numbers the GPUs of one machine; of a Ray cluster, --workers uses that many")
     total = 0 if resources.cpu else sum(node.gpus for node in nodes)
     gpus = 1 if total else 0
-    count = resources.workers or total or 1
+    count = resources.workers or total or _on_cpus(nodes, resources)
     if gpus and count > total:
         raise UsageError(f"--workers {count}: each trial needs a GPU of its own, and Ray has {describe(nodes)}")
     if gpus:
@@ -122,6 +122,16 @@ def whole_machine(nodes: Sequence[Node], used: Iterable[tuple[str, Gpu]]) -> Mac
         others = (Gpu(f"{node.address}/unused {number}", model) for number in range(node.gpus - len(here)))
         gpus += [*here, *others]
     return Machine(tuple(gpus), max(1, sum(node.cpus for node in nodes)))
+
+
+def _on_cpus(nodes: Sequence[Node], resources: Resources) -> int:
+    """Return how many trials run without GPUs: one where what they spend adds up, else what fills the large nodes.
+
+    Nodes with less than half of the most CPUs would leave each trial few threads.
+    """
+    most = max((node.cpus for node in nodes), default=0)
+    large = [node.cpus for node in nodes if node.cpus and 2 * node.cpus >= most]
+    return sum(cpus // min(large) for cpus in large) if large and resources.choosing else 1
 
 
 def _filled(rooms: Iterable[int], count: int) -> tuple[int, ...]:
