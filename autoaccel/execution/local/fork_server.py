@@ -21,6 +21,8 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import ThreadpoolController
+
 from autoaccel.core.clock import SystemClock
 from autoaccel.core.codec import prepare, to_data
 from autoaccel.core.facts import TaskFacts
@@ -28,8 +30,19 @@ from autoaccel.core.machine import VISIBLE
 from autoaccel.core.trial import Outcome, Report, TrialRequest
 from autoaccel.errors import AutoaccelError
 from autoaccel.execution.local.endings import DUMP
-from autoaccel.execution.local.leftovers import AT_MOST, Leftovers, adopt_orphans, die_with, reap
+from autoaccel.execution.local.leftovers import (
+    AT_MOST,
+    Leftovers,
+    adopt_orphans,
+    die_with,
+    has_processes,
+    kill_group,
+    reap,
+)
 from autoaccel.execution.local.messages import Channel
+
+BLAS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Environment variables with the threads for linear algebra of numpy and scipy, which know of no quota."""
 
 
 def serve(descriptor: int) -> None:
@@ -128,6 +141,7 @@ class ForkServer:
         self._workers: dict[int, int] = {}
         self._shared: set[int] = set()
         self._ending: dict[int, tuple[int, int, float]] = {}
+        self._blas, self._threads = ThreadpoolController(), 0
         self._clock = SystemClock()
         self._leftovers = Leftovers(self._clock)
         self._wake, self._waker = socket.socketpair()
@@ -150,7 +164,7 @@ class ForkServer:
                     else:
                         alive = self._obey()
         for pid in self._workers:
-            _kill_group(pid)
+            kill_group(pid)
 
     def _obey(self) -> bool:
         messages = self._channel.receive()
@@ -168,11 +182,18 @@ class ForkServer:
     def _start(self, job: Mapping[str, Any], descriptor: int, beats: int) -> int:
         if not self._forks or job["fresh"]:
             return _spawn({**job, "load": self._load}, descriptor, beats, self._folder)
+        self._limit_blas(job["threads"])
         template = os.getpid()
         pid = os.fork()
         if pid == 0:
             self._become_worker(job, descriptor, beats, template)
         return pid
+
+    def _limit_blas(self, threads: int) -> None:
+        """Let numpy and scipy have as many threads as a worker may. There it would take a tenth of a second."""
+        if threads != self._threads:
+            self._blas.limit(limits=threads, user_api="blas")
+            self._threads = threads
 
     def _become_worker(self, job: Mapping[str, Any], descriptor: int, beats: int, template: int) -> None:
         code = 1
@@ -202,7 +223,7 @@ class ForkServer:
         for pid, status in ended:
             trial = self._workers.pop(pid)
             if sys.platform != "linux":  # no orphans come here
-                _kill_group(pid)
+                kill_group(pid)
             until = self._clock.now() + (AT_MOST if pid in self._shared else 0.0)
             self._ending[pid] = trial, os.waitstatus_to_exitcode(status), until
         if ended:
@@ -212,7 +233,7 @@ class ForkServer:
     def _tell_ended(self) -> None:
         """Say which jobs have ended: of several processes all, each of which holds a device."""
         for pid, (trial, status, until) in list(self._ending.items()):
-            if self._clock.now() >= until or not _has_processes(pid):
+            if self._clock.now() >= until or not has_processes(pid):
                 del self._ending[pid]
                 self._shared.discard(pid)
                 self._channel.send("exited", trial=trial, status=status)
@@ -246,8 +267,9 @@ def may_fork(before: Set[str]) -> bool:
 
 
 def _environment(job: Mapping[str, Any]) -> dict[str, str]:
-    """Return a worker's own environment variables, which CUDA reads on first use."""
-    return {VISIBLE: job["devices"][0]} if job["devices"][0] else {}
+    """Return a worker's own environment variables, which CUDA reads on first use, and BLAS when it is loaded."""
+    threads = {name: str(job["threads"]) for name in BLAS if name not in os.environ}
+    return {**threads, **({VISIBLE: job["devices"][0]} if job["devices"][0] else {})}
 
 
 def _spawn(job: Mapping[str, Any], descriptor: int, beats: int, folder: Path) -> int:
@@ -273,20 +295,3 @@ def _redirect(log: str) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-
-
-def _has_processes(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return

@@ -80,6 +80,23 @@ def reap() -> dict[int, int]:
     return ended
 
 
+def has_processes(group: int) -> bool:
+    """Return whether there is a process in a group."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def kill_group(group: int) -> None:
+    """Kill all processes in a group."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
 class Leftovers:
     """Ends what workers leave behind, without waiting for it.
 

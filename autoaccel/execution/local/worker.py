@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from accelerate.utils import set_seed
-from threadpoolctl import threadpool_limits
 
 from autoaccel.core.clock import Clock, SystemClock, process_age
 from autoaccel.core.codec import from_data, to_data
@@ -78,7 +77,6 @@ def work(
         channel, beats = team.first, Beats(shared_memory())
     clock = BeatingClock(SystemClock(elapsed), beats)
     stopped = _stop_on_sigterm()
-    threadpool_limits(job["threads"], "blas")  # of numpy and scipy, which know of no quota
     torch.set_num_threads(job["threads"])
     where = ""
     try:
