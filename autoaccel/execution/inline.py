@@ -30,7 +30,7 @@ from autoaccel.training.data.opening import with_metric
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
-from autoaccel.training.device import forget_devices
+from autoaccel.training.device import find_device_anew
 from autoaccel.training.identity import data_digest, file_digests
 from autoaccel.training.profile import profile_task
 from autoaccel.training.run_trial import run_trial
@@ -84,7 +84,7 @@ class InlineExecutor:
             TaskError: If the task cannot be trained.
         """
         assert self._task is not None
-        forget_devices()
+        find_device_anew(self._resources.cpu)
         with chdir(self._theirs):
             facts = profile_task(
                 self._task,
@@ -108,7 +108,7 @@ class InlineExecutor:
     def score(self, recipe: Recipe, weights: Path, limit: float | None) -> Mapping[str, Any]:
         """Score a trial's weights on the test set. The limit is not enforced."""
         assert self._task is not None
-        forget_devices()
+        find_device_anew(self._resources.cpu)
         resources = self._resources
         path = weights.absolute()
         with chdir(self._theirs):
@@ -155,7 +155,7 @@ class InlineExecutor:
             cpu=self._resources.cpu,
             found=Understanding.load(self._folder / UNDERSTOOD),
         )
-        forget_devices()
+        find_device_anew(self._resources.cpu)
         assert self._task is not None
         with chdir(self._theirs):
             outcome = run_trial(self._task, request, environment)

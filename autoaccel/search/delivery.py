@@ -40,7 +40,9 @@ def compared(trials: LadderTrials, trusted: Iterable[Recipe]) -> Comparison | No
         trials: The trials of the run.
         trusted: The recipes that were tried, best first.
     """
-    complete = trials.longest()  # one that is trusted may have been pruned
+    longest = trials.longest()  # one that is trusted may have been pruned
+    # No plain training is as long as one with larger batches than in the search, and has batches like it.
+    complete = {recipe for recipe, record in longest.items() if record.request.larger == 1}
     best = next((recipe for recipe in trusted if recipe in complete and recipe not in PLAIN.values()), None)
     for winner in trials.ranked(baseline=False):
         if best not in (None, winner.request.recipe):

@@ -58,7 +58,7 @@ def beside_final(
     had = {*PLAIN.values(), *ladder.recipes_on(plan.top), model.recipe}
     # Plain's own batches would have too small shares where larger ones are needed to keep as many devices busy.
     run = missing(trials, final, plain.request.recipe) if model.larger == 1 else None
-    others = _as_large(runners_up, model.larger, plan.facts) if plan.ladder else iter(())
+    others = _as_large(runners_up, trials, model.larger, plan.facts) if plan.ladder else iter(())
     other = next((one for one in others if one.recipe not in had), None)
     if run and (other is None or since.count(Purpose.EVIDENCE) <= since.count(Purpose.SEARCH)):
         return evidence_request(plan, budget, number, run, model)
@@ -121,13 +121,16 @@ def over_at(plan: Plan) -> float:
     return seconds - plan.kept.seconds + GRACE * plan.reserve if seconds else math.inf
 
 
-def _as_large(found: Iterable[Candidate], times: int, facts: TaskFacts) -> Iterator[Candidate]:
-    """Yield candidates with batches so many times as large, as far as they can be."""
+def _as_large(found: Iterable[Candidate], trials: Trials, times: int, facts: TaskFacts) -> Iterator[Candidate]:
+    """Yield candidates with batches so many times as large, as far as they can be; plain stays plain."""
+    if times == 1:
+        yield from found
+        return
+    known = {*PLAIN.values(), *(one.request.recipe for one in trials if one.request.larger > 1)}
     for one in found:
-        if times == 1:
-            yield one
-        elif recipe := with_larger_batches(one.recipe, times, facts):
-            yield replace(one, recipe=recipe, origin=larger_origin(one.origin, times))
+        recipe = None if one.recipe in known else with_larger_batches(one.recipe, times, facts)
+        if recipe is not None:
+            yield Candidate(recipe, larger_origin(one.origin, times))
 
 
 def _finals(trials: Trials, first: int) -> list[TrialRecord]:

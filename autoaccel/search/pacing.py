@@ -51,9 +51,9 @@ def shared(
     """
     if request.rescue or (request.resumes is not None and Way.of(request) in ways):  # it goes on as it began
         return request
-    finals = [*trials.of(Purpose.FINAL)]
-    wide = (one.request for one in finals if one.request.larger > 1 and one.request.recipe == request.recipe)
-    if before := next(wide, None):  # begun so, and tried again
+    finals, beside = [*trials.of(Purpose.FINAL)], trials.of(Purpose.SEARCH)
+    wide = (one.request for one in (*finals, *beside) if one.request.larger > 1)
+    if before := next((one for one in wide if one.recipe == request.recipe), None):  # has been begun so
         return like(request, before)
     timed = not request.budget.deterministic
     paces = Paces(trials, request.recipe, ways if timed else _large_enough(request, ways), timed)

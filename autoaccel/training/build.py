@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from autoaccel.core.clock import Clock
@@ -87,6 +88,7 @@ def set_up(context: TrainingContext, cpu: bool = False) -> None:
             raise UsageError(f"{type(technique).__name__} does not work with several processes that share a batch")
         technique.setup(context)
     # Built after the techniques' setup, which may set the precision.
+    AcceleratorState._reset_state()  # one of the user's file, or of the last trial, may have another precision
     on_cpu = cpu or context.device.type == "cpu"
     context.accelerator = Accelerator(mixed_precision=context.mixed_precision, cpu=on_cpu)
     context.prepare()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from accelerate import PartialState
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState, is_initialized
 
 
 def pick_device(cpu: bool) -> torch.device:
@@ -34,10 +34,15 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
-def forget_devices() -> None:
-    """Let Accelerate find out anew what it runs on.
+def find_device_anew(cpu: bool) -> None:
+    """Let Accelerate find out anew what it runs on, for an Accelerator of the user's file too.
 
-    It keeps what it found first, and its first precision, as long as the process lives. That may have been in the
-    user's file, before this process had its own device or knew of others.
+    It keeps what it found first as long as the process lives. That may have been when the user's file was read,
+    before this process had its own device or knew of others.
     """
+    had, whole = bool(PartialState._shared_state), is_initialized()
     AcceleratorState._reset_state(reset_partial_state=True)
+    if had:
+        pick_device(cpu)
+    if whole:
+        Accelerator(cpu=cpu or not torch.accelerator.is_available())

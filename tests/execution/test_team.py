@@ -190,11 +190,13 @@ def test_the_rest_waits_for_one_that_needs_all(supervisor):
 def test_an_accelerator_of_the_users_file_does_not_hide_the_others(tmp_path):
     """It was made before there were any, and has a precision that no trial asks for."""
     made = "from accelerate import Accelerator\naccelerator = Accelerator(cpu=True, mixed_precision='bf16')\n"
-    (tmp_path / "model.py").write_text(made + MODEL)
+    used = MODEL.replace("nn.Linear(4, 2)", "nn.Linear(4, 2).to(accelerator.device)")
+    (tmp_path / "model.py").write_text(made + used)
     target = TaskRef(str(tmp_path / "model.py"))
     with closing(Supervisor(target, Resources(cpu=True, workers=2), SystemClock(), tmp_path)) as supervisor:
         supervisor.load(None)
-        supervisor.profile(None)
+        facts, _ = supervisor.profile(None)
+        assert supervisor.identify(None)[0] == facts.fingerprint
         outcomes = []
         for number, processes in ((0, 1), (1, 2)):
             supervisor.start(replace(asked(number, processes=processes), milestones=(1.0,)))

@@ -191,7 +191,7 @@ class ForkServer:
 
     def _limit_blas(self, threads: int) -> None:
         """Let numpy and scipy have as many threads as a worker may. There it would take a tenth of a second."""
-        if threads != self._threads:
+        if threads != self._threads and not any(name in os.environ for name in BLAS):
             self._blas.limit(limits=threads, user_api="blas")
             self._threads = threads
 

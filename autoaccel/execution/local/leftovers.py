@@ -93,7 +93,7 @@ def has_processes(group: int) -> bool:
 
 def kill_group(group: int) -> None:
     """Kill all processes in a group."""
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError, PermissionError):  # macOS says the latter where all have ended
         os.killpg(group, signal.SIGKILL)
 
 

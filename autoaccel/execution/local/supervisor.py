@@ -101,7 +101,8 @@ class Supervisor:
 
     def _divide(self, facts: TaskFacts) -> TaskFacts:
         """Divide the CPUs among trials as finishes most, where nobody has said how; return what they cost then."""
-        on_cpus = facts.device.startswith("cpu")  # not on an accelerator that is no GPU, of which there is one
+        # Not on an accelerator that is no GPU either, of which there is one.
+        on_cpus = facts.device.startswith("cpu") and not self.slots.gpus
         if not on_cpus or self._resources.workers is not None or not self._resources.choosing:
             return facts
         available = psutil.virtual_memory().available

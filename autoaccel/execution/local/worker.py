@@ -35,7 +35,7 @@ from autoaccel.training.data.opening import with_metric
 from autoaccel.training.data.prepare import build_model, prepare
 from autoaccel.training.data.task import Task
 from autoaccel.training.data.understanding import Understanding
-from autoaccel.training.device import forget_devices
+from autoaccel.training.device import find_device_anew
 from autoaccel.training.identity import data_digest, file_digests
 from autoaccel.training.profile import measure_sizes, profile_task
 from autoaccel.training.rehearsal import rehearse
@@ -105,9 +105,9 @@ def _task(find: Callable[[], Any], job: Mapping[str, Any], team: Team | None, be
     if device := job["devices"][team.rank if team else 0]:
         _keep_to(device)
     target = find()
-    forget_devices()
     if team is not None:
         team.connect(job["cpu"])
+    find_device_anew(job["cpu"])
     beats.beat()
     task = with_data(target, job["split_seed"])
     beats.beat()
