@@ -11,6 +11,8 @@ from faulty_runs import SLOW, Run
 
 FLOPS = ("--flops", "1e8")
 THIRTY = ("--budget", "30s")
+SLOWER = SLOW.replace("0.001", "0.02")
+"""So few steps that longer trainings are better: the final one lasts until something is done to it."""
 
 
 def same(one, other):
@@ -42,7 +44,7 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path):
 def test_a_final_training_whose_process_is_killed_goes_on(tmp_path):
     """Fault: SIGKILL of the worker, as by the kernel when memory runs out. Promise: the same training from its last
     checkpoint, in the same run, in time."""
-    run = Run(tmp_path, *THIRTY, model=SLOW).start()
+    run = Run(tmp_path, *THIRTY, model=SLOWER).start()
     number = run.wait_for_final()
     time.sleep(random.Random(0).random())
     (worker,) = run.workers(number)
@@ -62,7 +64,7 @@ def test_a_final_training_whose_process_is_killed_goes_on(tmp_path):
 def test_a_machine_that_is_taken_away_leaves_a_checkpoint(tmp_path, which):
     """Fault: SIGTERM with 20 seconds, as from SLURM or a spot market. Promise: exit 75 in time, with a result, and
     the resumed run goes on from the step at which it was asked."""
-    run = Run(tmp_path, *THIRTY, model=SLOW).start()
+    run = Run(tmp_path, *THIRTY, model=SLOWER).start()
     number = run.wait_for_final(checkpoint=False)
     time.sleep(1.0)
     asked = time.monotonic()
