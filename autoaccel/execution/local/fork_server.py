@@ -138,8 +138,7 @@ class ForkServer:
         self._load = load
         self._forks = forks
         self._folder = folder
-        self._workers: dict[int, int] = {}
-        self._shared: set[int] = set()
+        self._workers: dict[int, tuple[int, float]] = {}
         self._ending: dict[int, tuple[int, int, float]] = {}
         self._blas, self._threads = ThreadpoolController(), 0
         self._clock = SystemClock()
@@ -173,9 +172,7 @@ class ForkServer:
             pid = self._start(job, *descriptors)
             for descriptor in descriptors:
                 os.close(descriptor)
-            self._workers[pid] = job["trial"]
-            if len(job["devices"]) > 1:
-                self._shared.add(pid)
+            self._workers[pid] = job["trial"], AT_MOST if len(job["devices"]) > 1 else 0.0
             self._channel.send("forked", trial=job["trial"], pid=pid)
         return messages is not None
 
@@ -221,11 +218,10 @@ class ForkServer:
     def _reap(self) -> None:
         ended = [(pid, status) for pid, status in reap().items() if pid in self._workers]
         for pid, status in ended:
-            trial = self._workers.pop(pid)
+            trial, most = self._workers.pop(pid)
             if sys.platform != "linux":  # no orphans come here
                 kill_group(pid)
-            until = self._clock.now() + (AT_MOST if pid in self._shared else 0.0)
-            self._ending[pid] = trial, os.waitstatus_to_exitcode(status), until
+            self._ending[pid] = trial, os.waitstatus_to_exitcode(status), self._clock.now() + most
         if ended:
             self._leftovers.sweep(self._workers)
         self._tell_ended()
@@ -235,7 +231,6 @@ class ForkServer:
         for pid, (trial, status, until) in list(self._ending.items()):
             if self._clock.now() >= until or not has_processes(pid):
                 del self._ending[pid]
-                self._shared.discard(pid)
                 self._channel.send("exited", trial=trial, status=status)
 
     def _wait(self) -> float | None:

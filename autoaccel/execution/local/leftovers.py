@@ -86,8 +86,8 @@ def has_processes(group: int) -> bool:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # of somebody else
+        pass
     return True
 
 

@@ -26,7 +26,7 @@ from autoaccel.core.trial import Outcome, OutcomeKind, Purpose, Report, TrialReq
 from autoaccel.errors import MachineError, TaskError
 from autoaccel.execution.ray import cluster
 from autoaccel.execution.ray.fetching import Fetcher
-from autoaccel.execution.ray.files import unpack
+from autoaccel.execution.ray.files import trial_folder, unpack
 from autoaccel.execution.ray.fleet import GLANCE, LATE, Fleet
 from autoaccel.execution.ray.handle import Handle, Running
 from autoaccel.execution.ray.host import SENT_WEIGHTS
@@ -250,7 +250,7 @@ class RayExecutor:
         """End the trials of a place that is lost."""
         for running in place.running.values():
             request = running.request
-            saved = checkpoints.saved(self._folder / "trials" / f"{request.trial:04d}")
+            saved = checkpoints.saved(trial_folder(self._folder, request.trial))
             cost = estimated_cost(request, running.latest, self._clock.now() - running.started, saved)
             ended = OutcomeKind.PREEMPTED if running.preempted else OutcomeKind.LOST
             kind = OutcomeKind.TIMED_OUT if running.overdue else ended

@@ -10,7 +10,7 @@ from autoaccel.core import checkpoints
 from autoaccel.core.clock import Clock
 from autoaccel.core.trial import Purpose
 from autoaccel.errors import StoreError
-from autoaccel.execution.ray.files import unpack
+from autoaccel.execution.ray.files import trial_folder, unpack
 from autoaccel.execution.ray.handle import Handle
 from autoaccel.execution.ray.messages import Said
 
@@ -39,7 +39,7 @@ class Fetcher:
         for trial, running in place.running.items():
             due = max(running.fetch_at, running.started + EVERY) <= now < running.ends_at - SAFETY * running.took
             if due and running.request.purpose is Purpose.FINAL:
-                had = next(iter(checkpoints.checkpoints(self._trial(trial))), None)
+                had = next(iter(checkpoints.checkpoints(trial_folder(self._folder, trial))), None)
                 place.tell("fetch", trial, had.path.name if had else "")
                 running.fetch_at, running.asked_at = math.inf, now
 
@@ -52,10 +52,7 @@ class Fetcher:
             except (StoreError, OSError):  # the training goes on without
                 for name in said.files:
                     shutil.rmtree((self._folder / name).parent, ignore_errors=True)
-            checkpoints.prune(self._trial(trial))
+            checkpoints.prune(trial_folder(self._folder, trial))
             now = self._clock.now()
             running.took = now - running.asked_at
             running.fetch_at = now + max(EVERY, running.took / SHARE)
-
-    def _trial(self, number: int) -> Path:
-        return self._folder / "trials" / f"{number:04d}"

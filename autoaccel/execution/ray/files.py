@@ -21,6 +21,11 @@ YOUNG = 60.0
 """Seconds in which a folder may be new and not locked yet."""
 
 
+def trial_folder(base: Path, trial: int) -> Path:
+    """Return the folder of a trial in a run folder, or in that of a place."""
+    return base / "trials" / f"{trial:04d}"
+
+
 def read(path: Path) -> Bytes:
     """Return the bytes of a file."""
     return np.fromfile(path, np.uint8)

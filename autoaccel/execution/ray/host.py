@@ -26,7 +26,7 @@ from autoaccel.core.trial import TrialRequest
 from autoaccel.errors import MachineError, TaskError, UsageError
 from autoaccel.execution.base import UNDERSTOOD
 from autoaccel.execution.local.supervisor import Supervisor
-from autoaccel.execution.ray.files import Bytes, packed, read, unpack
+from autoaccel.execution.ray.files import Bytes, packed, read, trial_folder, unpack
 from autoaccel.execution.ray.messages import Said, Told, error_data
 
 SLICE = 0.02
@@ -147,7 +147,7 @@ class Host:
 
     def _fetch(self, trial: int, newest: str) -> None:
         """Send the newest checkpoint of a trial, unless the driver has it."""
-        files, folder = {}, self._home / "trials" / f"{trial:04d}"
+        files, folder = {}, trial_folder(self._home, trial)
         found = next(iter(checkpoints.checkpoints(folder)), None)
         if trial in self._running and found and found.path.name > newest:
             with suppress(OSError, MemoryError):  # most likely there is a newer one meanwhile

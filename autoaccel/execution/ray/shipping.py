@@ -16,7 +16,7 @@ from autoaccel.core.target import TaskRef, module_of, split_target
 from autoaccel.core.trial import TrialRequest
 from autoaccel.execution.base import UNDERSTOOD
 from autoaccel.execution.ray.cluster import LOCAL
-from autoaccel.execution.ray.files import read
+from autoaccel.execution.ray.files import read, trial_folder
 from autoaccel.execution.ray.host import SENT_WEIGHTS, versions
 from autoaccel.execution.ray.layout import Layout
 from autoaccel.execution.ray.messages import Told
@@ -89,12 +89,13 @@ class Shipping:
         """
         files, reference = {}, request.reference
         if request.resumes is not None:
-            home = self._trial(request.resumes)
+            home = trial_folder(self._folder, request.resumes)
             for found in checkpoints.checkpoints(home):
                 for path in found.path.iterdir():
                     files[path.relative_to(self._folder).as_posix()] = ray.put(read(path))
         if reference is not None:
-            path = Path(reference.weights) if reference.weights else self._trial(reference.trial) / WEIGHTS
+            own = trial_folder(self._folder, reference.trial) / WEIGHTS
+            path = Path(reference.weights) if reference.weights else own
             name = SENT_WEIGHTS if reference.weights else path.relative_to(self._folder).as_posix()
             if path.is_file():
                 files[name] = self.weights(path)
@@ -109,9 +110,6 @@ class Shipping:
         if self._weights is None or self._weights[0] != key:
             self._weights = key, ray.put(read(path))
         return self._weights[1]
-
-    def _trial(self, number: int) -> Path:
-        return self._folder / "trials" / f"{number:04d}"
 
     def _runs(self, root: Path) -> list[str]:
         """Return the patterns of run folders in what is sent."""
